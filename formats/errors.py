@@ -1,0 +1,21 @@
+"""The one error of this room: what was read, where in it, what was expected and what was found."""
+
+from __future__ import annotations
+
+
+class FormatError(ValueError):
+    """Bytes that are not what they claim to be.
+
+    An error is a coordinate: `file` (as the user named it), `where` in it (a section, an element, a line),
+    and a `problem` that says what was expected and what was found. The message is one line.
+    """
+
+    def __init__(self, problem: str, *, file: str = "", where: str = "") -> None:
+        self.problem = problem
+        self.file = file
+        self.where = where
+        super().__init__(": ".join(part for part in (file, where, problem) if part))
+
+    def in_file(self, file: str) -> FormatError:
+        """Return the same error with the file's name in front, for code that only had the bytes."""
+        return FormatError(self.problem, file=file, where=self.where)

@@ -1,0 +1,1 @@
+"""Assignment: balanced k-d cells, the solvers, greedy matching, reassignment, refinement."""

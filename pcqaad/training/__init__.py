@@ -1,0 +1,1 @@
+"""From clouds to a fitted model: initialisation, the loop, checkpoints."""
