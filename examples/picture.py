@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds import find_clouds
-from scipy.spatial import cKDTree
 
 Floats = NDArray[np.floating]
 Image = NDArray[np.uint8]

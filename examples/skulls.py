@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pcqaad.formats.ply import write_ply
 
 Array = NDArray[np.float32]

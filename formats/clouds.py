@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.h5 import find_h5, read_h5, write_h5

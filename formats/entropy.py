@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from pcqaad.formats.bits import BitReader, BitWriter
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.rans import PRECISION, TOTAL, Ints, RansDecoder, RansEncoder, uniform_span

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
 from pcqaad.formats.rans import Ints
 
 # Up to this many points in a cell the count in its half is a symbol of its own table.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pcqaad.formats.atomic import atomic_path, named_os_errors
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.npy import point_type

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
 from pcqaad.formats.atomic import atomic_path, named_os_errors
 from pcqaad.formats.errors import FormatError
 

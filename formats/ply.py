@@ -13,9 +13,10 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from plyfile import PlyData, PlyElement, PlyListProperty, PlyParseError
+
 from pcqaad.formats.atomic import atomic_path, named_os_errors
 from pcqaad.formats.errors import FormatError
-from plyfile import PlyData, PlyElement, PlyListProperty, PlyParseError
 
 _HEADER_LIMIT = 64 * 1024
 _COMMENT = "decoded by pcqaad"

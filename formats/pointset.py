@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+
 from pcqaad.formats.bits import BitReader, BitWriter
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.forest import BUCKETS, CLASS_SYMBOLS, CLASSES, CONTEXTS, SMALL, Forest

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
 from pcqaad.formats.errors import FormatError
 
 PRECISION = 14

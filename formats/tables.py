@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from pcqaad.formats.bits import BitReader, BitWriter
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.rans import PRECISION, TOTAL, Ints, UInts

@@ -1,6 +1,7 @@
 """pcqaad: a codec and file format for whole collections of point clouds."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pcqaad._version import __version__
 
@@ -10,4 +11,48 @@ _checkout = Path(__file__).resolve().parent.parent
 if (_checkout / "formats" / "SPEC.md").is_file():
     __path__.append(str(_checkout))
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    import pcqaad.collection
+
+    open = pcqaad.collection.Collection
+    from pcqaad.clouds import CloudError as CloudError
+    from pcqaad.codec import Fitted as Fitted
+    from pcqaad.codec import Interrupted as Interrupted
+    from pcqaad.codec import fit as fit
+    from pcqaad.collection import Collection as Collection
+    from pcqaad.formats.errors import FormatError as FormatError
+    from pcqaad.metrics import emkd as emkd
+    from pcqaad.metrics import verify as verify
+    from pcqaad.settings import PRESETS as PRESETS
+    from pcqaad.settings import Settings as Settings
+    from pcqaad.settings import SettingsError as SettingsError
+
+# Where each public name lives. Loaded when first used: `pcqaad.open` must not wait for torch.
+_HOMES = {
+    "CloudError": "clouds",
+    "Collection": "collection",
+    "Fitted": "codec",
+    "FormatError": "formats.errors",
+    "Interrupted": "codec",
+    "PRESETS": "settings",
+    "Settings": "settings",
+    "SettingsError": "settings",
+    "emkd": "metrics",
+    "fit": "codec",
+    "open": "collection",
+    "verify": "metrics",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pcqaad' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"pcqaad.{_HOMES[name]}"), "Collection" if name == "open" else name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import selu
 
-from pcqaad.matching.kd import patch_sizes
+from pcqaad.matching.kd import padded_patches
+from pcqaad.model import Array, Model, Shape
 
 
 def _lecun(*shape: int, fan_in: int) -> nn.Parameter:
@@ -33,7 +34,12 @@ class Decoder(nn.Module):
         shared_bias: their biases.
         patch: the two patch layers' weights, (K, width + 3, hidden) and (K, hidden, 3).
         patch_bias: (K, 1, hidden) and (K, 1, 3).
+        patch_index: (K, S) rows of the template in each patch, padded.
+        in_patch: (K, S), False where padded.
     """
+
+    patch_index: Tensor
+    in_patch: Tensor
 
     def __init__(
         self,
@@ -62,8 +68,67 @@ class Decoder(nn.Module):
         if residual:
             # Start next to the template itself.
             self.patch[1].data.mul_(0.1)
-        sizes = torch.from_numpy(patch_sizes(len(template), patches))
-        self.register_buffer("patch_start", torch.cumsum(sizes, 0) - sizes, persistent=False)
+        index, inside = padded_patches(len(template), patches)
+        self.register_buffer("patch_index", torch.from_numpy(index), persistent=False)
+        self.register_buffer("in_patch", torch.from_numpy(inside), persistent=False)
+
+    @classmethod
+    def of(cls, model: Model) -> Decoder:
+        """Return the torch module of a model in numpy arrays."""
+        shape = model.shape
+        template, latents = torch.from_numpy(model.template), torch.from_numpy(model.latents)
+        decoder = cls(template, latents, shape.shared, shape.patch, shape.patches, shape.residual)
+        w = {name: torch.from_numpy(array) for name, array in model.weights.items()}
+        layers = range(1, len(shape.shared))
+        with torch.no_grad():
+            for parameter, values in zip(
+                [*decoder.shared, *decoder.shared_bias, *decoder.patch, *decoder.patch_bias],
+                [
+                    torch.cat([w["latent"], w["point"]]),
+                    *(w[f"shared {i}"] for i in layers),
+                    *(w[f"bias {i}"] for i in (0, *layers)),
+                    torch.cat([w["patch"], w["patch point"]], 1),
+                    w["out"],
+                    w["patch bias"][:, None],
+                    w["out bias"][:, None],
+                ],
+                strict=True,
+            ):
+                parameter.copy_(values)
+        return decoder
+
+    def arrays(self) -> Model:
+        """Return the model in numpy arrays."""
+
+        def array(tensor: Tensor) -> Array:
+            values: Array = tensor.detach().cpu().numpy().copy()
+            return values
+
+        size, width = self.latents.shape[1], self.shared_bias[-1].shape[0]
+        weights = {
+            "latent": array(self.shared[0][:size]),
+            "point": array(self.shared[0][size:]),
+            "bias 0": array(self.shared_bias[0]),
+        }
+        for i in range(1, len(self.shared)):
+            weights |= {f"shared {i}": array(self.shared[i]), f"bias {i}": array(self.shared_bias[i])}
+        weights |= {
+            "patch": array(self.patch[0][:, :width]),
+            "patch point": array(self.patch[0][:, width:]),
+            "patch bias": array(self.patch_bias[0][:, 0]),
+            "out": array(self.patch[1]),
+            "out bias": array(self.patch_bias[1][:, 0]),
+        }
+        shape = Shape(
+            clouds=len(self.latents),
+            points=len(self.template),
+            latent=size,
+            shared=tuple(bias.shape[0] for bias in self.shared_bias),
+            patch=self.patch_bias[0].shape[2],
+            patches=self.patches,
+            residual=self.residual,
+        )
+        return Model(shape, array(self.template), array(self.latents), weights)
 
     def fold(self, latents: Tensor, points: Tensor) -> Tensor:
         """Decode template points: latents (B, L), points (K, S, 3) -> (K, B, S, 3)."""
@@ -82,3 +147,11 @@ class Decoder(nn.Module):
         x = selu(hidden + again[:, None])
         out = torch.baddbmm(self.patch_bias[1], x.reshape(k, b * s, -1), self.patch[1]).view(k, b, s, 3)
         return out + points[:, None] if self.residual else out
+
+    def patch_points(self) -> Tensor:
+        """Return the template by patches (K, S, 3), the smaller ones padded; `in_patch` tells what counts."""
+        return self.template[self.patch_index]
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Decode whole clouds: latents (B, L) -> normalised points (B, M, 3), patch after patch."""
+        return self.fold(latents, self.patch_points()).transpose(0, 1)[:, self.in_patch]

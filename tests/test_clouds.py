@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plyfile import PlyData, PlyElement
+
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds import find_clouds, safe_name, write_clouds
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.ply import read_ply, write_ply
-from plyfile import PlyData, PlyElement
 
 COLLECTIONS = hnp.arrays(
     np.float32,

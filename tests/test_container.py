@@ -10,6 +10,7 @@ import pytest
 from hostile import AT_OPEN, AT_READ, KNOWN, Row, forge
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pcqaad.formats.container import DEFLATE, RAW, Container, Section, pack, write_container
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.groups import pack_groups

@@ -11,6 +11,7 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from pcqaad.formats.bits import BitReader, BitWriter
 from pcqaad.formats.entropy import Model, decode, encode
 from pcqaad.formats.errors import FormatError

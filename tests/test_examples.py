@@ -10,7 +10,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pcqaad.formats.errors import FormatError
 from plyfile import PlyData
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -18,6 +17,7 @@ from scipy.spatial import cKDTree
 from scipy.special import chdtri
 
 import pcqaad
+from pcqaad.formats.errors import FormatError
 
 
 def load(name: str) -> ModuleType:

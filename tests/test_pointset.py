@@ -10,6 +10,7 @@ import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.pointset import decode_points, encode_points
 

@@ -2,7 +2,7 @@
 
 The papers leave the axis rule open. Here a node is cut across the widest side of the bounding box that its
 clouds have together: symmetric in the two clouds, and up to 30 % tighter for EM-kD than cycling the axes.
-Each cloud is cut at its own rank, ties broken by a stable sort, so both halves hold the same number of points.
+Each cloud is cut at its own rank, ties broken by a stable sort, so that the halves are of equal size in both.
 """
 
 from __future__ import annotations
@@ -62,6 +62,17 @@ def patch_sizes(points: int, patches: int) -> NDArray[np.int64]:
     sizes = np.full(patches, points // patches, np.int64)
     sizes[: points % patches] += 1
     return sizes
+
+
+def padded_patches(points: int, patches: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the rows (K, S) of each patch of a cloud stored patch after patch, and which are not padding.
+
+    Sizes differ by one at most; a smaller patch repeats its last row.
+    """
+    sizes = patch_sizes(points, patches)
+    column = np.arange(sizes[0])
+    start = np.cumsum(sizes) - sizes
+    return start[:, None] + np.minimum(column, sizes[:, None] - 1), column < sizes[:, None]
 
 
 def patch_order(points: Points, patches: int) -> Order:

@@ -62,4 +62,5 @@ def reassign(predicted: Batch, targets: Batch) -> NDArray[np.intp]:
     permutation = mine.copy()
     permutation[chosen] = partner[chosen]
     permutation[partner[chosen]] = chosen
-    return permutation.reshape(clouds, points) - points * np.arange(clouds)[:, None]
+    local: NDArray[np.intp] = permutation.reshape(clouds, points) - points * np.arange(clouds)[:, None]
+    return local

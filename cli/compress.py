@@ -1,0 +1,156 @@
+"""`pcqaad compress`: read the clouds, fit, save, say what became of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from numpy.typing import NDArray
+
+import pcqaad
+from pcqaad.cli.errors import CommandError, StoppedError
+from pcqaad.cli.main import ARGUMENTS
+from pcqaad.cli.progress import Display
+from pcqaad.cli.stopping import StopSignals
+from pcqaad.cli.summary import compressed
+from pcqaad.cli.text import as_json, check_output, plural
+from pcqaad.formats.clouds import CloudSource, find_clouds
+from pcqaad.progress import Progress
+from pcqaad.settings import CHOICES, PRESETS, Settings
+
+_COUNT = click.IntRange(min=1)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pcqaad compress skulls/*.ply -o skulls.qaad
+  pcqaad compress scans.h5:female/clouds -o scans.qaad --unit m --minutes 30
+  pcqaad compress skulls/ -o skulls.qaad --preset paper-skulls --seed 7
+  pcqaad compress skulls/ -o skulls.qaad --resume
+"""
+)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option("-o", "--output", metavar="FILE.qaad", type=click.Path(path_type=Path), required=True)
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="auto",
+    show_default=True,
+    help="Where settings start.",
+)
+@click.option("--patches", metavar="K", type=_COUNT, help="Patches of the decoder.")
+@click.option("--latent", metavar="L", type=_COUNT, help="Numbers kept for each cloud.")
+@click.option("--points", metavar="M", type=_COUNT, help="Points kept of each cloud [smallest cloud's].")
+@click.option("--epochs", metavar="E", type=_COUNT, help="Passes over the collection.")
+@click.option(
+    "--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the whole job."
+)
+@click.option("--seed", metavar="S", type=click.IntRange(min=0), help="Of all random choices [0].")
+@click.option("--device", type=click.Choice(CHOICES["device"]), help="Where to fit [auto].")
+@click.option("--unit", metavar="UNIT", default="", help="Of the coordinates, to be recorded: mm.")
+@click.option(
+    "--template", type=click.Choice(CHOICES["template"]), help="Cloud to start from [the preset's]."
+)
+@click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
+@click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+@click.option("--quiet", is_flag=True, help="Show no progress and no notes.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    inputs: tuple[str, ...],
+    output: Path,
+    preset: str,
+    points: int | None,
+    unit: str,
+    resume: bool,
+    json_: bool,
+    quiet: bool,
+    **choices: int | float | str | None,
+) -> None:
+    """Compress a collection of clouds into one file.
+
+    An INPUT is a PLY file, a folder of PLY files, an .npy array, or an HDF5 file, with :DATASET behind its
+    name where it holds several. All clouds are brought to the same number of points. Needs torch.
+    """
+    began = time.monotonic()
+    check_output(output)
+    if importlib.util.find_spec("torch") is None:
+        raise CommandError("compress needs torch: pip install 'pcqaad[fit]'")
+    given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
+    settings = replace(PRESETS[preset], **given)
+    with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
+        _compress(ctx, inputs, output, settings, points, unit, resume, show, stop)
+    with pcqaad.open(output) as collection:
+        result = {**collection.info, "seconds": time.monotonic() - began}
+    click.echo(as_json(result) if json_ else compressed(result))
+
+
+def _compress(
+    ctx: click.Context,
+    inputs: Sequence[str],
+    output: Path,
+    settings: Settings,
+    points: int | None,
+    unit: str,
+    resume: bool,
+    show: Display,
+    stop: StopSignals,
+) -> None:
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    sources = find_clouds(inputs)
+    clouds = _read(sources, show, stop)
+    if checkpoint.exists() and not resume:
+        show.note(f"{checkpoint} is ignored and will be overwritten; add --resume to continue it")
+    # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
+    from pcqaad import codec
+
+    try:
+        fitted = codec.fit(
+            clouds,
+            settings,
+            names=[source.name for source in sources],
+            unit=unit,
+            points=points,
+            checkpoint=checkpoint,
+            resume=resume,
+            on_progress=show,
+            should_stop=stop,
+        )
+        fitted.save(output)
+    except codec.Interrupted as error:
+        if not error.resumable:
+            raise StoppedError(str(error)) from error
+        raise StoppedError(f"interrupted; continue with: {_again(ctx.meta[ARGUMENTS])}") from error
+
+
+def _read(sources: Sequence[CloudSource], show: Display, stop: StopSignals) -> list[NDArray[Any]]:
+    clouds: list[NDArray[Any]] = []
+    notes: Counter[str] = Counter()
+    for i, source in enumerate(sources):
+        if stop():
+            raise StoppedError("interrupted: nothing was fitted yet")
+        show(Progress("read", i, len(sources), "clouds"))
+        cloud = source.read()
+        clouds.append(cloud.points)
+        # Files differ in how many rows they lose, and that is one thing to know, not many.
+        notes.update(re.sub(r" \([0-9]+ rows\)$", "", note) for note in cloud.notes)
+    show(Progress("read", len(sources), len(sources), "clouds"))
+    for note, files in notes.items():
+        show.note(f"{plural(files, 'file')}: {note}")
+    return clouds
+
+
+def _again(arguments: Sequence[str]) -> str:
+    """Return the command line that goes on; abridged where a shell had put hundreds of files into it."""
+    command = shlex.join(["pcqaad", *(a for a in arguments if a != "--resume"), "--resume"])
+    return command if len(command) <= 400 else "pcqaad compress ... --resume, all else as before"

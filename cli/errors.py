@@ -1,0 +1,84 @@
+"""What a command says when it cannot go on: one line on stderr and an exit code, no traceback."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from pcqaad.formats.errors import FormatError
+
+
+class CommandError(click.ClickException):
+    """A failure that the user can act on: `pcqaad: error: MESSAGE`, exit code 1."""
+
+    exit_code = 1
+
+    def show(self, file: object = None) -> None:
+        """Print the line on stderr."""
+        click.echo(f"pcqaad: error: {self.format_message()}", err=True)
+
+    def format_message(self) -> str:
+        """Return the message as one line that a terminal can show."""
+        return printable(self.message)
+
+
+class StoppedError(CommandError):
+    """The user, or the system, asked the command to stop: no error, and yet no result; exit code 1."""
+
+    def show(self, file: object = None) -> None:
+        """Print the line on stderr."""
+        click.echo(f"pcqaad: {self.format_message()}", err=True)
+
+
+def printable(text: str) -> str:
+    """Return text from a file as one line without control characters, which a terminal might obey."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what can go wrong without a fault of the program into a `CommandError`.
+
+    All else is a fault of the program, and passes with its traceback.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise StoppedError("interrupted") from error
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # click ends quietly: `pcqaad info x.qaad | head -1` is no failure
+        raise CommandError(_os_error(error)) from error
+    except MemoryError as error:
+        raise CommandError(_out_of_memory(error)) from error
+    except ValueError as error:
+        if not isinstance(error, _refusals()):
+            raise
+        raise CommandError(str(error)) from error
+    except RuntimeError as error:
+        # torch has no common type for it: a class of its own on a GPU, a message on a CPU.
+        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
+            raise
+        raise CommandError(_out_of_memory(error)) from error
+
+
+def _refusals() -> tuple[type[ValueError], ...]:
+    # Imported when something went wrong: they bring numpy, which `pcqaad --help` has no use for.
+    from pcqaad.clouds import CloudError
+    from pcqaad.settings import SettingsError
+
+    return FormatError, SettingsError, CloudError
+
+
+def _os_error(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _out_of_memory(error: Exception) -> str:
+    # The first sentence says how much was asked for; torch goes on with paragraphs of advice.
+    detail = (str(error).splitlines() or [""])[0].split(". ")[0]
+    return f"out of memory: {detail}" if detail else "out of memory"

@@ -1,0 +1,119 @@
+"""What the commands print for people, from the mappings that `--json` prints for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pcqaad.cli.text import METRICS, columns, figure, length, pairs, plural, seconds, size
+
+_WORST = 5  # clouds listed when there are measurements of each
+
+
+def compressed(result: Mapping[str, Any]) -> str:
+    """Return the table that `compress` ends with: `info` with the `seconds` the command took."""
+    return pairs([*_sizes(result), *_fidelity(result), ("time", seconds(result["seconds"]))])
+
+
+def described(info: Mapping[str, Any]) -> str:
+    """Return what `info` shows: the file, its sections, how it was made."""
+    model, sections = info["model"], info["bytes"]["sections"]
+    rows = [[tag, f"{count:,}"] for tag, count in sections.items()]
+    layers = "-".join(str(width) for width in model["shared"])
+    residual = ", added to the template" if model["residual"] else ""
+    parts = [
+        pairs(
+            [
+                *_sizes(info),
+                ("format", f"version {info['version']}"),
+                (
+                    "model",
+                    f"{plural(model['patches'], 'patch').replace('patchs', 'patches')}, "
+                    f"{model['latent']} latents a cloud, layers {layers} and {model['patch']} per patch"
+                    f"{residual}; {model['weights']:,} weights",
+                ),
+                *_fidelity(info),
+            ]
+        ),
+        columns(["section", "bytes"], rows),
+        "parts\n" + pairs([(f"  {name}", size(count)) for name, count in info["bytes"]["parts"].items()]),
+    ]
+    for name in ("settings", "quantisation", "encoder"):
+        parts.append(f"{name}\n" + pairs([(f"  {key}", _plain(value)) for key, value in info[name].items()]))
+    return "\n\n".join(parts)
+
+
+def verified(file: str, result: Mapping[str, Any]) -> str:
+    """Return what `verify` shows: sizes, one row a metric, and the worst clouds where all were measured."""
+    unit = result["unit"]
+    rows = []
+    for name, values in result["metrics"].items():
+        worst = values["worst"]
+        rows.append(
+            [
+                METRICS[name],
+                length(values["mean"], unit),
+                f"{figure(values['mean_percent'])} %",
+                length(values["rms"], unit) if "rms" in values else "",
+                f"{values['psnr']:.2f} dB" if values.get("psnr") is not None else "",
+                f"{worst['name']}: {length(worst['mean'], unit)}",
+                result["source"],
+            ]
+        )
+    parts = [
+        pairs([*_sizes({**result, "file": file}), ("integrity", "every section and cloud read and checked")])
+    ]
+    if rows:
+        head = ["metric", "mean", "of diagonal", "rms", "psnr", "worst cloud", "source"]
+        kept = [i for i in range(len(head)) if any(row[i] for row in rows)]
+        parts.append(columns([head[i] for i in kept], [[row[i] for i in kept] for row in rows]))
+    for name, values in result["metrics"].items():
+        worst_first = sorted(values.get("per_cloud", []), key=lambda cloud: -cloud["mean"])[:_WORST]
+        if len(worst_first) > 1:
+            listed = [[cloud["name"], length(cloud["mean"], unit)] for cloud in worst_first]
+            parts.append(columns([f"worst by {METRICS[name]}", "mean"], listed))
+    return "\n\n".join(parts)
+
+
+def _sizes(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    raw, stored = info["bytes"]["raw_float32"], info["bytes"]["file"]
+    rows = [
+        ("file", str(info["file"])),
+        ("clouds", f"{info['clouds']:,} of {plural(info['points'], 'point')}"),
+        ("size", f"{size(raw)} as float32 -> {size(stored)}"),
+        ("ratio", f"{figure(info['ratio'])} : 1"),
+        ("bits per point", figure(info["bits_per_point"])),
+    ]
+    if info.get("paper_ratio") is not None:
+        rows.append(("paper's ratio", f"{figure(info['paper_ratio'])} (counts float32 weights and latents)"))
+    return rows
+
+
+def _fidelity(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    recorded, unit = info["fidelity"], info["unit"]
+    if not recorded:
+        return []
+    name = METRICS.get(recorded["metric"], recorded["metric"])
+    mean = f"mean {length(recorded['mean'], unit)}, {figure(recorded['mean_percent'])} % of the diagonal"
+    over = "" if recorded["measured"] == info["clouds"] else f", over {plural(recorded['measured'], 'cloud')}"
+    worst = recorded["worst"]
+    return [
+        (f"{name} (cell {recorded['cell']:,})", f"{mean}{over}"),
+        ("worst cloud", f"{worst['name']}, mean {length(worst['mean'], unit)}"),
+    ]
+
+
+def _plain(value: Any) -> str:
+    match value:
+        case None:
+            return "auto"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return figure(value)
+        case list() | tuple():
+            return ", ".join(_plain(item) for item in value)
+        case dict():
+            return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+        case _:
+            return str(value)

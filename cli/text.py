@@ -1,0 +1,106 @@
+"""Numbers and tables for people: decimal units, thousands separators, aligned columns."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pcqaad.cli.errors import CommandError, printable
+
+METRICS = {"emkd": "EM-kD", "chamfer": "Chamfer", "d1": "D1"}
+
+# What an option named like this would overwrite: `-o *.ply` makes a shell pass the first cloud as the output.
+_CLOUD_SUFFIXES = (".ply", ".npy", ".h5", ".hdf5")
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people say it, in decimal units: `812 bytes`, `41.2 KB`."""
+    if count < 1000:
+        return f"{count:,} bytes" if count != 1 else "1 byte"
+    value, unit = float(count), "bytes"
+    for larger in ("KB", "MB", "GB", "TB"):
+        # Not 1000.0 KB: what would be rounded up to that belongs to the next unit.
+        if value < 999.95:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:,.1f} {unit}"
+
+
+def figure(value: float) -> str:
+    """Return a number with four significant digits: `1,235`, `0.01235`, `1.235e-06`."""
+    if value and not 1e-4 <= abs(value) < 1e9:
+        return f"{value:.3e}"
+    digits = f"{value:.4g}"
+    return f"{value:,.0f}" if "e" in digits else f"{float(digits):,}".removesuffix(".0")
+
+
+def seconds(value: float) -> str:
+    """Return a duration: `0.42 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`."""
+    if value < 59.95:
+        return f"{value:.2g} s" if value < 10 else f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 cloud`, `1,200 clouds`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def length(value: float, unit: str) -> str:
+    """Return a length in the data's unit, which the user may not have named."""
+    return f"{figure(value)} {printable(unit)}".rstrip()
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> str:
+    """Return lines of a name and what it is, the names padded to one width."""
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"{name:<{width}}  {printable(value)}".rstrip() for name, value in rows)
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table under its head: the first column to the left, all others, numbers, to the right."""
+    lines = [list(head), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def as_json(values: dict[str, Any]) -> str:
+    """Return JSON in ASCII, indented; null stands for NaN and infinity, which JSON lacks."""
+    return json.dumps(_finite(values), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value
+
+
+def check_output(path: Path) -> None:
+    """Refuse what a file cannot be written as, before the long job; raises CommandError."""
+    if path.is_dir():
+        raise CommandError(f"{path}: is a folder, expected the name of the file to write")
+    if path.suffix.lower() in _CLOUD_SUFFIXES:
+        raise CommandError(f"{path}: expected the name of the file to write, found that of a cloud")
+    if not path.absolute().parent.is_dir():
+        raise CommandError(f"{path}: folder {path.parent} does not exist")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise CommandError(f"{path}: folder {path.parent} cannot be written to")

@@ -1,0 +1,100 @@
+"""`pcqaad verify`: is the file whole, and how near are its clouds to the originals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import pcqaad
+from pcqaad.cli.errors import CommandError
+from pcqaad.cli.progress import Display
+from pcqaad.cli.report import page
+from pcqaad.cli.summary import verified
+from pcqaad.cli.text import METRICS, as_json, check_output, figure
+from pcqaad.formats.atomic import atomic_path
+from pcqaad.formats.clouds import find_clouds
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pcqaad verify skulls.qaad
+  pcqaad verify skulls.qaad skulls/ --metric emkd --metric d1
+  pcqaad verify skulls.qaad skulls/ --fail-above 0.5 --report skulls.html
+"""
+)
+@click.argument("file", metavar="FILE.qaad", type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="[INPUT...]", nargs=-1)
+@click.option(
+    "--metric",
+    "metrics",
+    type=click.Choice(list(METRICS)),
+    multiple=True,
+    default=("emkd",),
+    show_default=True,
+    help="What to measure; may be given several times.",
+)
+@click.option(
+    "--cell",
+    metavar="POINTS",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="Points of a cell of EM-kD; larger is tighter and slower.",
+)
+@click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+@click.option(
+    "--report", metavar="PAGE.html", type=click.Path(path_type=Path), help="Write a page with a chart too."
+)
+@click.option(
+    "--fail-above",
+    metavar="PERCENT",
+    type=click.FloatRange(min=0),
+    help="Exit with 1 when a mean error is above this, in percent of the clouds' diagonal.",
+)
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def command(
+    file: Path,
+    inputs: tuple[str, ...],
+    metrics: tuple[str, ...],
+    cell: int,
+    json_: bool,
+    report: Path | None,
+    fail_above: float | None,
+    quiet: bool,
+) -> None:
+    """Check a file, and measure its clouds against the originals.
+
+    Without INPUT every section and every cloud's latents are read and checked, and the fidelity shown is the
+    one recorded when the file was made. With the originals as INPUT, it is measured.
+    """
+    wanted = tuple(dict.fromkeys(metrics))
+    if not inputs and wanted != ("emkd",):
+        raise click.UsageError("--metric needs INPUT, the originals: files record EM-kD alone")
+    if report is not None:
+        check_output(report)
+    with pcqaad.open(file) as collection, Display(quiet=quiet) as show:
+        references = find_clouds(inputs) if inputs else None
+        # Here, not above: scipy takes its time to load, and a mistyped path should not have to wait for it.
+        from pcqaad.metrics import verify
+
+        result = verify(collection, references, wanted, cell, on_progress=show)
+    if report is not None:
+        with atomic_path(report) as temporary:
+            temporary.write_text(page(file.name, result), encoding="utf-8", errors="backslashreplace")
+    click.echo(as_json(result) if json_ else verified(str(file), result))
+    if fail_above is not None:
+        _judge(result, fail_above)
+
+
+def _judge(result: dict[str, Any], limit: float) -> None:
+    if not result["metrics"]:
+        raise CommandError("--fail-above: the file records no fidelity; give the originals as INPUT")
+    for name, values in result["metrics"].items():
+        mean = values["mean_percent"]
+        # Not `mean > limit`: NaN has to fail as well.
+        if not mean <= limit:
+            found = f"{figure(mean)} % of the diagonal, above {figure(limit)} %"
+            raise CommandError(f"mean {METRICS[name]} is {found}")

@@ -1,0 +1,228 @@
+"""How far decoded clouds lie from the originals: EM-kD, Chamfer and point-to-point errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from pcqaad.clouds import CloudError, diagonal, subsample
+from pcqaad.matching.assign import in_parallel, match_cells
+from pcqaad.progress import Progress, Report, silent
+
+if TYPE_CHECKING:
+    from pcqaad.collection import Collection
+
+Points = NDArray[np.floating]
+
+CELL = 1024  # points of a cell of EM-kD (paper, section 4.2)
+
+
+class Source(Protocol):
+    """A reference cloud that can be read: what `pcqaad.formats.clouds.find_clouds` finds."""
+
+    @property
+    def name(self) -> str:
+        """The name the cloud has in the file."""
+
+    def read(self) -> Any:
+        """Read it: something with `points` (n, 3)."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Distances between matched points of two clouds, in the data's unit.
+
+    Attributes:
+        mean: of the distances.
+        rms: root of the mean squared distance.
+        mean_squared: mean squared distance (the unit's square), what the paper's tables seem to hold.
+        sum: of the distances: equation 14 as printed, for EM-kD.
+    """
+
+    mean: float
+    rms: float
+    mean_squared: float
+    sum: float
+
+    @classmethod
+    def of(cls, distances: NDArray[np.float64]) -> Errors:
+        """Summarise distances (n,)."""
+        mean_squared = float(np.square(distances).mean())
+        return cls(float(distances.mean()), mean_squared**0.5, mean_squared, float(distances.sum()))
+
+    def scaled(self, scale: float) -> Errors:
+        """Return the same errors in a unit 1 / scale as long."""
+        return Errors(self.mean * scale, self.rms * scale, self.mean_squared * scale**2, self.sum * scale)
+
+    def __float__(self) -> float:
+        return self.mean
+
+
+def emkd(a: Points, b: Points, cell: int = CELL) -> Errors:
+    """Earth mover's distance by k-d cells (paper, section 3.2): two clouds (n, 3) of the same size.
+
+    Both clouds are cut into cells of at most `cell` points by balanced k-d trees in step, and cell i is
+    assigned to cell i exactly, at least summed Euclidean distance. A bijection, so its cost is never below
+    the true earth mover's distance; symmetric in the two clouds.
+
+    Raises:
+        CloudError: shapes differ, or coordinates are not finite.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.ndim != 2 or a.shape[1:] != (3,) or a.shape != b.shape or len(a) == 0:
+        raise CloudError(f"expected two clouds of one shape (n, 3), found {a.shape} and {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise CloudError("expected finite coordinates, found NaN or infinity")
+    if cell < 1:
+        raise CloudError(f"expected a cell of at least 1 point, found {cell}")
+    return Errors.of(np.linalg.norm(a - b[match_cells(a, b, cell)], axis=1))
+
+
+def chamfer(a: Points, b: Points) -> Errors:
+    """Chamfer distance of clouds (n, 3), (m, 3): distances to the nearest neighbours, both directions.
+
+    `mean` and `mean_squared` are the averages of the two directions' means (equation 10 has their sum);
+    `sum` is equation 10 itself.
+    """
+    there, back = _nearest(a, b), _nearest(b, a)
+    mean_squared = float(np.square(there).mean() + np.square(back).mean()) / 2
+    mean = float(there.mean() + back.mean()) / 2
+    return Errors(mean, mean_squared**0.5, mean_squared, float(there.sum() + back.sum()))
+
+
+def d1(a: Points, b: Points) -> Errors:
+    """Point-to-point error D1 of clouds (n, 3), (m, 3): the worse direction, as codecs report it."""
+    return max((Errors.of(_nearest(a, b)), Errors.of(_nearest(b, a))), key=lambda e: e.mean_squared)
+
+
+def _nearest(of: Points, among: Points) -> NDArray[np.float64]:
+    distances: NDArray[np.float64] = cKDTree(among).query(of)[0]
+    return distances
+
+
+METRICS = ("emkd", "chamfer", "d1")
+
+
+def measure(
+    pairs: Iterable[tuple[Points, Points]],
+    metrics: Sequence[str] = ("emkd",),
+    cell: int = CELL,
+    on_cloud: Callable[[], None] = lambda: None,
+) -> dict[str, list[Errors]]:
+    """Measure (reference, decoded) pairs, in parallel: the errors per metric and pair."""
+    measures: dict[str, Callable[[Points, Points], Errors]] = {
+        "emkd": lambda a, b: emkd(a, b, cell),
+        "chamfer": chamfer,
+        "d1": d1,
+    }
+
+    def judge(pair: tuple[Points, Points]) -> list[Errors]:
+        return [measures[name](*pair) for name in metrics]
+
+    found: list[list[Errors]] = []
+    for errors in in_parallel(judge, pairs):
+        found.append(errors)
+        on_cloud()
+    return {name: [errors[i] for errors in found] for i, name in enumerate(metrics)}
+
+
+def summarise(errors: Sequence[Errors], names: Sequence[str], reference_diagonal: float) -> dict[str, Any]:
+    """Return means over clouds, `mean_percent` of the diagonal, and the worst cloud, JSON-able."""
+    worst = max(range(len(errors)), key=lambda i: errors[i].mean)
+    keys = ("mean", "mean_squared", "sum")
+    summary = {key: float(np.mean([getattr(e, key) for e in errors])) for key in keys}
+    summary["rms"] = summary["mean_squared"] ** 0.5
+    summary["mean_percent"] = percent(summary["mean"], reference_diagonal)
+    return {**summary, "worst": {"name": names[worst], "mean": errors[worst].mean}}
+
+
+def percent(length: float, reference_diagonal: float) -> float:
+    """Return a length in percent of the diagonal; of a diagonal 0 nothing is a part but 0 itself."""
+    return 100 * length / reference_diagonal if reference_diagonal > 0 else 0.0
+
+
+def verify(
+    collection: Collection,
+    references: Sequence[Source] | None = None,
+    metrics: Sequence[str] = ("emkd",),
+    cell: int = CELL,
+    on_progress: Report = silent,
+) -> dict[str, Any]:
+    """Judge a file: sizes, and errors against its originals, or as recorded when it was made.
+
+    Args:
+        collection: the opened file; everything in it is read and checked.
+        references: the originals, found by name; None to report what was recorded at encoding.
+        metrics: of "emkd", "chamfer", "d1".
+        cell: points of a cell of EM-kD.
+        on_progress: told of every cloud.
+
+    Returns:
+        JSON-able figures; lengths in the data's unit.
+
+    Raises:
+        CloudError: an original is missing or holds too few points, or a metric is unknown.
+        FormatError: the file is damaged.
+    """
+    if unknown := [name for name in metrics if name not in METRICS]:
+        raise CloudError(f"unknown metric {unknown[0]!r}, expected one of {', '.join(METRICS)}")
+    collection.check()
+    info = collection.info
+    kept = ("clouds", "points", "unit", "bytes", "ratio", "bits_per_point", "paper_ratio")
+    result: dict[str, Any] = {key: info[key] for key in kept}
+    if references is None:
+        recorded = info["fidelity"]
+        result |= {"source": "recorded", "diagonal": recorded.get("diagonal"), "metrics": {}}
+        if recorded:
+            result["metrics"]["emkd"] = recorded
+        return result
+
+    originals = _originals(collection, references)
+    reference_diagonal = diagonal(originals)
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        on_progress(Progress("measure", done, len(collection), "clouds"))
+
+    pairs = ((original, collection[i]) for i, original in enumerate(originals))
+    found = measure(pairs, metrics, cell, step)
+    result |= {"source": "measured", "diagonal": reference_diagonal, "metrics": {}}
+    for name, errors in found.items():
+        figures = summarise(errors, collection.names, reference_diagonal)
+        if name == "d1":
+            figures["psnr"] = _psnr(figures["mean_squared"], reference_diagonal)
+        figures["per_cloud"] = [
+            {"name": n, "mean": e.mean, "rms": e.rms, "mean_squared": e.mean_squared, "sum": e.sum}
+            for n, e in zip(collection.names, errors, strict=True)
+        ]
+        result["metrics"][name] = figures
+    return result
+
+
+def _originals(collection: Collection, references: Sequence[Source]) -> list[Points]:
+    by_name: Mapping[str, Source] = {source.name: source for source in references}
+    missing = [name for name in collection.names if name not in by_name]
+    if missing:
+        raise CloudError(
+            f"{collection.info['file']}: the original of {missing[0]!r} is not among the inputs"
+            + (f", nor those of {len(missing) - 1} others" if len(missing) > 1 else "")
+        )
+    originals, count = [], collection.info["points"]
+    seed = int(collection.info["settings"].get("seed", 0))
+    for i, name in enumerate(collection.names):
+        points = by_name[name].read().points
+        if len(points) < count:
+            raise CloudError(f"{name}: the original holds {len(points)} points, the file {count}")
+        originals.append(subsample(points, count, seed, i))
+    return originals
+
+
+def _psnr(mean_squared: float, peak: float) -> float | None:
+    return float(10 * np.log10(peak**2 / mean_squared)) if mean_squared > 0 and peak > 0 else None

@@ -1,0 +1,166 @@
+"""Every choice of a fit, with its default and its reason, and the presets of the paper."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class SettingsError(ValueError):
+    """A choice that cannot be fitted, in one line: what was asked for, and what would do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a fit is asked for. None stands for `auto`: chosen from the data by `resolve`."""
+
+    # The decoder (paper, section 3.3).
+    patches: int | None = None  # K
+    latent: int | None = None  # numbers per cloud
+    shared: tuple[int, ...] | None = None  # widths of the layers that all patches share
+    patch: int | None = None  # width of a patch's own hidden layer
+    residual: bool = True  # the network moves the template point instead of placing it: learns far faster
+
+    # The start.
+    template: str = "medoid"  # or "random", the paper's: one cloud of the set
+    matching: str = "greedy"  # or "random": the paper's first ablation
+    greedy_cell: int = 256  # points per cell of QAAD_GREEDY; smaller is faster and a little looser
+    registration: int = 8  # rounds that straighten the matching before the network sees it; 0: none
+    latents: str = "components"  # principal components of the matched coordinates, or "random"
+
+    # The loop.
+    epochs: int | None = None  # passes in which every cloud is drawn once
+    minutes: float | None = None  # wall clock for everything up to the file; ends the fit before `epochs`
+    batch: int = 16  # clouds a step (paper, section 4.2)
+    sample: int = 1024  # points of a cloud a step; more steps beat more points on a CPU
+    learning_rate: float = 1e-2
+    warmup: int = 30  # steps of linear growth of the rate
+    schedule: str = "cosine"  # or "constant", the paper's (it names none)
+    reassign: bool = True  # QAAD_REASSIGNMENT on the sampled points of every step
+    refine: int = 8192  # pairs a step re-matched block by block, half a cloud at most, clouds in turn; 0: none
+    block: int = 128  # pairs re-matched exactly together
+
+    # The file.
+    tolerance: float = 0.01  # how much quantisation may raise the EM-kD over the float model's
+    measure: int = 64  # clouds on which the rise is measured; all are measured for the record up to 256
+
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        def demand(holds: bool, name: str, rule: str) -> None:
+            if not holds:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}, expected {rule}")
+
+        for name in ("patches", "latent", "patch", "epochs"):
+            value = getattr(self, name)
+            demand(value is None or value >= 1, name, "at least 1")
+        for name in ("batch", "sample", "greedy_cell", "block", "measure", "warmup"):
+            demand(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("registration", "refine", "seed"):
+            demand(getattr(self, name) >= 0, name, "0 or more")
+        demand(self.minutes is None or self.minutes > 0, "minutes", "more than 0")
+        demand(self.shared is None or (len(self.shared) > 0 and min(self.shared) >= 1), "shared", "widths")
+        demand(self.learning_rate > 0, "learning_rate", "more than 0")
+        demand(0 < self.tolerance <= 1, "tolerance", "a fraction above 0")
+        for name, choices in CHOICES.items():
+            demand(getattr(self, name) in choices, name, " or ".join(choices))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings as a JSON-able mapping."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Settings:
+        """Rebuild settings from `as_json`, ignoring what other versions added."""
+        known = {f.name for f in fields(cls)}
+        kept: dict[str, Any] = {key: value for key, value in values.items() if key in known}
+        if isinstance(kept.get("shared"), list):
+            kept["shared"] = tuple(kept["shared"])
+        return cls(**kept)
+
+
+CHOICES = {
+    "template": ("medoid", "random"),
+    "matching": ("greedy", "random"),
+    "latents": ("components", "random"),
+    "schedule": ("cosine", "constant"),
+    "device": ("auto", "cpu", "cuda"),
+}
+
+# Paper, section 4.2: layers 256-128-128-128 shared and 64-3 per patch, Adam at 1e-3, 16 clouds a step, 600
+# epochs, one random cloud as the template, swaps only. The patch layers stand alone (no residual).
+_PAPER = Settings(
+    shared=(256, 128, 128, 128),
+    patch=64,
+    residual=False,
+    template="random",
+    registration=0,
+    greedy_cell=1024,
+    latents="random",
+    epochs=600,
+    sample=4096,
+    learning_rate=1e-3,
+    warmup=1,
+    schedule="constant",
+    refine=0,
+)
+
+PRESETS: dict[str, Settings] = {
+    "auto": Settings(),
+    "paper-skulls": replace(_PAPER, patches=16, latent=10, sample=2048),
+    "paper-dfaust": replace(_PAPER, patches=128, latent=256),
+    "paper-coma": replace(_PAPER, patches=128, latent=256),
+}
+
+
+# Widths by size of the data set (clouds x points): shared layers, patch layer.
+_SIZES: list[tuple[float, tuple[int, ...], int]] = [
+    (2e5, (96, 64, 64, 64), 32),
+    (6e5, (128, 80, 80, 80), 40),
+    (3e6, (192, 96, 96, 96), 48),
+    (2e7, (256, 128, 128, 128), 64),
+]
+_LARGEST: tuple[tuple[int, ...], int] = ((256, 160, 160, 160), 80)
+
+# Updates a default fit aims at, whatever the size of the set: what the error gains flattens out there.
+_STEPS = 2000
+
+
+def latent_size(spectrum: NDArray[np.floating]) -> int:
+    """Choose the latent size from the singular values of the matched coordinates (clouds x coordinates).
+
+    What rises above the flat tail that sampling noise leaves is shape. The threshold is 1.43 times the median
+    singular value, the optimal hard one for a matrix much wider than high and unknown noise (Gavish and
+    Donoho, 2014, equation 11 at beta -> 0).
+    """
+    above = int((spectrum > 1.43 * np.median(spectrum)).sum())
+    return int(np.clip(above, 2, 256))
+
+
+def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.floating]) -> Settings:
+    """Fill in what is left to `auto` from the numbers of clouds and points and the matched spectrum."""
+    widths, patch = next(((w, p) for limit, w, p in _SIZES if clouds * points <= limit), _LARGEST)
+    patches = min(settings.patches or choose_patches(points), points)
+    batch = min(settings.batch, clouds)
+    # An epoch draws every cloud once and a step draws `batch` of them.
+    epochs = settings.epochs or max(1, round(_STEPS * batch / clouds))
+    return replace(
+        settings,
+        shared=settings.shared or widths,
+        patch=settings.patch or patch,
+        patches=patches,
+        latent=settings.latent or latent_size(spectrum),
+        batch=batch,
+        sample=min(settings.sample, points),
+        refine=min(settings.refine, -(-points // 2)),
+        epochs=epochs,
+    )
+
+
+def choose_patches(points: int) -> int:
+    """One patch for about 2,048 points, as a power of two between 1 and 128."""
+    return int(2 ** np.clip(np.floor(np.log2(max(points, 1) / 2048)), 0, 7))

@@ -1,0 +1,287 @@
+"""A quantised model <-> the sections of a .qaad file (formats/SPEC.md, section 7)."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcqaad.formats.clouds import safe_name
+from pcqaad.formats.container import DEFLATE, RAW, Container, Section
+from pcqaad.formats.entropy import Model as SymbolModel
+from pcqaad.formats.entropy import decode, encode
+from pcqaad.formats.errors import FormatError
+from pcqaad.formats.groups import pack_groups
+from pcqaad.formats.pointset import decode_points, encode_points
+from pcqaad.matching.kd import patch_sizes
+from pcqaad.model import Array, Shape
+from pcqaad.quantize import MAX_BITS, Quantised, Symbols, by_patch
+
+TAGS = {
+    "HEAD": "sizes, normalisation and steps",
+    "WGTS": "weights",
+    "TMPL": "template",
+    "LMOD": "the latents' model",
+    "LATS": "latents, in groups of clouds",
+    "NAME": "names of the clouds",
+    "info": "what the file was made from and how well",
+}
+
+# Reading one cloud reads its group: small enough for that, large enough that a group's 8 bytes do not count.
+GROUP = 64
+# Sizes that no real model has, refused before anything is allocated for them.
+_MAX_CLOUDS, _MAX_POINTS, _MAX_WEIGHTS, _MAX_WIDTH, _MAX_LAYERS = 2**24, 2**24, 2**26, 2**14, 32
+_MAX_TEXT = 2**26
+
+_HEAD = struct.Struct("<IIHHHBBBBH3dd3ff")
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a decoder must know first.
+
+    Attributes:
+        shape: of the model.
+        centre: (3,) and
+        scale: of the normalisation, data units: points = centre + scale * decoded.
+        bits: of the template's grid.
+        low: (3,) the grid's origin, normalised.
+        step: of the grid.
+        latent_contexts: 1, or L when every latent dimension has its own table.
+        weight_steps: per tensor.
+        latent_steps: (L,).
+    """
+
+    shape: Shape
+    centre: NDArray[np.float64]
+    scale: float
+    bits: int
+    low: Array
+    step: np.float32
+    latent_contexts: int
+    weight_steps: dict[str, np.float32]
+    latent_steps: Array
+
+    def pack(self) -> bytes:
+        """Return the bytes of the HEAD section."""
+        s = self.shape
+        fixed = _HEAD.pack(
+            s.clouds,
+            s.points,
+            s.patches,
+            s.latent,
+            s.patch,
+            len(s.shared),
+            int(s.residual),
+            self.bits,
+            0,
+            self.latent_contexts,
+            *self.centre,
+            self.scale,
+            *self.low,
+            self.step,
+        )
+        widths = np.array(s.shared, "<u2").tobytes()
+        steps = np.array([self.weight_steps[name] for name in s.tensors()], "<f4").tobytes()
+        return fixed + widths + steps + self.latent_steps.astype("<f4").tobytes()
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Head:
+        """Read the HEAD section; raises FormatError where it breaks a rule of the specification."""
+
+        def demand(holds: bool, problem: str) -> None:
+            if not holds:
+                raise FormatError(problem, where="HEAD")
+
+        demand(len(data) >= _HEAD.size, f"expected at least {_HEAD.size} bytes, found {len(data)}")
+        n, m, k, latent, patch, layers, flags, bits, zero, contexts, *floats = _HEAD.unpack_from(data)
+        demand(2 <= n <= _MAX_CLOUDS, f"expected 2 to {_MAX_CLOUDS} clouds, found {n}")
+        demand(1 <= m <= _MAX_POINTS, f"expected 1 to {_MAX_POINTS} points, found {m}")
+        demand(1 <= k <= m, f"expected 1 to {m} patches, found {k}")
+        demand(latent >= 1 and 1 <= patch <= _MAX_WIDTH, f"found latent size {latent}, patch width {patch}")
+        demand(1 <= layers <= _MAX_LAYERS, f"expected 1 to {_MAX_LAYERS} shared layers, found {layers}")
+        demand(flags <= 1 and zero == 0, f"expected known flags, found {flags}, {zero}")
+        demand(1 <= bits <= MAX_BITS, f"expected a grid of 1 to {MAX_BITS} bits, found {bits}")
+        demand(contexts == 1 or contexts == latent <= 256, f"found {contexts} contexts of latents")
+        at = _HEAD.size
+        demand(len(data) >= at + 2 * layers, f"expected {layers} widths, found {len(data) - at} bytes")
+        widths = tuple(int(w) for w in np.frombuffer(data, "<u2", layers, at))
+        at += 2 * layers
+        demand(
+            all(1 <= w <= _MAX_WIDTH for w in widths), f"expected widths up to {_MAX_WIDTH}, found {widths}"
+        )
+        shape = Shape(n, m, latent, widths, patch, k, bool(flags & 1))
+        weights = sum(math.prod(tensor) for tensor in shape.tensors().values())
+        demand(weights <= _MAX_WEIGHTS, f"expected at most {_MAX_WEIGHTS} weights, found {weights}")
+        demand(
+            n * latent <= _MAX_WEIGHTS, f"expected at most {_MAX_WEIGHTS} latent numbers, found {n * latent}"
+        )
+        names = list(shape.tensors())
+        size = at + 4 * (len(names) + latent)
+        demand(len(data) == size, f"expected {size} bytes, found {len(data)}")
+        steps = np.frombuffer(data, "<f4", len(names) + latent, at).astype(np.float32)
+        values = np.concatenate([floats, steps])
+        demand(bool(np.isfinite(values).all()), "expected finite numbers, found NaN or infinity")
+        positive = np.concatenate([[floats[3], floats[7]], steps])
+        demand(bool((positive > 0).all()), "expected a scale and steps above 0")
+        return cls(
+            shape,
+            np.array(floats[:3]),
+            floats[3],
+            bits,
+            np.array(floats[4:7], np.float32),
+            np.float32(floats[7]),
+            contexts,
+            dict(zip(names, steps[: len(names)], strict=True)),
+            steps[len(names) :],
+        )
+
+
+def to_sections(
+    quantised: Quantised,
+    centre: NDArray[np.float64],
+    scale: float,
+    names: Sequence[str],
+    info: dict[str, Any],
+) -> list[Section]:
+    """Return the sections of a file."""
+    shape = quantised.shape
+    symbols, contexts = _weight_stream(quantised.weights)
+    template, _ = encode_points(by_patch(quantised.grid, shape), quantised.bits)
+    latent_contexts, model, groups = min(
+        (_latent_stream(quantised.latents, c) for c in {1, shape.latent if shape.latent <= 256 else 1}),
+        key=lambda coded: len(coded[1]) + sum(map(len, coded[2])),
+    )
+    head = Head(
+        shape,
+        centre,
+        scale,
+        quantised.bits,
+        quantised.low,
+        quantised.step,
+        latent_contexts,
+        quantised.weight_steps,
+        quantised.latent_steps,
+    )
+    return [
+        Section("HEAD", head.pack(), RAW),
+        Section("WGTS", encode(symbols, contexts), RAW),
+        Section("TMPL", template, RAW),
+        Section("LMOD", model, RAW),
+        Section("LATS", pack_groups(groups), RAW),
+        Section("NAME", "\0".join(names).encode(), DEFLATE),
+        Section("info", json.dumps(info, separators=(",", ":"), allow_nan=False).encode(), DEFLATE),
+    ]
+
+
+def read_weights(container: Container, head: Head) -> dict[str, Array]:
+    """Return the dequantised weight tensors."""
+    shapes = head.shape.tensors()
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    contexts = np.repeat(np.arange(len(sizes)), sizes)
+    with _InSection("WGTS"):
+        symbols = decode(container.section("WGTS"), len(contexts), contexts)
+    weights = {}
+    for (name, shape), part in zip(shapes.items(), np.split(symbols, np.cumsum(sizes)[:-1]), strict=True):
+        weights[name] = (part.reshape(shape) * head.weight_steps[name]).astype(np.float32)
+    return weights
+
+
+def read_grid(container: Container, head: Head) -> Symbols:
+    """Return the template's grid points (M, 3), patch after patch."""
+    sizes = [int(size) for size in patch_sizes(head.shape.points, head.shape.patches)]
+    with _InSection("TMPL"):
+        return np.concatenate(decode_points(container.section("TMPL"), sizes, head.bits)).astype(np.int32)
+
+
+def read_latent_model(container: Container) -> SymbolModel:
+    """Return the model all groups of latents are coded with."""
+    data = container.section("LMOD")
+    with _InSection("LMOD"):
+        model, end = SymbolModel.from_bytes(data)
+        if end != len(data):
+            raise FormatError(f"expected {end} bytes, found {len(data)}")
+    return model
+
+
+def read_latents(container: Container, head: Head, model: SymbolModel, group: int) -> Array:
+    """Return the dequantised latents (clouds, L) of one group of clouds."""
+    groups = container.groups("LATS")
+    expected = math.ceil(head.shape.clouds / GROUP)
+    if len(groups) != expected:
+        raise FormatError(f"expected {expected} groups, found {len(groups)}", where="LATS")
+    clouds = min(GROUP, head.shape.clouds - group * GROUP)
+    contexts = _latent_contexts(clouds, head.shape.latent, head.latent_contexts)
+    with _InSection("LATS"):
+        symbols = model.decode(groups.read(group), clouds * head.shape.latent, contexts)
+    return (symbols.reshape(clouds, head.shape.latent) * head.latent_steps).astype(np.float32)
+
+
+def read_names(container: Container, head: Head) -> list[str]:
+    """Return the names of the clouds."""
+    try:
+        names = container.section("NAME").decode().split("\0")
+    except UnicodeDecodeError as error:
+        raise FormatError("expected UTF-8 text", where="NAME") from error
+    if len(names) != head.shape.clouds or len(set(names)) != len(names):
+        problem = f"expected {head.shape.clouds} different names, found {len(set(names))} of {len(names)}"
+        raise FormatError(problem, where="NAME")
+    for name in names:
+        if not safe_name(name):
+            raise FormatError(f"name {name[:80]!r} is not safe as the name of a file", where="NAME")
+    return names
+
+
+def read_info(container: Container) -> dict[str, Any]:
+    """Return the JSON of the optional info section; empty where there is none."""
+    if "info" not in container:
+        return {}
+    try:
+        info = json.loads(container.section("info"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError("expected JSON text", where="info") from error
+    if not isinstance(info, dict):
+        raise FormatError(f"expected a JSON object, found {type(info).__name__}", where="info")
+    return info
+
+
+def _weight_stream(weights: dict[str, Symbols]) -> tuple[Symbols, NDArray[np.intp]]:
+    """Return all tensors' symbols in one row, each tensor a context of its own."""
+    flat = [symbols.ravel() for symbols in weights.values()]
+    return np.concatenate(flat), np.repeat(np.arange(len(flat)), [len(part) for part in flat])
+
+
+def _latent_contexts(clouds: int, latent: int, contexts: int) -> NDArray[np.intp]:
+    return np.tile(np.arange(latent) % contexts, clouds)
+
+
+def _latent_stream(latents: Symbols, contexts: int) -> tuple[int, bytes, list[bytes]]:
+    """Code latents (N, L) with 1 or L tables; returns that number, the model and the groups."""
+    size = latents.shape[1]
+    model = SymbolModel.fit(latents.ravel(), _latent_contexts(len(latents), size, contexts))
+    groups = [
+        model.encode(part.ravel(), _latent_contexts(len(part), size, contexts))
+        for part in (latents[low : low + GROUP] for low in range(0, len(latents), GROUP))
+    ]
+    return contexts, model.to_bytes(), groups
+
+
+class _InSection:
+    """Put the section's tag before what goes wrong in it."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, FormatError) and not error.where.startswith(self.tag):
+            where = ": ".join(part for part in (self.tag, error.where) if part)
+            raise FormatError(error.problem, file=error.file, where=where) from error

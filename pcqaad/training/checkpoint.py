@@ -1,0 +1,81 @@
+"""What a fit leaves behind to go on from: one .npz beside the output, arrays and JSON, no pickle."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcqaad.clouds import CloudError, CloudSet
+from pcqaad.formats.atomic import atomic_path
+from pcqaad.settings import Settings
+
+
+@dataclass
+class Checkpoint:
+    """A fit between two steps.
+
+    Attributes:
+        assignments: (N, M), the matching.
+        rounds: of the registration that are done.
+        step: of the loop that comes next.
+        elapsed: seconds of wall clock spent.
+        arrays: the network's and the optimiser's, empty before the loop.
+    """
+
+    assignments: NDArray[np.int32]
+    rounds: int
+    step: int
+    elapsed: float
+    arrays: dict[str, NDArray[Any]]
+
+    def save(self, path: Path, clouds: CloudSet, settings: Settings) -> None:
+        """Write the checkpoint, whole or not at all."""
+        head = {
+            "kind": "pcqaad checkpoint 1",
+            "collection": clouds.fingerprint(),
+            "settings": settings.as_json(),
+            "rounds": self.rounds,
+            "step": self.step,
+            "elapsed": self.elapsed,
+        }
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            arrays: dict[str, Any] = {f"array {name}": value for name, value in self.arrays.items()}
+            np.savez(file, head=np.array(json.dumps(head)), assignments=self.assignments, **arrays)
+
+    @classmethod
+    def load(cls, path: Path, clouds: CloudSet, settings: Settings) -> Checkpoint:
+        """Read a checkpoint of this very collection and these settings; raises CloudError otherwise.
+
+        How long to train may differ: `epochs` and `minutes` are what one continues a fit to change.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                head = json.loads(str(stored["head"]))
+                assignments = stored["assignments"]
+                arrays = {n.removeprefix("array "): stored[n] for n in stored.files if n.startswith("array ")}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+            raise CloudError(f"{path}: not a checkpoint that can be read ({error})") from error
+        if head.get("kind") != "pcqaad checkpoint 1" or assignments.shape != clouds.points.shape[:2]:
+            raise CloudError(f"{path}: not a checkpoint of {clouds.points.shape[:2]} clouds and points")
+        if head["collection"] != clouds.fingerprint():
+            raise CloudError(
+                f"{path}: made from other clouds; remove it, or give the clouds it was made from"
+            )
+        asked, made = settings.as_json(), head["settings"]
+        other = [
+            k for k in asked if k not in ("epochs", "minutes", "device") and _plain(asked[k]) != made.get(k)
+        ]
+        if other:
+            was = ", ".join(f"{k} {made.get(k)}" for k in other)
+            raise CloudError(f"{path}: fitted with other settings ({was}); give the same ones, or remove it")
+        return cls(assignments, head["rounds"], head["step"], head["elapsed"], arrays)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,19 @@
+"""Where a fit runs, and that it runs the same way twice."""
+
+from __future__ import annotations
+
+import torch
+
+from pcqaad.settings import SettingsError
+
+
+def choose(device: str) -> torch.device:
+    """Turn "auto", "cpu" or "cuda" into a device; raises SettingsError where there is no GPU."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("device is 'cuda', but torch finds no GPU here; expected cpu or auto")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def describe(device: torch.device) -> str:
+    """Name the device as a reader of a benchmark would want it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

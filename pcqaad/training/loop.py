@@ -1,0 +1,197 @@
+"""The fit: an Adam loop over assigned points, top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pcqaad.matching.assign import in_parallel, refine
+from pcqaad.matching.kd import patch_sizes
+from pcqaad.matching.swap import reassign
+from pcqaad.network import Decoder
+from pcqaad.progress import Progress, Report, Stop
+from pcqaad.settings import Settings
+
+# Steps whose error is averaged for the reader.
+_WINDOW = 50
+# Distinct uses of the seed: a step's draw depends on nothing but the seed and its number, so that a resumed
+# fit needs no state of a generator.
+_DRAW, _REFINE = 5, 6
+
+
+class Trainer:
+    """A network, its optimiser and its matching, one step after another.
+
+    Attributes:
+        network: being fitted.
+        targets: (N, M, 3) the clouds in assigned order: row j of a cloud is the target of template point j.
+        assignments: (N, M) where that row stood in the cloud as given.
+        step: the number of the step that comes next.
+    """
+
+    def __init__(
+        self,
+        network: Decoder,
+        targets: NDArray[np.float32],
+        assignments: NDArray[np.int32],
+        settings: Settings,
+    ) -> None:
+        self.network = network
+        self.targets = targets
+        self.assignments = assignments
+        self.settings = settings
+        self.step = 0
+        self.device = network.template.device
+        self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+        self._errors: deque[float] = deque(maxlen=_WINDOW)
+        sizes = patch_sizes(targets.shape[1], network.patches)
+        self._patch_bounds = np.concatenate([[0], np.cumsum(sizes)])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which every cloud is drawn once."""
+        return math.ceil(len(self.targets) / self.settings.batch)
+
+    def run(
+        self,
+        elapsed: Callable[[], float],
+        report: Report,
+        should_stop: Stop,
+        save: Callable[[], None],
+        save_every: float = 60.0,
+    ) -> bool:
+        """Train to the end of the settings' epochs or minutes; False when stopped before.
+
+        Args:
+            elapsed: seconds spent on the fit so far, preparations included.
+            report: gets the progress with `loss` (mean squared) and `matched` (mean distance, normalised).
+            should_stop: asked before every step.
+            save: writes a checkpoint; called every `save_every` seconds and when stopped.
+            save_every: seconds.
+        """
+        assert self.settings.epochs is not None
+        total = self.settings.epochs * self.steps_per_epoch
+        limit = self.settings.minutes * 60 if self.settings.minutes else None
+        began, saved = elapsed(), time.monotonic()
+        while True:
+            spent = elapsed()
+            done = self.step / total
+            if limit is not None:
+                # The rate must have fallen when the time is up, wherever the steps are by then.
+                done = max(done, (spent - began) / max(limit - began, 1e-9))
+            if done >= 1:
+                return True
+            if should_stop():
+                save()
+                return False
+            loss = self._train_step(done)
+            self._errors.append(loss)
+            self._refine()
+            self.step += 1
+            figures = {"loss": loss, "matched": float(np.mean(np.sqrt(self._errors)))}
+            if limit is not None and (spent - began) / max(limit - began, 1e-9) > self.step / total:
+                report(Progress("fit", spent, limit, "seconds", figures))
+            else:
+                report(Progress("fit", self.step, total, "steps", figures))
+            if time.monotonic() - saved > save_every:
+                save()
+                saved = time.monotonic()
+
+    def _train_step(self, done: float) -> float:
+        """Draw clouds and points, decode them, swap targets, descend. Returns the mean squared error."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.learning_rate * self._schedule(done)
+        clouds, points = self._draw()
+        predicted = self.network.fold(  # (K, B, S, 3)
+            self.network.latents[torch.from_numpy(clouds).to(self.device)],
+            self.network.template[torch.from_numpy(points).to(self.device)],
+        )
+        rows, flat = clouds[:, None], points.reshape(1, -1)
+        target = self.targets[rows, flat]  # (B, K * S, 3)
+        if self.settings.reassign:
+            decoded = predicted.detach().transpose(0, 1).reshape(target.shape).cpu().numpy()
+            swapped = reassign(decoded, target)
+            target = np.take_along_axis(target, swapped[..., None], 1)
+            self.targets[rows, flat] = target
+            self.assignments[rows, flat] = np.take_along_axis(self.assignments[rows, flat], swapped, 1)
+        k, b, s, _ = predicted.shape
+        wanted = torch.from_numpy(target).to(self.device).view(b, k, s, 3).transpose(0, 1)
+        loss = (predicted - wanted).square().sum(-1).mean()
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        return float(loss.detach())
+
+    def _schedule(self, done: float) -> float:
+        warm = min(1.0, (self.step + 1) / self.settings.warmup)
+        if self.settings.schedule == "constant":
+            return warm
+        # To a hundredth: the last steps then move less than quantisation will.
+        return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+
+    def _draw(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draw the step's clouds (B,) and, the same for all of them, its template points (K, S)."""
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        order = np.random.default_rng([self.settings.seed, _DRAW, epoch]).permutation(len(self.targets))
+        batch = self.settings.batch
+        clouds = order[position * batch : (position + 1) * batch]
+        rng = np.random.default_rng([self.settings.seed, _DRAW, epoch, position])
+        bounds = self._patch_bounds
+        each = min(max(self.settings.sample // self.network.patches, 1), int(np.diff(bounds).min()))
+        points = [
+            low + rng.choice(high - low, each, replace=False)
+            for low, high in zip(bounds[:-1], bounds[1:], strict=True)
+        ]
+        return clouds, np.stack(points)
+
+    def _refine(self) -> None:
+        """Re-match the next clouds in turn, as many as the settings' pairs a step make."""
+        count, points = self.targets.shape[:2]
+        due = [
+            i % count
+            for i in range(*(s * self.settings.refine // points for s in (self.step, self.step + 1)))
+        ]
+        if not due:
+            return
+        decoded = dict(zip(due, decode(self.network, due), strict=True))
+
+        def rematch(i: int) -> NDArray[np.intp]:
+            rng = np.random.default_rng([self.settings.seed, _REFINE, self.step, i])
+            return refine(decoded[i], self.targets[i], rng, self.settings.block)
+
+        for i, permutation in zip(due, in_parallel(rematch, due), strict=True):
+            self.targets[i] = self.targets[i][permutation]
+            self.assignments[i] = self.assignments[i][permutation]
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return all arrays a resumed fit needs."""
+        arrays = {f"network {n}": t.detach().cpu().numpy() for n, t in self.network.state_dict().items()}
+        for i, slots in self.optimiser.state_dict()["state"].items():
+            arrays |= {f"adam {i} {name}": value.cpu().numpy() for name, value in slots.items()}
+        return arrays
+
+    def load_state(self, arrays: dict[str, NDArray[Any]], step: int) -> None:
+        """Go on from `state` at a step."""
+        network = {n.removeprefix("network "): v for n, v in arrays.items() if n.startswith("network ")}
+        self.network.load_state_dict({n: torch.from_numpy(v) for n, v in network.items()})
+        slots: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in arrays.items():
+            if name.startswith("adam "):
+                _, index, slot = name.split(" ")
+                slots.setdefault(int(index), {})[slot] = torch.from_numpy(value)
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
+        self.step = step
+
+
+@torch.no_grad()
+def decode(network: Decoder, clouds: list[int]) -> Iterator[NDArray[np.float32]]:
+    """Yield the normalised points (M, 3) of clouds of a network."""
+    for i in clouds:
+        yield network(network.latents[i : i + 1])[0].cpu().numpy()
