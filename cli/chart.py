@@ -26,7 +26,7 @@ def chart(clouds: Sequence[Mapping[str, Any]], mean: float, unit: str) -> str:
     for i in range(round(top / step) + 1):
         y = _y(i * step, top)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        label = figure(round(i * step, 12))
+        label = figure(float(f"{i * step:.9g}"))
         parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
     if len(clouds) <= _MOST_BARS:
         parts += _bars(clouds, top, unit)

@@ -111,6 +111,8 @@ def _compress(
     clouds = _read(sources, show, stop)
     if checkpoint.exists() and not resume:
         show.note(f"{checkpoint} is ignored and will be overwritten; add --resume to continue it")
+    if resume and not checkpoint.exists():
+        show.note(f"{checkpoint} is not there: nothing to continue, the fit starts from the beginning")
     # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
     from pcqaad import codec
 

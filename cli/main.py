@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -75,13 +76,13 @@ def cli() -> None:
     """
 
 
-def main() -> None:
-    """Run the command line of this process."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line, this process's own where none is given, and exit with its code."""
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal's encoding lacks is no reason to fail.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    cli(prog_name="pcqaad")
+    cli.main(None if arguments is None else list(arguments), prog_name="pcqaad")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class Display:
         self._clock = clock
         self._last: Progress | None = None
         self._figures: dict[str, float] = {}
-        self._began = self._began_at = self._drawn = 0.0
+        self._began = self._began_at = self._seen = self._drawn = 0.0
         self._width = 0  # characters of the line that stands on the terminal
 
     def __enter__(self) -> Display:
@@ -68,7 +68,7 @@ class Display:
             self._figures, self._began, self._began_at = {}, now, progress.done
         # A figure that is not worked out at every step stays until there is a newer one.
         self._figures |= progress.figures
-        self._last = progress
+        self._last, self._seen = progress, now
         if fresh or now - self._drawn >= (_REDRAW if self._terminal else _REPEAT):
             self._draw(self._line(progress, now), now)
 
@@ -86,13 +86,13 @@ class Display:
         progress, self._last = self._last, None
         if progress is None or self._quiet:
             return
-        now = self._clock()
         if progress.done >= progress.total:
-            figures = "".join(f", {text}" for text in self._texts())
-            text = f"{_label(progress)}: done in {seconds(now - self._began)}{figures}"
+            # To its last sign of life: what comes before the next stage's first is not this one's.
+            took = seconds(self._seen - self._began)
+            text = ", ".join([f"{_label(progress)}: done in {took}", *self._texts()])
         else:
-            text = self._line(progress, now)
-        self._draw(text, now)
+            text = self._line(progress, self._seen)
+        self._draw(text, self._seen)
         if self._terminal:
             self._stream.write("\n")
             self._stream.flush()

@@ -28,7 +28,7 @@ def described(info: Mapping[str, Any]) -> str:
                 ("format", f"version {info['version']}"),
                 (
                     "model",
-                    f"{plural(model['patches'], 'patch').replace('patchs', 'patches')}, "
+                    f"{plural(model['patches'], 'patch', 'es')}, "
                     f"{model['latent']} latents a cloud, layers {layers} and {model['patch']} per patch"
                     f"{residual}; {model['weights']:,} weights",
                 ),

@@ -37,7 +37,7 @@ TAGS = {
 GROUP = 64
 # Sizes that no real model has, refused before anything is allocated for them.
 _MAX_CLOUDS, _MAX_POINTS, _MAX_WEIGHTS, _MAX_WIDTH, _MAX_LAYERS = 2**24, 2**24, 2**26, 2**14, 32
-_MAX_TEXT = 2**26
+_MAX_FLOAT = 2.0**64
 
 _HEAD = struct.Struct("<IIHHHBBBBH3dd3ff")
 
@@ -130,6 +130,9 @@ class Head:
         demand(bool(np.isfinite(values).all()), "expected finite numbers, found NaN or infinity")
         positive = np.concatenate([[floats[3], floats[7]], steps])
         demand(bool((positive > 0).all()), "expected a scale and steps above 0")
+        # A symbol has 31 bits: what it stands for then stays finite in float32.
+        largest = max(float(np.abs(floats[4:7]).max()), float(positive[1:].max()))
+        demand(largest <= _MAX_FLOAT, f"expected an origin and steps up to {_MAX_FLOAT:g}, found {largest:g}")
         return cls(
             shape,
             np.array(floats[:3]),

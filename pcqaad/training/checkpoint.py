@@ -55,7 +55,7 @@ class Checkpoint:
         How long to train may differ: `epochs` and `minutes` are what one continues a fit to change.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 head = json.loads(str(stored["head"]))
                 assignments = stored["assignments"]
                 arrays = {n.removeprefix("array "): stored[n] for n in stored.files if n.startswith("array ")}

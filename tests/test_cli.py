@@ -1,0 +1,585 @@
+"""The command line: exit codes, streams, messages, what it prints, what it leaves behind and imports."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plyfile import PlyData, PlyElement
+
+import pcqaad
+from pcqaad.cli.chart import chart
+from pcqaad.cli.errors import CommandError, one_line_errors, printable
+from pcqaad.cli.main import cli
+from pcqaad.cli.progress import Display
+from pcqaad.cli.report import page
+from pcqaad.cli.selection import parse_selection, select
+from pcqaad.cli.stopping import StopSignals
+from pcqaad.cli.text import as_json, figure, seconds, size
+from pcqaad.formats.ply import read_ply, write_ply
+from pcqaad.progress import Progress
+
+CLOUDS, POINTS = 6, 256
+QUICK = ["--epochs", "2", "--points", str(POINTS), "--patches", "1", "--latent", "2", "--device", "cpu"]
+COMMANDS = ["compress", "decompress", "verify", "info"]
+# Fits as small as these end sooner on one thread.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(a) for a in arguments], prog_name="pcqaad")
+
+
+def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    call = [sys.executable, *map(str, arguments)]
+    return subprocess.run(call, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+
+
+def refused(*arguments: str | Path) -> str:
+    """Return the one line that a command fails with, code 1, having printed no result."""
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert isinstance(result.exception, SystemExit)
+    lines = result.stderr.splitlines()
+    assert lines[-1].startswith("pcqaad: error: ")
+    return lines[-1].removeprefix("pcqaad: error: ")
+
+
+@pytest.fixture(scope="session")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six ellipsoids, some with normals; their names sort as numbers, not as text."""
+    folder = tmp_path_factory.mktemp("originals")
+    rng = np.random.default_rng(1)
+    for i in range(CLOUDS):
+        ball = rng.normal(size=(POINTS, 3))
+        ball *= [40 + 4 * i, 40, 60] / np.linalg.norm(ball, axis=1, keepdims=True)
+        write_ply(folder / f"egg{i + 7}.ply", ball.astype(np.float32))
+    for name in ("egg7", "egg9"):
+        points, _ = read_ply(folder / f"{name}.ply")
+        rows = np.zeros(POINTS, [(axis, "<f4") for axis in ("x", "y", "z", "nx")])
+        for i, axis in enumerate("xyz"):
+            rows[axis] = points[:, i]
+        PlyData([PlyElement.describe(rows, "vertex")], byte_order="<").write(str(folder / f"{name}.ply"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compressed(originals: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """The result of compressing them to a file `eggs.qaad`."""
+    target = tmp_path_factory.mktemp("compressed") / "eggs.qaad"
+    result = run("compress", originals, "-o", target, *QUICK, "--unit", "mm", "--json")
+    assert result.exit_code == 0, result.output
+    result.path = target  # type: ignore[attr-defined]
+    return result
+
+
+@pytest.fixture
+def eggs(compressed: Result) -> Path:
+    return compressed.path  # type: ignore[attr-defined,no-any-return]
+
+
+# Usage.
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_shows_examples(command: str | None, flag: str) -> None:
+    result = run(*([command] if command else []), flag)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert re.search(rf"Examples:\n +pcqaad {command or 'compress'} ", result.stdout)
+
+
+def test_help_and_commands_agree() -> None:
+    listed = re.findall(r"^  ([a-z]+)  ", run("--help").stdout.split("Commands:")[1], re.MULTILINE)
+    assert listed == COMMANDS
+    assert run("--version").stdout == f"pcqaad {pcqaad.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["squash"],
+        ["compress"],
+        ["compress", "x.ply"],
+        ["compress", "-o", "x.qaad"],
+        ["compress", "x.ply", "-o", "x.qaad", "--preset", "best"],
+        ["compress", "x.ply", "-o", "x.qaad", "--patches", "0"],
+        ["compress", "x.ply", "-o", "x.qaad", "--minutes", "0"],
+        ["compress", "x.ply", "-o", "x.qaad", "--seed", "-1"],
+        ["decompress", "x.qaad"],
+        ["decompress", "x.qaad", "-o", "y", "--only", "3-1"],
+        ["decompress", "x.qaad", "-o", "y", "--only", "1,,2"],
+        ["verify"],
+        ["verify", "x.qaad", "y", "--metric", "hausdorff"],
+        ["verify", "x.qaad", "--metric", "chamfer"],
+        ["verify", "x.qaad", "--fail-above", "-1"],
+        ["info"],
+        ["info", "x.qaad", "--json", "--names"],
+    ],
+)
+def test_wrong_usage_is_2(arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Error: " in result.stderr
+
+
+# Failures: one line, code 1, before anything long.
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    for command in (["info"], ["verify"], ["decompress", "-o", tmp_path / "out"]):
+        assert "nowhere.qaad: cannot open: No such file or directory" in refused(
+            *command, tmp_path / "nowhere.qaad"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_another_kind(originals: Path) -> None:
+    assert "egg7.ply: " in refused("info", originals / "egg7.ply")
+
+
+def test_an_input_that_is_not_there(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.ply"
+    assert refused("compress", missing, "-o", tmp_path / "x.qaad") == f"{missing}: no such file or folder"
+
+
+def test_outputs_are_refused_before_the_inputs_are_read(tmp_path: Path) -> None:
+    def refusal(target: Path) -> str:
+        return refused("compress", "missing.ply", "-o", target)
+
+    assert refusal(tmp_path) == f"{tmp_path}: is a folder, expected the name of the file to write"
+    target = tmp_path / "no" / "x.qaad"
+    assert refusal(target) == f"{target}: folder {target.parent} does not exist"
+    # What `-o skulls/*.ply` makes of it would overwrite the first skull.
+    target = tmp_path / "skull.ply"
+    assert refusal(target).endswith("expected the name of the file to write, found that of a cloud")
+
+
+def test_one_cloud_is_no_collection(originals: Path, tmp_path: Path) -> None:
+    message = refused("compress", originals / "egg8.ply", "-o", tmp_path / "x.qaad")
+    assert message == "expected at least 2 clouds to fit a model to, found 1"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    message = refused("compress", "x.ply", "-o", tmp_path / "x.qaad")
+    assert message == "compress needs torch: pip install 'pcqaad[fit]'"
+
+
+def test_a_damaged_file(eggs: Path, tmp_path: Path) -> None:
+    data = bytearray(eggs.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged = tmp_path / "damaged.qaad"
+    damaged.write_bytes(data)
+    message = refused("verify", damaged, "--quiet")
+    assert re.fullmatch(rf"{re.escape(str(damaged))}: \w{{4}}: checksum expected .*", message)
+
+
+@pytest.mark.parametrize(
+    ("raised", "line"),
+    [
+        (PermissionError(13, "Permission denied", "a.ply"), "a.ply: Permission denied"),
+        (MemoryError("Unable to allocate 9 GiB"), "out of memory: Unable to allocate 9 GiB"),
+        (RuntimeError("[enforce fail] can't allocate memory: 8 bytes. Buy more"), "out of memory: [enforce"),
+        (pcqaad.SettingsError("two\nlines\x1b[2J"), "two lines?[2J"),
+        (pcqaad.CloudError("a: no"), "a: no"),
+    ],
+)
+def test_errors_become_one_line(raised: Exception, line: str) -> None:
+    with pytest.raises(CommandError) as caught, one_line_errors():
+        raise raised
+    assert caught.value.format_message().startswith(line)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("fault", [ValueError("x"), RuntimeError("x"), KeyError("x")])
+def test_faults_of_the_program_keep_their_traceback(fault: Exception) -> None:
+    with pytest.raises(type(fault)), one_line_errors():
+        raise fault
+
+
+def test_the_process_fails_like_the_command(tmp_path: Path) -> None:
+    missing = tmp_path / "x.qaad"
+    result = python("-m", "pcqaad.cli.main", "info", missing)
+    line = f"pcqaad: error: {missing}: cannot open: No such file or directory\n"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", line)
+
+
+# The whole way.
+
+
+def test_compress_reports_what_info_does(compressed: Result, eggs: Path) -> None:
+    printed = json.loads(compressed.stdout)
+    took = printed.pop("seconds")
+    assert took > 0
+    assert printed == json.loads(run("info", eggs, "--json").stdout)
+    assert (printed["clouds"], printed["points"], printed["unit"]) == (CLOUDS, POINTS, "mm")
+    assert printed["bytes"]["file"] == eggs.stat().st_size
+    assert printed["bytes"]["raw_float32"] == CLOUDS * POINTS * 12
+    assert printed["model"]["patches"] == 1
+    assert printed["model"]["latent"] == 2
+    assert not list(eggs.parent.glob("*.checkpoint"))
+
+
+def test_compress_speaks_on_stderr(compressed: Result) -> None:
+    assert "note: 2 files: vertex properties nx not kept" in compressed.stderr.splitlines()
+    stages = re.findall(r"^(\w+): done in ", compressed.stderr, re.MULTILINE)
+    assert stages[0] == "reading"
+    assert "fitting" in stages
+    assert "\r" not in compressed.stderr
+
+
+def test_info_for_people(eggs: Path) -> None:
+    shown = run("info", eggs).stdout
+    assert f"{CLOUDS} of {POINTS} points" in shown
+    assert size(eggs.stat().st_size) in shown
+    stored = json.loads(run("info", eggs, "--json").stdout)
+    for tag, count in stored["bytes"]["sections"].items():
+        assert re.search(rf"^{tag} +{count:,}$", shown, re.MULTILINE)
+    assert run("info", eggs, "--names").stdout.split() == [f"egg{i + 7}" for i in range(CLOUDS)]
+
+
+def test_decompress_writes_what_the_library_decodes(eggs: Path, tmp_path: Path) -> None:
+    assert run("decompress", eggs, "-o", tmp_path / "folder").exit_code == 0
+    assert run("decompress", eggs, "-o", tmp_path / "all.npy", "--quiet").stderr == ""
+    stacked = np.load(tmp_path / "all.npy")
+    assert stacked.shape == (CLOUDS, POINTS, 3)
+    with pcqaad.open(eggs) as collection:
+        assert sorted(p.stem for p in (tmp_path / "folder").iterdir()) == sorted(collection.names)
+        for name, cloud, row in zip(collection.names, collection, stacked, strict=True):
+            points, _ = read_ply(tmp_path / "folder" / f"{name}.ply")
+            np.testing.assert_array_equal(points, cloud)
+            np.testing.assert_array_equal(row, cloud)
+
+
+def test_decompress_only_some(eggs: Path, tmp_path: Path) -> None:
+    result = run("decompress", eggs, "-o", tmp_path / "some", "--only", "0,4-5,egg9", "--only", "=egg7")
+    assert result.exit_code == 0
+    assert sorted(p.stem for p in (tmp_path / "some").iterdir()) == ["egg11", "egg12", "egg7", "egg9"]
+    assert result.stdout.startswith(f"{tmp_path / 'some'}: 4 clouds of 256 points in ")
+
+
+def test_decompress_refuses_what_is_not_there(eggs: Path, tmp_path: Path) -> None:
+    message = refused("decompress", eggs, "-o", tmp_path / "x", "--only", "0-99999999999")
+    assert message == f"{eggs}: expected positions from 0 to {CLOUDS - 1}, found 99999999999"
+    assert "no cloud is named 'egg1'" in refused("decompress", eggs, "-o", tmp_path / "x", "--only", "egg1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verify_measures(eggs: Path, originals: Path, tmp_path: Path) -> None:
+    report = tmp_path / "page.html"
+    metrics = ["--metric", "emkd", "--metric", "d1", "--metric", "chamfer"]
+    result = run("verify", eggs, originals, *metrics, "--json", "--report", report)
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert found["source"] == "measured"
+    for values in found["metrics"].values():
+        means = {cloud["name"]: cloud["mean"] for cloud in values["per_cloud"]}
+        assert len(means) == CLOUDS
+        assert values["mean"] == pytest.approx(np.mean(list(means.values())))
+        assert values["worst"]["mean"] == max(means.values()) == means[values["worst"]["name"]]
+        assert values["mean_percent"] == pytest.approx(100 * values["mean"] / found["diagonal"])
+    # A bijection costs no less than nearest neighbours do.
+    assert found["metrics"]["emkd"]["mean"] >= found["metrics"]["chamfer"]["mean"]
+    text = report.read_text(encoding="utf-8")
+    assert text.count("<svg") == 3
+    assert text.count("<rect") == 3 * CLOUDS
+    assert all(name in text for name in ("egg7", "egg12", "EM-kD", "Chamfer"))
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_verify_without_originals_shows_what_was_recorded(eggs: Path) -> None:
+    recorded = json.loads(run("info", eggs, "--json").stdout)["fidelity"]
+    found = json.loads(run("verify", eggs, "--json").stdout)
+    assert found["source"] == "recorded"
+    assert found["metrics"]["emkd"]["mean"] == recorded["mean"]
+    shown = run("verify", eggs).stdout
+    assert "every section and cloud read and checked" in shown
+    assert recorded["worst"]["name"] in shown
+
+
+def test_verify_fails_above_a_bound(eggs: Path) -> None:
+    percent = json.loads(run("verify", eggs, "--json").stdout)["metrics"]["emkd"]["mean_percent"]
+    assert run("verify", eggs, "--fail-above", str(1.01 * percent)).exit_code == 0
+    result = run("verify", eggs, "--fail-above", "0")
+    assert result.exit_code == 1
+    assert result.stdout == run("verify", eggs).stdout
+    line = f"pcqaad: error: mean EM-kD is {figure(percent)} % of the diagonal, above 0 %"
+    assert result.stderr.splitlines()[-1] == line
+
+
+def test_verify_wants_all_originals(eggs: Path, originals: Path) -> None:
+    assert "egg8" in refused("verify", eggs, originals / "egg7.ply")
+
+
+# Stopping.
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_first_signal_asks_and_a_second_ends(number: int, capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(number)
+    with StopSignals() as stop:
+        assert not stop()
+        signal.raise_signal(number)
+        assert stop()
+        assert signal.getsignal(number) is signal.SIG_DFL
+    assert signal.getsignal(number) is before
+    assert "once more ends it at once" in capfd.readouterr().err
+
+
+class Impatient(Display):
+    """Presses Ctrl-C as soon as the network is being fitted."""
+
+    def __call__(self, progress: Progress) -> None:
+        super().__call__(progress)
+        if progress.stage == "fit" and signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_interrupt_and_resume(originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "eggs.qaad"
+    again = ["compress", str(originals), "-o", str(target), *QUICK, "--resume"]
+    monkeypatch.setattr("pcqaad.cli.compress.Display", Impatient)
+    result = run(*again)
+    assert (result.exit_code, result.stdout) == (1, "")
+    *_, fitting, last = result.stderr.splitlines()
+    assert fitting.startswith("fitting: 50 %, 1 of 2 steps")
+    assert last == f"pcqaad: interrupted; continue with: {shlex.join(['pcqaad', *again])}"
+    monkeypatch.undo()
+    checkpoint = tmp_path / "eggs.qaad.checkpoint"
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+    ignoring = run("compress", originals / "egg7.ply", "-o", target).stderr
+    line = f"note: {checkpoint} is ignored and will be overwritten; add --resume to continue it"
+    assert line in ignoring.splitlines()
+
+    resumed = run(*again, "--quiet")
+    assert (resumed.exit_code, resumed.stderr) == (0, "")
+    assert re.search(rf"^clouds +{CLOUDS} of {POINTS} points$", resumed.stdout, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+# Imports.
+
+
+@pytest.mark.parametrize("then", ["pass", "cli(['--help'], standalone_mode=False)"])
+def test_the_front_door_is_light(then: str) -> None:
+    heavy = "('numpy', 'torch', 'scipy', 'h5py', 'plyfile')"
+    code = (
+        f"import sys\nfrom pcqaad.cli.main import cli\n{then}\n"
+        f"assert not [m for m in {heavy} if m in sys.modules]"
+    )
+    result = python("-c", code)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["info"], ["decompress", "-o", "TARGET"]])
+def test_reading_needs_neither_torch_nor_scipy(arguments: list[str], eggs: Path, tmp_path: Path) -> None:
+    call = [arguments[0], str(eggs), *(a.replace("TARGET", str(tmp_path / "out")) for a in arguments[1:])]
+    code = (
+        f"import sys\nfrom pcqaad.cli.main import cli\ncli({call!r}, standalone_mode=False)\n"
+        "assert not [m for m in ('torch', 'scipy', 'h5py') if m in sys.modules]"
+    )
+    result = python("-c", code)
+    assert result.returncode == 0, result.stderr
+
+
+# Selections.
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5)), min_size=1))
+def test_selections_round_trip(runs: list[tuple[int, int]]) -> None:
+    text = ",".join(f"{first}-{first + more}" if more else f"{first}" for first, more in runs)
+    meant = [i for first, more in runs for i in range(first, first + more + 1)]
+    assert select(parse_selection(text), [f"n{i}" for i in range(46)], "") == list(dict.fromkeys(meant))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.text(min_size=1), min_size=1, unique=True), st.data())
+def test_any_name_can_be_selected(names: list[str], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(names))
+    assert select(parse_selection(f"={name}"), names, "") == [names.index(name)]
+
+
+def test_numbers_with_leading_zeros_are_names() -> None:
+    assert parse_selection("007, 7,0,a-b") == ["007", range(7, 8), range(1), "a-b"]
+    with pytest.raises(click.BadParameter, match="expected 1-3"):
+        parse_selection("3-1")
+
+
+# Progress.
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def show(stream: io.StringIO, *, quiet: bool = False, steps: int = 100) -> list[str]:
+    clock = Clock()
+    with Display(stream=stream, clock=clock, quiet=quiet) as display:
+        display.note("a\x1b[31mnote")
+        for i in range(steps + 1):
+            display(Progress("fit", i, steps, "steps", {"loss": 1 / (i + 1), "emkd_percent": 0.5}))
+            clock.now += 0.5
+        display(Progress("measure", 0, 4))
+    return stream.getvalue().splitlines()
+
+
+def test_progress_in_a_pipe_is_plain_and_seldom() -> None:
+    lines = show(io.StringIO())
+    assert lines[0] == "note: a?[31mnote"
+    assert lines[1] == "fitting: 0 %, 0 of 100 steps, loss 1, EM-kD 0.50 %"
+    assert lines[2] == "fitting: 20 %, 20 of 100 steps, 2/s, 40.0 s left, loss 0.04762, EM-kD 0.50 %"
+    assert lines[-2:] == ["measuring: 0 %, 0 of 4"] * 2
+    assert lines[-3].startswith("fitting: done in 50.0 s, loss 0.009901")
+    assert len(lines) == 10
+
+
+def test_progress_on_a_terminal_rewrites_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal = Terminal()
+    show(terminal)
+    note, fitting, measuring = terminal.getvalue().removesuffix("\n").split("\n")
+    assert note == "note: a?[31mnote"
+    assert fitting.count("\r") > 90
+    for drawn in (fitting + measuring).split("\r"):
+        assert len(drawn) < 40
+    assert "fitting: [##########..........] 50 %" in fitting
+    # Every line is at least as long as what it has to cover.
+    drawn = fitting.split("\r")[1:]
+    shown = 0
+    for line in drawn:
+        assert len(line) >= shown
+        shown = len(line.rstrip())
+
+
+def test_quiet_progress_is_silent() -> None:
+    assert show(io.StringIO(), quiet=True) == []
+    assert show(Terminal(), quiet=True) == []
+
+
+# Numbers and pages.
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (size(1), "1 byte"),
+        (size(999), "999 bytes"),
+        (size(1000), "1.0 KB"),
+        (size(41_234), "41.2 KB"),
+        (size(999_949), "999.9 KB"),
+        (size(999_950), "1.0 MB"),
+        (size(7_654_321_000), "7.7 GB"),
+        (figure(0), "0"),
+        (figure(0.0123456), "0.01235"),
+        (figure(12.0), "12"),
+        (figure(1234.56), "1,235"),
+        (figure(123456), "123,456"),
+        (figure(1.5e-7), "1.500e-07"),
+        (seconds(0.4242), "0.42 s"),
+        (seconds(59.96), "1 min 00 s"),
+        (seconds(7380), "2 h 03 min"),
+        (as_json({"a": [float("inf"), 1.0]}), '{\n  "a": [\n    null,\n    1.0\n  ]\n}'),
+    ],
+)
+def test_numbers_for_people(shown: str, expected: str) -> None:
+    assert shown == expected
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.text())
+def test_printable_text_is_one_line_without_controls(text: str) -> None:
+    assert printable(text).isprintable()
+
+
+def _result(means: list[float], name: str) -> dict[str, Any]:
+    clouds = [{"name": f"{name}{i}", "mean": mean, "rms": mean} for i, mean in enumerate(means)]
+    worst = max(clouds, key=lambda cloud: float(cloud["mean"]))
+    errors = {"mean": float(np.mean(means)), "rms": 1.0, "mean_percent": 1.0, "worst": worst}
+    return {
+        "clouds": len(means),
+        "points": 8,
+        "unit": "<mm>",
+        "bytes": {"file": 10, "raw_float32": 1000},
+        "ratio": 100.0,
+        "bits_per_point": 0.5,
+        "source": "measured",
+        "metrics": {"emkd": {**errors, "per_cloud": clouds}},
+    }
+
+
+class _Tags(HTMLParser):
+    """Collects tags, and checks that they nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        assert not {"src", "href"} & {name for name, _ in attrs}
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.lists(st.floats(0, 1e6), min_size=1, max_size=400),
+    st.sampled_from(["skull_", "<script>alert(1)</script>", "a&b\"'"]),
+)
+def test_pages_nest_and_escape(means: list[float], name: str) -> None:
+    parser = _Tags()
+    text = page(f"{name}.qaad", _result(means, name))
+    parser.feed(text)
+    parser.close()
+    assert parser.open == []
+    assert "script" not in parser.seen
+    assert not re.search(r"https?://|url\(|@import", text)
+    assert parser.seen.count("rect" if len(means) <= 300 else "polyline") >= 1
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=30))
+def test_bars_are_in_proportion_and_inside(means: list[float]) -> None:
+    clouds = [{"name": str(i), "mean": mean} for i, mean in enumerate(means)]
+    svg = chart(clouds, float(np.mean(means)), "mm")
+    bars = re.findall(r'y="([0-9.-]+)" width="[0-9.]+" height="([0-9.-]+)"', svg)
+    tops, heights = np.array(bars, float).T
+    assert len(bars) == len(means)
+    assert (tops >= 24 - 0.01).all()
+    np.testing.assert_allclose(tops + heights, 230, atol=0.02)
+    np.testing.assert_allclose(heights / heights.max(), np.array(means) / max(means), atol=0.01)

@@ -1,0 +1,232 @@
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+import pcqaad
+from pcqaad.matching.kd import patch_sizes
+from pcqaad.model import Shape
+from pcqaad.network import Decoder
+from pcqaad.quantize import probe, quantise, search_slope
+from pcqaad.settings import PRESETS, Settings, latent_size, resolve
+from tests.conftest import SMALL
+from tests.generators import population
+
+
+def stop_after(calls):
+    counter = itertools.count()
+    return lambda: next(counter) >= calls
+
+
+@pytest.mark.parametrize(
+    ("preset", "clouds", "points", "ratio"),
+    [("paper-skulls", 4096, 65536, 3311), ("paper-dfaust", 13744, 131072, 1144), ("paper-coma", 6576, 109500, 748)],
+)
+def test_the_paper_s_ratios_come_out(preset, clouds, points, ratio):
+    p = PRESETS[preset]
+    shape = Shape(clouds, points, p.latent, p.shared, p.patch, p.patches, p.residual)
+    assert round(shape.paper_ratio()) == ratio
+
+
+def test_the_decoder_is_the_paper_s_formula():
+    """One point at a time, layer by layer, against the batched product over all patches."""
+    torch.manual_seed(0)
+    decoder = Decoder(torch.randn(11, 3), torch.randn(2, 5), (7, 6), 4, 3, residual=False)
+    for bias in decoder.parameters():
+        bias.data += 0.1 * torch.randn_like(bias)
+    w = {name: torch.from_numpy(array) for name, array in decoder.arrays().weights.items()}
+    decoded = decoder(decoder.latents)
+    patch_of = np.repeat(np.arange(3), patch_sizes(11, 3))
+    for cloud, point in itertools.product(range(2), range(11)):
+        q, k = decoder.template[point], int(patch_of[point])
+        x = torch.selu(torch.cat([decoder.latents[cloud], q]) @ torch.cat([w["latent"], w["point"]]) + w["bias 0"])
+        x = torch.selu(x @ w["shared 1"] + w["bias 1"])
+        x = torch.selu(torch.cat([x, q]) @ torch.cat([w["patch"][k], w["patch point"][k]]) + w["patch bias"][k])
+        x = x @ w["out"][k] + w["out bias"][k]
+        assert torch.allclose(decoded[cloud, point], x, atol=1e-5)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_torch_and_numpy_decode_alike(residual):
+    torch.manual_seed(1)
+    decoder = Decoder(torch.randn(101, 3), torch.randn(3, 8), (32, 16, 16), 8, 7, residual)
+    model = decoder.arrays()
+    from pcqaad.decoding import NumpyDecoder
+
+    numpy_decoder = NumpyDecoder(model.shape, model.template, model.weights)
+    there = decoder(decoder.latents).detach().numpy()
+    again = Decoder.of(model)(decoder.latents).detach().numpy()
+    assert np.array_equal(there, again)
+    for i in range(3):
+        here = numpy_decoder.decode(model.latents[i])
+        assert np.abs(here - there[i]).max() <= 1e-5 * np.linalg.norm(np.ptp(here, axis=0))
+
+
+def test_a_file_decodes_to_what_its_torch_module_decodes(fitted_file):
+    with pcqaad.open(fitted_file) as c:
+        frame = c.info["normalisation"]
+        there = c.module()(torch.from_numpy(c.latents)).detach().numpy() * frame["scale"] + frame["centre"]
+        diagonal = c.info["fidelity"]["diagonal"]
+        for i, cloud in enumerate(c):
+            assert np.abs(cloud - there[i]).max() <= 1e-5 * diagonal
+
+
+def test_gradients_reach_latents_template_and_weights(fitted_file):
+    with pcqaad.open(fitted_file) as c:
+        module = c.module()
+    module(module.latents[:2]).square().mean().backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_a_fit_learns(fitted, originals):
+    """Far closer than one cloud of the set to another."""
+    file = fitted.model
+    assert file.shape.clouds == 6
+    with_template = np.mean([pcqaad.emkd(originals[0], x).mean for x in originals[1:]])
+    decoded = fitted.clouds.frame.scale * fitted._measure(fitted.model, [0], "measure")[0].mean
+    assert decoded < 0.5 * with_template
+
+
+def test_targets_stay_the_clouds_themselves(fitted):
+    for target, cloud in zip(fitted.targets, fitted.clouds.points, strict=True):
+        assert np.array_equal(target[np.lexsort(target.T)], cloud[np.lexsort(cloud.T)])
+
+
+def test_the_recorded_fidelity_is_what_a_reader_measures(fitted_file, originals, names):
+    with pcqaad.open(fitted_file) as c:
+        assert c.names == names
+        errors = [pcqaad.emkd(a, b).mean for a, b in zip(originals, c, strict=True)]
+        recorded = c.info["fidelity"]
+        assert recorded["mean"] == pytest.approx(np.mean(errors), rel=1e-4)
+        assert recorded["worst"]["name"] == names[int(np.argmax(errors))]
+        assert recorded["rise"] < 0.01
+
+
+def test_the_same_seed_gives_the_same_bytes(originals, names, tmp_path):
+    files = []
+    for i in range(2):
+        path = tmp_path / f"{i}.qaad"
+        pcqaad.fit(originals, Settings(**SMALL), names=names).save(path)
+        files.append(path.read_bytes())
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("calls", [8, 20])
+def test_a_killed_fit_resumes_to_the_same_bytes(originals, fitted_file, names, tmp_path, calls):
+    checkpoint, path = tmp_path / "x.checkpoint", tmp_path / "x.qaad"
+    settings = Settings(**SMALL, device="cpu")
+    common = {"names": names, "unit": "mm", "checkpoint": checkpoint}
+    with pytest.raises(pcqaad.Interrupted) as stopped:
+        pcqaad.fit(originals, settings, **common, should_stop=stop_after(calls))
+    assert stopped.value.resumable
+    assert checkpoint.exists()
+    pcqaad.fit(originals, settings, **common, resume=True).save(path)
+    assert path.read_bytes() == fitted_file.read_bytes()
+    assert not checkpoint.exists()
+
+
+def test_a_checkpoint_of_other_clouds_or_settings_is_refused(originals, names, tmp_path):
+    checkpoint = tmp_path / "x.checkpoint"
+    settings = Settings(**SMALL)
+    with pytest.raises(pcqaad.Interrupted):
+        pcqaad.fit(originals, settings, names=names, checkpoint=checkpoint, should_stop=stop_after(12))
+    again = {"names": names, "checkpoint": checkpoint, "resume": True}
+    with pytest.raises(pcqaad.CloudError, match="other clouds"):
+        pcqaad.fit(population(seed=1), settings, **again)
+    with pytest.raises(pcqaad.CloudError, match=r"other settings \(seed 0\)"):
+        pcqaad.fit(originals, dataclasses.replace(settings, seed=5), **again)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(pcqaad.CloudError, match="not a checkpoint"):
+        pcqaad.fit(originals, settings, **again)
+
+
+def test_minutes_end_a_fit(originals):
+    settings = Settings(minutes=0.03, epochs=10**6, registration=0)
+    fitted = pcqaad.fit(originals, settings)
+    assert 0 < fitted.encoder["steps"] < 10**6
+
+
+def test_clouds_of_different_sizes_are_brought_to_one(tmp_path):
+    clouds = [x[: 200 - 10 * i] for i, x in enumerate(population())]
+    notes = []
+    fitted = pcqaad.fit(
+        clouds, Settings(**SMALL), on_progress=lambda p: notes.append(p.text) if p.stage == "note" else None
+    )
+    assert notes == ["clouds hold 150 to 200 points: brought to 150 each by random subsampling"]
+    assert fitted.model.shape.points == 150
+    with pytest.raises(pcqaad.CloudError, match="cloud_0005: holds 150 points, 180 were asked for"):
+        pcqaad.fit(clouds, Settings(**SMALL), points=180)
+
+
+@pytest.mark.parametrize(
+    ("clouds", "message"),
+    [
+        ([np.zeros((5, 3))], "at least 2 clouds"),
+        ([np.zeros((5, 3)), np.zeros((5, 2))], r"cloud_0001: expected points of shape \(n, 3\)"),
+        ([np.zeros((5, 3)), np.full((5, 3), np.nan)], "cloud_0001: expected finite"),
+        ([np.zeros((5, 3)), np.zeros((0, 3))], "cloud_0001"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(clouds, message):
+    with pytest.raises(pcqaad.CloudError, match=message):
+        pcqaad.fit(clouds, Settings(**SMALL))
+
+
+def test_more_patches_than_points_are_refused():
+    with pytest.raises(pcqaad.CloudError, match="5 points cannot be cut into 8 patches"):
+        pcqaad.fit([np.eye(5, 3), np.eye(5, 3)], Settings(patches=8))
+
+
+@pytest.mark.parametrize(
+    "bad", [{"epochs": 0}, {"batch": 0}, {"learning_rate": -1}, {"template": "mean"}, {"minutes": 0}, {"shared": ()}]
+)
+def test_impossible_settings_are_refused(bad):
+    with pytest.raises(pcqaad.SettingsError, match=next(iter(bad))):
+        Settings(**bad)
+
+
+@pytest.mark.parametrize("clouds", [[np.zeros((4, 3))] * 2, [np.eye(3), np.eye(3) + 1], [np.ones((1, 3))] * 3])
+def test_degenerate_clouds_still_make_a_file(clouds, tmp_path):
+    pcqaad.fit(clouds, Settings(epochs=3)).save(tmp_path / "x.qaad")
+    with pcqaad.open(tmp_path / "x.qaad") as c:
+        assert np.isfinite(c[0]).all()
+        assert c[0].shape == clouds[0].shape
+
+
+def test_settings_survive_json():
+    for settings in PRESETS.values():
+        assert Settings.from_json(settings.as_json() | {"from the future": 1}) == settings
+
+
+def test_small_sets_get_small_models():
+    spectrum = np.r_[np.full(10, 10.0), np.ones(90)]
+    sizes = [resolve(Settings(), n, m, spectrum) for n, m in ((8, 1000), (48, 8192), (64, 16384), (4096, 65536))]
+    weights = [Shape(2, 1, s.latent, s.shared, s.patch, s.patches, True).weights() for s in sizes]
+    assert weights == sorted(weights)
+    assert weights[0] < weights[-1] / 5
+    assert latent_size(spectrum) == 10
+    asked = resolve(Settings(latent=3, shared=(8,), patch=4, patches=2, epochs=1), 8, 100, spectrum)
+    assert (asked.latent, asked.shared, asked.patch, asked.patches, asked.epochs) == (3, (8,), 4, 2, 1)
+
+
+def test_a_smaller_slope_quantises_finer(fitted):
+    sensitivities = probe(fitted.model)
+    coarse, fine = (quantise(fitted.model, sensitivities, slope) for slope in (1e-4, 1e-6))
+    assert fine.step < coarse.step
+    # What hardly matters is as coarse as its own size allows either way.
+    assert all(fine.weight_steps[name] <= coarse.weight_steps[name] for name in fine.weights)
+    assert fine.weight_steps["shared 1"] < coarse.weight_steps["shared 1"]
+    model = fine.model()
+    for name, step in fine.weight_steps.items():
+        assert np.abs(model.weights[name] - fitted.model.weights[name]).max() <= 0.5001 * step
+    assert np.abs(model.template - fitted.model.template).max() <= 0.5001 * fine.step
+    assert np.all(np.abs(model.latents - fitted.model.latents) <= 0.5001 * fine.latent_steps + 1e-7)
+
+
+def test_the_slope_search_stays_below_its_target():
+    found = search_slope(lambda slope: slope**0.5, 1e-3, 0.01)
+    assert 0.9e-4 <= found <= 1e-4

@@ -1,0 +1,145 @@
+"""Whole files: random access, growth of what is read, and refusal of what is damaged."""
+
+import numpy as np
+import pytest
+
+import pcqaad
+from pcqaad import storage
+from pcqaad.formats.container import Container, Section, pack
+
+
+class Counting:
+    """Bytes that remember which ranges were read."""
+
+    def __init__(self, data):
+        self.data, self.size, self.read = data, len(data), set()
+
+    def get_bytes(self, offset, length):
+        self.read |= set(range(offset, offset + length))
+        return self.data[offset : offset + length]
+
+
+def resection(data, **changed):
+    """Forge a file: the same sections, some with other bytes, all checksums right."""
+    with Container.open(data) as c:
+        return pack([Section(e.tag, changed.get(e.tag, c.section(e.tag)), e.coding) for e in c.entries])
+
+
+def test_a_file_reads_as_a_sequence(fitted_file, originals):
+    with pcqaad.open(fitted_file) as c:
+        assert len(c) == len(list(c)) == 6
+        assert c[-1].dtype == np.float32
+        assert c[0].shape == originals[0].shape
+        assert np.array_equal(c[-1], c[5])
+        assert np.array_equal(c[1:3][1], c[2])
+        assert np.array_equal(c.decode(c.latents[4]), c[4])
+        with pytest.raises(IndexError):
+            c[6]
+        assert pcqaad.Collection(fitted_file.read_bytes())[0].tobytes() == c[0].tobytes()
+
+
+def test_info_accounts_for_every_byte(fitted_file):
+    with pcqaad.open(fitted_file) as c:
+        sizes = c.info["bytes"]
+        assert sizes["file"] == fitted_file.stat().st_size == sum(sizes["parts"].values())
+        overhead = 16 + 17 * len(sizes["sections"])
+        assert sum(sizes["sections"].values()) + overhead == sizes["file"]
+        assert sizes["raw_float32"] == 6 * 256 * 12
+        assert c.info["ratio"] == sizes["raw_float32"] / sizes["file"]
+        assert c.info["unit"] == "mm"
+
+
+def test_one_cloud_of_many_reads_its_own_group(monkeypatch, fitted, tmp_path):
+    monkeypatch.setattr(storage, "GROUP", 2)
+    fitted.save(tmp_path / "x.qaad")
+    source = Counting((tmp_path / "x.qaad").read_bytes())
+    c = pcqaad.Collection(source)
+    cloud = c[3]
+    with Container.open(source.data) as whole:
+        latents = whole.entry("LATS")
+    of_latents = source.read & set(range(latents.offset, latents.offset + latents.length))
+    assert len(of_latents) < latents.length
+    assert cloud.tobytes() == pcqaad.Collection(source.data)[3].tobytes()
+
+
+def test_every_truncation_is_refused(fitted_file):
+    data = fitted_file.read_bytes()
+    for length in [*range(0, 300), *range(300, len(data), 97)]:
+        with pytest.raises(pcqaad.FormatError):
+            pcqaad.Collection(data[:length]).check()
+
+
+def test_every_flipped_bit_is_refused(fitted_file):
+    data = bytearray(fitted_file.read_bytes())
+    for bit in np.random.default_rng(0).choice(8 * len(data), 400, replace=False):
+        data[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(pcqaad.FormatError) as refused:
+            pcqaad.Collection(bytes(data)).check()
+        assert "\n" not in str(refused.value)
+        data[bit // 8] ^= 1 << bit % 8
+    pcqaad.Collection(bytes(data)).check()
+
+
+def test_forged_contents_are_refused_or_read_never_a_crash(fitted_file):
+    """Checksums that are right do not make contents that are."""
+    data = fitted_file.read_bytes()
+    rng = np.random.default_rng(1)
+    with Container.open(data) as c:
+        sections = {e.tag: c.section(e.tag) for e in c.entries}
+    refused = 0
+    for tag in sections:
+        for _ in range(60):
+            body = bytearray(sections[tag])
+            body[rng.integers(len(body))] = rng.integers(256)
+            try:
+                forged = pcqaad.Collection(resection(data, **{tag: bytes(body)}))
+                forged.check()
+                assert np.isfinite(forged[0]).all()
+            except pcqaad.FormatError as error:
+                refused += 1
+                assert "\n" not in str(error)
+    assert refused > 50
+
+
+@pytest.mark.parametrize(
+    ("tag", "change", "message"),
+    [
+        ("HEAD", lambda b: b[:20], "HEAD: expected at least"),
+        ("HEAD", lambda b: b + b"\0", "HEAD: expected"),
+        ("HEAD", lambda b: b"\xff\xff\xff\xff" + b[4:], "HEAD: expected 2 to 16777216 clouds, found 4294967295"),
+        ("HEAD", lambda b: b[:4] + b"\0\0\0\0" + b[8:], "HEAD: expected 1 to 16777216 points, found 0"),
+        ("HEAD", lambda b: b[:8] + b"\xff\xff" + b[10:], "HEAD: expected 1 to 256 patches, found 65535"),
+        ("NAME", lambda b: b"../x" + b[b.index(b"\0") :], "NAME: name '../x' is not safe"),
+        ("NAME", lambda b: b.split(b"\0")[0], "NAME: expected 6 different names"),
+        ("NAME", lambda b: b"\xff" + b, "NAME: expected UTF-8"),
+        ("LMOD", lambda b: b + b"\0", "LMOD: expected"),
+        ("info", lambda b: b"[" * 10**5, "info: expected JSON"),
+        ("info", lambda b: b"3", "info: expected a JSON object, found int"),
+    ],
+)
+def test_forged_sections_are_refused_by_their_rule(fitted_file, tag, change, message):
+    data = fitted_file.read_bytes()
+    with Container.open(data) as c:
+        body = change(c.section(tag))
+    with pytest.raises(pcqaad.FormatError) as refused:
+        pcqaad.Collection(resection(data, **{tag: body})).check()
+    assert message in str(refused.value)
+
+
+def test_errors_name_the_file(fitted_file, tmp_path):
+    path = tmp_path / "cut.qaad"
+    path.write_bytes(fitted_file.read_bytes()[:-1])
+    with pytest.raises(pcqaad.FormatError, match=r"cut\.qaad: "):
+        pcqaad.open(path)
+    with pytest.raises(pcqaad.FormatError, match=r"none\.qaad"):
+        pcqaad.open(tmp_path / "none.qaad")
+
+
+def test_a_failed_save_leaves_nothing(fitted, tmp_path, monkeypatch):
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full_disk)
+    with pytest.raises(pcqaad.FormatError, match="No space left"):
+        fitted.save(tmp_path / "x.qaad")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from pcqaad.matching.assign import greedy, in_parallel, match_cells, refine
+from pcqaad.matching.kd import paired_cells, padded_patches, patch_order, patch_sizes, rotated_blocks
+from pcqaad.matching.swap import reassign
+from tests.generators import clouds
+
+quick = settings(deadline=None, max_examples=40)
+
+
+def is_permutation(p, n):
+    return np.array_equal(np.sort(p), np.arange(n))
+
+
+@quick
+@given(clouds(count=2), st.integers(1, 64))
+def test_paired_cells_tile_both_clouds_in_equal_cells(pair, cell):
+    a, b = pair
+    order_a, order_b, bounds = paired_cells(a, b, cell)
+    assert is_permutation(order_a, len(a))
+    assert is_permutation(order_b, len(a))
+    sizes = np.diff(bounds)
+    assert sizes.sum() == len(a)
+    assert sizes.max() <= cell
+    if len(a) > cell:
+        assert sizes.min() >= (cell + 1) // 2  # halving never leaves less
+
+
+def test_a_cell_boundary_separates_ranks_on_the_widest_joint_axis():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((64, 3)) * [1, 5, 1], rng.random((64, 3)) * [4, 1, 1] + [0, 7, 0]
+    order_a, order_b, _ = paired_cells(a, b, 32)  # joint widths: x 4, y about 8
+    for x, order in ((a, order_a), (b, order_b)):
+        assert x[order[:32], 1].max() <= x[order[32:], 1].min()
+
+
+@quick
+@given(clouds(), st.data())
+def test_patches_are_equal_parts_of_the_cloud(drawn, data):
+    (x,) = drawn
+    patches = data.draw(st.integers(1, len(x)))
+    sizes = patch_sizes(len(x), patches)
+    assert sizes.sum() == len(x)
+    assert np.ptp(sizes) <= 1
+    assert is_permutation(patch_order(x, patches), len(x))
+    rows, inside = padded_patches(len(x), patches)
+    assert np.array_equal(rows[inside], np.arange(len(x)))
+
+
+def test_patches_are_compact():
+    x = np.random.default_rng(0).random((1024, 3))
+    parts = np.split(x[patch_order(x, 8)], 8)
+    assert all(np.prod(np.ptp(part, axis=0)) < 0.2 for part in parts)
+
+
+@quick
+@given(clouds(), st.integers(1, 40), st.integers(0, 99))
+def test_rotated_blocks_tile(drawn, block, seed):
+    order, bounds = rotated_blocks(drawn[0], block, np.random.default_rng(seed))
+    assert is_permutation(order, len(drawn[0]))
+    assert np.diff(bounds).max() <= block
+
+
+@quick
+@given(clouds(count=2), st.integers(1, 64), st.sampled_from([1, 2]))
+def test_matching_is_a_bijection_above_the_optimum(pair, cell, power):
+    a, b = pair
+    assignment = match_cells(a, b, cell, power)
+    assert is_permutation(assignment, len(a))
+    cost = cdist(a, b) ** power
+    reached = cost[np.arange(len(a)), assignment].sum()
+    optimum = cost[linear_sum_assignment(cost)].sum()
+    assert reached >= optimum * (1 - 1e-9)
+    if len(a) <= cell:
+        assert reached <= optimum * (1 + 1e-9) + 1e-300
+
+
+@pytest.mark.parametrize("points", [100, 1000, 1023])
+def test_a_planted_permutation_is_found(points):
+    rng = np.random.default_rng(points)
+    a = rng.random((points, 3))
+    planted = rng.permutation(points)
+    assert np.array_equal(a[planted][match_cells(a, a[planted], 64)], a)
+
+
+def test_matching_scales_and_moves_with_the_clouds():
+    rng = np.random.default_rng(1)
+    a, b = rng.random((2, 500, 3))
+    assert np.array_equal(match_cells(a, b, 64), match_cells(a * 1024 + 4096, b * 1024 + 4096, 64))
+
+
+def test_greedy_does_not_depend_on_the_number_of_workers():
+    rng = np.random.default_rng(2)
+    template, x = rng.random((200, 3)), rng.random((5, 200, 3))
+    one, three = (np.stack(list(greedy(template, x, 32, workers))) for workers in (1, 3))
+    assert np.array_equal(one, three)
+
+
+def test_in_parallel_keeps_order_and_passes_errors_on():
+    assert list(in_parallel(lambda x: x * x, range(50), 3)) == [x * x for x in range(50)]
+    with pytest.raises(ZeroDivisionError):
+        list(in_parallel(lambda x: 1 / x, [1, 0], 2))
+
+
+@quick
+@given(clouds(count=2), st.integers(2, 64), st.integers(0, 99))
+def test_refinement_never_raises_the_cost(pair, block, seed):
+    p, t = pair
+    permutation = refine(p, t, np.random.default_rng(seed), block)
+    assert is_permutation(permutation, len(p))
+    assert np.square(p - t[permutation]).sum() <= np.square(p - t).sum() * (1 + 1e-12)
+
+
+def test_refinement_comes_close_to_the_optimum():
+    rng = np.random.default_rng(3)
+    p = rng.random((512, 3))
+    t = p + rng.normal(scale=0.02, size=p.shape)
+    t = t[match_cells(p, t, 32, 2)]
+    for _ in range(12):
+        t = t[refine(p, t, rng, 128)]
+    cost = cdist(p, t, "sqeuclidean")
+    assert np.trace(cost) <= 1.03 * cost[linear_sum_assignment(cost)].sum()
+
+
+@quick
+@given(clouds(count=6, min_points=2, max_points=80))
+def test_reassignment_is_a_bijection_that_never_raises_the_cost(drawn):
+    # Normalised coordinates, as in a fit; the accounts are kept in float64.
+    unit = max(float(np.abs(x).max()) for x in drawn) or 1.0
+    predicted, targets = np.stack(drawn).astype(np.float32).reshape(2, 3, -1, 3) / np.float32(unit)
+    permutation = reassign(predicted, targets)
+    p = predicted.astype(np.float64)
+    for i in range(3):
+        assert is_permutation(permutation[i], p.shape[1])
+        assert np.array_equal(permutation[i][permutation[i]], np.arange(p.shape[1]))  # swaps: no point twice
+        before = np.square(p[i] - targets[i]).sum()
+        after = np.square(p[i] - targets[i][permutation[i]]).sum()
+        assert after <= before * (1 + 1e-12)
+
+
+def test_reassignment_undoes_planted_swaps():
+    rng = np.random.default_rng(4)
+    p = rng.random((1, 200, 3)).astype(np.float32)
+    planted = np.arange(200)
+    pairs = rng.permutation(200)[:80].reshape(-1, 2)
+    planted[pairs[:, 0]], planted[pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
+    targets = p[:, planted]
+    assert np.array_equal(targets[0][reassign(p, targets)[0]], p[0])
+
+
+def test_reassignment_repeated_ends_where_no_single_swap_gains():
+    rng = np.random.default_rng(5)
+    p, t = rng.random((2, 1, 60, 3)).astype(np.float32)
+    for _ in range(500):
+        permutation = reassign(p, t)
+        if np.array_equal(permutation[0], np.arange(60)):
+            break
+        t = np.take_along_axis(t, permutation[..., None], 1)
+    cost = cdist(p[0], t[0], "sqeuclidean")
+    nearest = cost.argmin(1)
+    i = np.arange(60)
+    gain = cost[i, i] + cost[nearest, nearest] - cost[i, nearest] - cost[nearest, i]
+    assert gain.max() <= 1e-9
