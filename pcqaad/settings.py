@@ -32,8 +32,8 @@ class Settings:
     latents: str = "components"  # principal components of the matched coordinates, or "random"
 
     # The loop.
-    epochs: int | None = None  # passes in which every cloud is drawn once
-    minutes: float | None = None  # wall clock for everything up to the file; ends the fit before `epochs`
+    epochs: int | None = None  # passes in which every cloud is drawn once; None: as many as `minutes` holds
+    minutes: float | None = None  # wall clock until training ends, the matching before it included
     batch: int = 16  # clouds a step (paper, section 4.2)
     sample: int = 1024  # points of a cloud a step; more steps beat more points on a CPU
     learning_rate: float = 1e-2
@@ -45,7 +45,7 @@ class Settings:
 
     # The file.
     tolerance: float = 0.01  # how much quantisation may raise the EM-kD over the float model's
-    measure: int = 64  # clouds on which the rise is measured; all are measured for the record up to 256
+    measure: int = 16  # clouds on which that rise is measured, spread over the collection
 
     seed: int = 0
     device: str = "auto"
@@ -146,8 +146,10 @@ def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.f
     widths, patch = next(((w, p) for limit, w, p in _SIZES if clouds * points <= limit), _LARGEST)
     patches = min(settings.patches or choose_patches(points), points)
     batch = min(settings.batch, clouds)
-    # An epoch draws every cloud once and a step draws `batch` of them.
-    epochs = settings.epochs or max(1, round(_STEPS * batch / clouds))
+    epochs = settings.epochs
+    if epochs is None and settings.minutes is None:
+        # An epoch draws every cloud once and a step draws `batch` of them.
+        epochs = max(1, round(_STEPS * batch / clouds))
     return replace(
         settings,
         shared=settings.shared or widths,

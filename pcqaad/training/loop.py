@@ -76,8 +76,8 @@ class Trainer:
             save: writes a checkpoint; called every `save_every` seconds and when stopped.
             save_every: seconds.
         """
-        assert self.settings.epochs is not None
-        total = self.settings.epochs * self.steps_per_epoch
+        epochs = self.settings.epochs
+        total = epochs * self.steps_per_epoch if epochs is not None else math.inf
         limit = self.settings.minutes * 60 if self.settings.minutes else None
         began, saved = elapsed(), time.monotonic()
         while True:
