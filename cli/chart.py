@@ -41,8 +41,7 @@ def chart(clouds: Sequence[Mapping[str, Any]], mean: float, unit: str) -> str:
     if unit:
         parts.append(f'<text x="{_LEFT}" y="12">mean error, {escape(unit)}</text>')
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Mean error of each cloud">'
-        f"{''.join(parts)}</svg>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Mean error of each cloud">{"".join(parts)}</svg>'
     )
 
 

@@ -51,15 +51,11 @@ Examples:
 @click.option("--latent", metavar="L", type=_COUNT, help="Numbers kept for each cloud.")
 @click.option("--points", metavar="M", type=_COUNT, help="Points kept of each cloud [smallest cloud's].")
 @click.option("--epochs", metavar="E", type=_COUNT, help="Passes over the collection.")
-@click.option(
-    "--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the whole job."
-)
+@click.option("--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the whole job.")
 @click.option("--seed", metavar="S", type=click.IntRange(min=0), help="Of all random choices [0].")
 @click.option("--device", type=click.Choice(CHOICES["device"]), help="Where to fit [auto].")
 @click.option("--unit", metavar="UNIT", default="", help="Of the coordinates, to be recorded: mm.")
-@click.option(
-    "--template", type=click.Choice(CHOICES["template"]), help="Cloud to start from [the preset's]."
-)
+@click.option("--template", type=click.Choice(CHOICES["template"]), help="Cloud to start from [the preset's].")
 @click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no notes.")

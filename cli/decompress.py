@@ -20,9 +20,7 @@ from pcqaad.formats.clouds import write_clouds
 from pcqaad.progress import Progress
 
 
-def _parse(
-    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> list[range | str] | None:
+def _parse(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[range | str] | None:
     return [item for value in values for item in parse_selection(value)] if values else None
 
 

@@ -60,9 +60,7 @@ def verified(file: str, result: Mapping[str, Any]) -> str:
                 result["source"],
             ]
         )
-    parts = [
-        pairs([*_sizes({**result, "file": file}), ("integrity", "every section and cloud read and checked")])
-    ]
+    parts = [pairs([*_sizes({**result, "file": file}), ("integrity", "every section and cloud read and checked")])]
     if rows:
         head = ["metric", "mean", "of diagonal", "rms", "psnr", "worst cloud", "source"]
         kept = [i for i in range(len(head)) if any(row[i] for row in rows)]

@@ -45,9 +45,7 @@ Examples:
     help="Points of a cell of EM-kD; larger is tighter and slower.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
-@click.option(
-    "--report", metavar="PAGE.html", type=click.Path(path_type=Path), help="Write a page with a chart too."
-)
+@click.option("--report", metavar="PAGE.html", type=click.Path(path_type=Path), help="Write a page with a chart too.")
 @click.option(
     "--fail-above",
     metavar="PERCENT",

@@ -251,9 +251,7 @@ def compare(
     for column, label in enumerate(("original", "decoded", "error")):
         middle = (left + (column + 0.5) * inch) / width
         figure.text(middle, 1 - 0.78 / height, label, fontsize=10, **ink)
-    bar_axes = figure.add_axes(
-        ((left + 2.1 * inch) / width, 0.55 / height, 0.8 * inch / width, 0.09 / height)
-    )
+    bar_axes = figure.add_axes(((left + 2.1 * inch) / width, 0.55 / height, 0.8 * inch / width, 0.09 / height))
     bar = figure.colorbar(scale, cax=bar_axes, orientation="horizontal", extend="max")
     bar.set_label(f"distance to the nearest original point, {unit}", color=INK, fontsize=7.5)
     bar.ax.tick_params(colors=INK, labelsize=7.5, length=2)
@@ -298,9 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sources = {source.name: source for source in find_clouds([options.folder])}
     there = [i for i, name in enumerate(clouds.names) if name in sources]
     if not there or options.rows < 1:
-        parser.error(
-            f"{options.folder}: expected an original of a cloud in {options.file}, found none to show"
-        )
+        parser.error(f"{options.folder}: expected an original of a cloud in {options.file}, found none to show")
     shown = [there[i] for i in np.unique(np.linspace(0, len(there) - 1, options.rows).astype(int))]
     decoded = [clouds[i] for i in range(len(clouds))]
     names = [clouds.names[i] for i in shown]

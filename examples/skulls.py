@@ -121,9 +121,7 @@ def cranium(grid: Grid) -> Field:
     bone = blend(bone, face, 16)
     bone = blend(bone, tube(grid, [(13, 40, 0, 6), (15, 41, -20, 4.5), (16, 38, -36, 3.5)], (1, 1.5, 1)), 6)
 
-    sockets = tube(
-        grid, [(35, 96, 15, 19), (32, 72, 17, 18), (24, 55, 18, 13), (15, 38, 19, 5)], (1.08, 1, 0.93)
-    )
+    sockets = tube(grid, [(35, 96, 15, 19), (32, 72, 17, 18), (24, 55, 18, 13), (15, 38, 19, 5)], (1.08, 1, 0.93))
     nose = tube(grid, [(0, 100, 4, 4.5), (5.5, 100, -17, 7)], (1, 8, 1))
     nose = np.maximum(nose, 44 - grid[1])
     # The brain case keeps a wall of bone towards both.
@@ -134,9 +132,7 @@ def cranium(grid: Grid) -> Field:
     bone = carve(bone, ellipsoid(grid, (0, 52, -46), (19, 34, 17)), 5)  # hollow of the palate
     bone = carve(bone, tube(grid, [(0, -14, -60, 15), (0, -14, 0, 14)], (1, 1.15, 1)), 3)  # foramen magnum
     bone = carve(bone, ellipsoid(grid, (63, -3, -3), (10, 4, 4)), 2)  # ear canal
-    septum = np.maximum(
-        np.maximum(np.abs(grid[0]) - 1.1, np.abs(grid[1] - 61) - 19), np.abs(grid[2] + 8) - 24
-    )
+    septum = np.maximum(np.maximum(np.abs(grid[0]) - 1.1, np.abs(grid[1] - 61) - 19), np.abs(grid[2] + 8) - 24)
     bone = np.minimum(bone, septum)
     zygoma = [
         (46, 63, -8, 6),
@@ -172,9 +168,7 @@ def mesh(
     solid: Callable[[Grid], Field], low: Sequence[float], high: Sequence[float]
 ) -> tuple[Array, NDArray[np.int64]]:
     """Surface nets of a mirror-symmetric solid: vertices (v, 3) in mm and outward triangles (t, 3)."""
-    axes = [
-        np.arange(a + SPACING / 2, b, SPACING, dtype=np.float32) for a, b in zip((0, *low), high, strict=True)
-    ]
+    axes = [np.arange(a + SPACING / 2, b, SPACING, dtype=np.float32) for a, b in zip((0, *low), high, strict=True)]
     half = solid((axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :]))
     field = np.concatenate([half[::-1], half])
     origin = np.array([-axes[0][-1], axes[1][0], axes[2][0]], np.float32)
@@ -207,9 +201,7 @@ def mesh(
     used, corner = np.unique(quads, return_inverse=True)
     corner = corner.reshape(quads.shape)
     vertices = total.reshape(-1, 3)[used] / crossings.reshape(-1)[used, None].astype(np.float32)
-    return vertices * np.float32(SPACING) + origin, np.concatenate(
-        [corner[:, [0, 1, 2]], corner[:, [0, 2, 3]]]
-    )
+    return vertices * np.float32(SPACING) + origin, np.concatenate([corner[:, [0, 1, 2]], corner[:, [0, 2, 3]]])
 
 
 @cache
@@ -351,9 +343,7 @@ def population(count: int, points: int, seed: int) -> Iterator[Array]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write skull_0000.ply and so on into a folder."""
-    parser = argparse.ArgumentParser(
-        description="Write a population of skull-like point clouds as PLY files."
-    )
+    parser = argparse.ArgumentParser(description="Write a population of skull-like point clouds as PLY files.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=48, help="skulls (48)")
     parser.add_argument("--points", type=int, default=8192, help="points of each (8192)")

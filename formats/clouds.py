@@ -67,18 +67,12 @@ def find_clouds(inputs: Sequence[str | Path]) -> list[CloudSource]:
     """
     found = [source for given in inputs for source in _sources(str(given))]
     clashing = Counter(source.name for source, _ in found)
-    wanted = [
-        f"{folder}_{source.name}" if clashing[source.name] > 1 else source.name for source, folder in found
-    ]
+    wanted = [f"{folder}_{source.name}" if clashing[source.name] > 1 else source.name for source, folder in found]
     names = _unique([_UNSAFE.sub("_", name) for name in wanted])
-    return [
-        CloudSource(name, source.file, source.load) for name, (source, _) in zip(names, found, strict=True)
-    ]
+    return [CloudSource(name, source.file, source.load) for name, (source, _) in zip(names, found, strict=True)]
 
 
-def write_clouds(
-    target: Path, names: Sequence[str], points: int, clouds: Iterator[NDArray[np.float32]]
-) -> None:
+def write_clouds(target: Path, names: Sequence[str], points: int, clouds: Iterator[NDArray[np.float32]]) -> None:
     """Write clouds of shape (points, 3), taken one at a time, as many as names, as the target's suffix says.
 
     `.npy`, `.h5` and `.hdf5` are one file each (a `.npy` file keeps no names); anything else is a folder,
@@ -96,9 +90,7 @@ def write_clouds(
         case ".h5" | ".hdf5":
             write_h5(target, names, points, clouds)
         case ".ply":
-            raise FormatError(
-                "expected a folder to write .ply files to, found the name of one", file=str(target)
-            )
+            raise FormatError("expected a folder to write .ply files to, found the name of one", file=str(target))
         case _:
             with named_os_errors(target, "make this folder"):
                 target.mkdir(parents=True, exist_ok=True)

@@ -87,9 +87,7 @@ def pack(sections: Sequence[Section]) -> bytes:
             raise ValueError(f"tag {section.tag!r} is not a letter and three letters or digits")
         coding, body = _stored(section)
         if max(len(body), len(section.data)) > MAX_LENGTH:
-            raise ValueError(
-                f"section {section.tag!r} has {len(section.data)} bytes, at most {MAX_LENGTH} fit"
-            )
+            raise ValueError(f"section {section.tag!r} has {len(section.data)} bytes, at most {MAX_LENGTH} fit")
         rows.append(_ENTRY.pack(tag, coding, len(body), len(section.data), zlib.crc32(body)))
         bodies.append(body)
     table = b"".join(rows)
@@ -170,9 +168,7 @@ class Container:
         try:
             stored = get_exactly(self._source, entry.offset, entry.length)
             if zlib.crc32(stored) != entry.checksum:
-                raise FormatError(
-                    f"checksum expected {entry.checksum:08x}, found {zlib.crc32(stored):08x}", where=tag
-                )
+                raise FormatError(f"checksum expected {entry.checksum:08x}, found {zlib.crc32(stored):08x}", where=tag)
             return stored if entry.coding == RAW else _inflate(stored, entry)
         except FormatError as error:
             raise FormatError(error.problem, file=self.file, where=tag) from None
@@ -201,9 +197,7 @@ def _inflate(stored: bytes, entry: Entry) -> bytes:
     if len(data) != entry.size or not inflater.eof or inflater.unused_data:
         held = f"{len(data)} bytes" if inflater.eof else f"{len(data)} bytes and no end"
         tail = len(inflater.unused_data)
-        raise FormatError(
-            f"deflate stream of {entry.size} bytes expected, found {held}, {tail} bytes after it"
-        )
+        raise FormatError(f"deflate stream of {entry.size} bytes expected, found {held}, {tail} bytes after it")
     return data
 
 
@@ -217,9 +211,7 @@ def _read_table(source: Source, known: Mapping[str, str] | None) -> list[Entry]:
             raise FormatError("end-of-line bytes changed, as by a transfer in text mode", where="header")
         raise FormatError(f"not a .qaad file: {MAGIC!r} expected, found {magic!r}", where="header")
     if version > VERSION:
-        raise FormatError(
-            f"written by a newer version: version {VERSION} expected, found {version}", where="header"
-        )
+        raise FormatError(f"written by a newer version: version {VERSION} expected, found {version}", where="header")
     if count > MAX_SECTIONS:
         raise FormatError(f"at most {MAX_SECTIONS} sections expected, found {count}", where="header")
     start = _HEADER.size + count * _ENTRY.size
@@ -261,7 +253,6 @@ def _check_entry(entry: Entry, tags: set[str], known: Mapping[str, str] | None) 
         raise FormatError(f"{entry.length} raw bytes expected, found {entry.size}", where=entry.tag)
     if entry.coding == DEFLATE and entry.size > _DEFLATE_GROWTH * entry.length:
         raise FormatError(
-            f"at most {_DEFLATE_GROWTH * entry.length} bytes expected from {entry.length} deflated, "
-            f"found {entry.size}",
+            f"at most {_DEFLATE_GROWTH * entry.length} bytes expected from {entry.length} deflated, found {entry.size}",
             where=entry.tag,
         )

@@ -108,8 +108,7 @@ class Model:
         contexts_in_use = int(context.max(initial=-1)) + 1
         limit = min(MAX_SYMBOLS, _MAX_TOTAL // max(contexts_in_use, 1))
         plans = [
-            _plan(values[context == i], reach, limit) if (context == i).any() else None
-            for i in range(contexts_in_use)
+            _plan(values[context == i], reach, limit) if (context == i).any() else None for i in range(contexts_in_use)
         ]
         escape_bits = 0
         for i, plan in enumerate(plans):
@@ -131,9 +130,7 @@ class Model:
             bits.gamma(len(histogram))
             bits.signed(low)
             bits.fixed(shift, 4)
-            tables.append(
-                _Table(low, shift, write_weights(bits, histogram if escape_bits else histogram[:-1]))
-            )
+            tables.append(_Table(low, shift, write_weights(bits, histogram if escape_bits else histogram[:-1])))
         return cls(tables, escape_bits, bits.to_bytes())
 
     def to_bytes(self) -> bytes:

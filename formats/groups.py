@@ -58,9 +58,7 @@ class Groups:
         offset, length, checksum = self._rows[index]
         data = self._get(offset, length)
         if zlib.crc32(data) != checksum:
-            raise self._error(
-                f"checksum of group {index} expected {checksum:08x}, found {zlib.crc32(data):08x}"
-            )
+            raise self._error(f"checksum of group {index} expected {checksum:08x}, found {zlib.crc32(data):08x}")
         return data
 
     def _get(self, offset: int, length: int) -> bytes:

@@ -66,9 +66,7 @@ def read_h5(path: str | Path, dataset: str, index: int | None) -> NDArray[np.flo
         return np.array(found[where], dtype=point_type(found.dtype), order="C")
 
 
-def write_h5(
-    path: str | Path, names: Sequence[str], points: int, clouds: Iterable[NDArray[np.float32]]
-) -> None:
+def write_h5(path: str | Path, names: Sequence[str], points: int, clouds: Iterable[NDArray[np.float32]]) -> None:
     """Write clouds of shape (points, 3), taken one at a time: a float32 dataset `clouds`, and their `names`.
 
     Raises `FormatError` when the file cannot be written; nothing is left of it then.

@@ -79,9 +79,7 @@ def _read(stream: BinaryIO) -> tuple[NDArray[np.float32 | np.float64], list[str]
     return points, notes
 
 
-def _vertex_rows(
-    stream: BinaryIO, lines: list[str], layout: PlyData, counts: dict[str, int]
-) -> NDArray[np.void]:
+def _vertex_rows(stream: BinaryIO, lines: list[str], layout: PlyData, counts: dict[str, int]) -> NDArray[np.void]:
     """Read the rows of vertex from a stream at the start of the body; those behind them stay unparsed."""
     vertex, count = layout["vertex"], counts["vertex"]
     before = list(counts)[: list(counts).index("vertex")]

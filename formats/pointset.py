@@ -52,9 +52,7 @@ def encode_points(sets: Sequence[npt.ArrayLike], bits: int) -> tuple[bytes, list
         stages.append((context, symbol, rest, size))
         forest.split(stage % 3, upper)
     out = BitWriter()
-    which, tables = _write_tables(
-        out, np.concatenate([s[0] for s in stages]), np.concatenate([s[1] for s in stages])
-    )
+    which, tables = _write_tables(out, np.concatenate([s[0] for s in stages]), np.concatenate([s[1] for s in stages]))
     width = max(CLASS_SYMBOLS)
     frequency, start = np.zeros((2, len(tables), width), np.int64)
     for i, table in enumerate(tables):
@@ -175,9 +173,7 @@ def _runs(histogram: Ints) -> list[tuple[int, int]]:
     sums = np.concatenate([np.zeros((1, histogram.shape[1]), np.int64), np.cumsum(histogram, axis=0)])
     best: list[tuple[float, int]] = [(0.0, 0)]
     for last in range(1, CONTEXTS + 1):
-        best.append(
-            min((best[first][0] + coded_bits(sums[last] - sums[first]), first) for first in range(last))
-        )
+        best.append(min((best[first][0] + coded_bits(sums[last] - sums[first]), first) for first in range(last)))
     runs, last = [], CONTEXTS
     while last:
         runs.append((best[last][1], last))

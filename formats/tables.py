@@ -111,9 +111,7 @@ def write_weights(out: BitWriter, histogram: Ints) -> Ints:
     out.fixed(mantissa, 3)
     begins, runs = _zero_runs(lengths)
     before = 0
-    for length, tail, run in zip(
-        lengths[begins].tolist(), tails[begins].tolist(), runs.tolist(), strict=True
-    ):
+    for length, tail, run in zip(lengths[begins].tolist(), tails[begins].tolist(), runs.tolist(), strict=True):
         out.signed(length - before)
         if length:
             out.fixed(tail, min(length - 1, mantissa))
@@ -143,9 +141,7 @@ def read_weights(bits: BitReader, count: int) -> Ints:
         else:
             at += bits.gamma()
     if at != count or used > MAX_USED:
-        raise FormatError(
-            f"{count} weights expected, at most {MAX_USED} of them above 0, found {at} and {used}"
-        )
+        raise FormatError(f"{count} weights expected, at most {MAX_USED} of them above 0, found {at} and {used}")
     return spread(weights)
 
 

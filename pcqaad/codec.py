@@ -22,7 +22,7 @@ from pcqaad.model import Array, Model
 from pcqaad.network import Decoder
 from pcqaad.progress import Progress, Report, Stop, never, silent
 from pcqaad.quantize import Quantised, probe, quantise, search_slope
-from pcqaad.settings import Settings, choose_patches, resolve
+from pcqaad.settings import Settings, choose_patches, registration_rounds, resolve
 from pcqaad.storage import to_sections
 from pcqaad.training import devices
 from pcqaad.training.checkpoint import Checkpoint
@@ -84,9 +84,7 @@ class Fitted:
             "encoder": self.encoder,
         }
         frame = self.clouds.frame
-        write_container(
-            Path(path), to_sections(quantised, frame.centre, frame.scale, self.clouds.names, info)
-        )
+        write_container(Path(path), to_sections(quantised, frame.centre, frame.scale, self.clouds.names, info))
         if self.checkpoint is not None:
             self.checkpoint.unlink(missing_ok=True)
 
@@ -223,13 +221,13 @@ def fit(
         assignments = first_matching(template, collected.points, settings, on_cloud)
         kept = Checkpoint(assignments, 0, 0, elapsed(), {})
     targets = np.take_along_axis(collected.points, kept.assignments[..., None].astype(np.intp), 1)
-    rounds = settings.registration if settings.matching == "greedy" else 0
+    rounds = registration_rounds(settings, len(clouds), count)
     for round_index in range(kept.rounds, rounds):
         if should_stop():
             kept.elapsed = elapsed()
             save(kept)
             raise Interrupted(checkpoint is not None)
-        permutations = register(template, targets, round_index, settings)
+        permutations = register(template, targets, round_index, rounds, settings)
         targets = np.take_along_axis(targets, permutations[..., None], 1)
         kept.assignments = np.take_along_axis(kept.assignments, permutations, 1)
         kept.rounds = round_index + 1
@@ -263,6 +261,9 @@ def fit(
         figures = {"loss": progress.figures["loss"], "emkd_percent": share}
         on_progress(replace(progress, figures=figures))
 
+    if settings.minutes and elapsed() >= settings.minutes * 60 and not trainer.step:
+        text = f"the {settings.minutes:g} minutes were over before training began: give it more"
+        on_progress(Progress("note", text=text))
     finished = trainer.run(elapsed, in_percent, should_stop, save_trainer)
     if not finished:
         raise Interrupted(checkpoint is not None)

@@ -80,8 +80,8 @@ class Collection(Sequence[NDArray[np.float32]]):
     def decode(self, latent: NDArray[np.floating]) -> NDArray[np.float32]:
         """Decode any latent (L,), from the file or not, to points (M, 3) in the data's unit."""
         with np.errstate(over="ignore", invalid="ignore"):
-            points = self._decoder.decode(np.asarray(latent, np.float32)).astype(np.float64)
-            points = (points * self._head.scale + self._head.centre).astype(np.float32)
+            decoded = self._decoder.decode(np.asarray(latent, np.float32)).astype(np.float64)
+            points = (decoded * self._head.scale + self._head.centre).astype(np.float32)
         if not np.isfinite(points).all():
             raise FormatError("decodes to points that are not finite", file=self._file)
         return points

@@ -56,9 +56,7 @@ class Decoder(nn.Module):
         self.template = nn.Parameter(template.clone())
         self.latents = nn.Parameter(latents.clone())
         widths = [latents.shape[1] + 3, *shared]
-        self.shared = nn.ParameterList(
-            _lecun(i, o, fan_in=i) for i, o in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.shared = nn.ParameterList(_lecun(i, o, fan_in=i) for i, o in zip(widths[:-1], widths[1:], strict=True))
         self.shared_bias = nn.ParameterList(torch.zeros(o) for o in shared)
         inner = shared[-1] + 3
         self.patch = nn.ParameterList(

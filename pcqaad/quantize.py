@@ -183,9 +183,7 @@ def _thin(model: Model, seed: int) -> Model:
     starts = np.cumsum(sizes) - sizes
     rows = [s + rng.choice(n, each, replace=False) for s, n in zip(starts, sizes, strict=True)]
     shape = replace(model.shape, clouds=len(clouds), points=each * model.shape.patches)
-    return replace(
-        model, shape=shape, template=model.template[np.concatenate(rows)], latents=model.latents[clouds]
-    )
+    return replace(model, shape=shape, template=model.template[np.concatenate(rows)], latents=model.latents[clouds])
 
 
 def _decode_all(model: Model) -> Array:

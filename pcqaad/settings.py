@@ -28,7 +28,7 @@ class Settings:
     template: str = "medoid"  # or "random", the paper's: one cloud of the set
     matching: str = "greedy"  # or "random": the paper's first ablation
     greedy_cell: int = 256  # points per cell of QAAD_GREEDY; smaller is faster and a little looser
-    registration: int = 8  # rounds that straighten the matching before the network sees it; 0: none
+    registration: int | None = None  # rounds that straighten the matching before the network sees it
     latents: str = "components"  # principal components of the matched coordinates, or "random"
 
     # The loop.
@@ -61,7 +61,7 @@ class Settings:
         for name in ("batch", "sample", "greedy_cell", "block", "measure", "warmup"):
             demand(getattr(self, name) >= 1, name, "at least 1")
         for name in ("registration", "refine", "seed"):
-            demand(getattr(self, name) >= 0, name, "0 or more")
+            demand((getattr(self, name) or 0) >= 0, name, "0 or more")
         demand(self.minutes is None or self.minutes > 0, "minutes", "more than 0")
         demand(self.shared is None or (len(self.shared) > 0 and min(self.shared) >= 1), "shared", "widths")
         demand(self.learning_rate > 0, "learning_rate", "more than 0")
@@ -161,6 +161,15 @@ def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.f
         refine=min(settings.refine, -(-points // 2)),
         epochs=epochs,
     )
+
+
+def registration_rounds(settings: Settings, clouds: int, points: int) -> int:
+    """Return how often to register: on a large set a round takes as long as many epochs, and gains less."""
+    if settings.matching == "random":
+        return 0
+    if settings.registration is not None:
+        return settings.registration
+    return 8 if clouds * points <= 4e6 else 0
 
 
 def choose_patches(points: int) -> int:

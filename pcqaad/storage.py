@@ -113,15 +113,11 @@ class Head:
         demand(len(data) >= at + 2 * layers, f"expected {layers} widths, found {len(data) - at} bytes")
         widths = tuple(int(w) for w in np.frombuffer(data, "<u2", layers, at))
         at += 2 * layers
-        demand(
-            all(1 <= w <= _MAX_WIDTH for w in widths), f"expected widths up to {_MAX_WIDTH}, found {widths}"
-        )
+        demand(all(1 <= w <= _MAX_WIDTH for w in widths), f"expected widths up to {_MAX_WIDTH}, found {widths}")
         shape = Shape(n, m, latent, widths, patch, k, bool(flags & 1))
         weights = sum(math.prod(tensor) for tensor in shape.tensors().values())
         demand(weights <= _MAX_WEIGHTS, f"expected at most {_MAX_WEIGHTS} weights, found {weights}")
-        demand(
-            n * latent <= _MAX_WEIGHTS, f"expected at most {_MAX_WEIGHTS} latent numbers, found {n * latent}"
-        )
+        demand(n * latent <= _MAX_WEIGHTS, f"expected at most {_MAX_WEIGHTS} latent numbers, found {n * latent}")
         names = list(shape.tensors())
         size = at + 4 * (len(names) + latent)
         demand(len(data) == size, f"expected {size} bytes, found {len(data)}")

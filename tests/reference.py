@@ -168,7 +168,4 @@ def decode_points(data: bytes, counts: Sequence[int], b: int) -> list[Points]:
                     grown[at[0], at[1], at[2], at[3]] = points
         cells = grown
     rans.finish()
-    return [
-        [(x, y, z) for (j, x, y, z), n in cells.items() if j == i for _ in range(n)]
-        for i in range(len(counts))
-    ]
+    return [[(x, y, z) for (j, x, y, z), n in cells.items() if j == i for _ in range(n)] for i in range(len(counts))]

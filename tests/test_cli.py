@@ -143,9 +143,7 @@ def test_wrong_usage_is_2(arguments: list[str]) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for command in (["info"], ["verify"], ["decompress", "-o", tmp_path / "out"]):
-        assert "nowhere.qaad: cannot open: No such file or directory" in refused(
-            *command, tmp_path / "nowhere.qaad"
-        )
+        assert "nowhere.qaad: cannot open: No such file or directory" in refused(*command, tmp_path / "nowhere.qaad")
     assert not (tmp_path / "out").exists()
 
 
@@ -381,10 +379,7 @@ def test_interrupt_and_resume(originals: Path, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("then", ["pass", "cli(['--help'], standalone_mode=False)"])
 def test_the_front_door_is_light(then: str) -> None:
     heavy = "('numpy', 'torch', 'scipy', 'h5py', 'plyfile')"
-    code = (
-        f"import sys\nfrom pcqaad.cli.main import cli\n{then}\n"
-        f"assert not [m for m in {heavy} if m in sys.modules]"
-    )
+    code = f"import sys\nfrom pcqaad.cli.main import cli\n{then}\nassert not [m for m in {heavy} if m in sys.modules]"
     result = python("-c", code)
     assert result.returncode == 0, result.stderr
 

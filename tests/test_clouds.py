@@ -94,9 +94,7 @@ def test_reads_what_plyfile_writes(tmp_path, layout, stored, read, lists_first):
 
 
 def test_reads_lists_among_the_vertex_properties(tmp_path):
-    rows = np.array(
-        [(1.0, [7, 8], 2.0, 3.0), (4.0, [], 5.0, 6.0)], [("x", "f4"), ("l", "O"), ("y", "f4"), ("z", "f4")]
-    )
+    rows = np.array([(1.0, [7, 8], 2.0, 3.0), (4.0, [], 5.0, 6.0)], [("x", "f4"), ("l", "O"), ("y", "f4"), ("z", "f4")])
     for text in (False, True):
         PlyData([PlyElement.describe(rows, "vertex")], text=text).write(tmp_path / "a.ply")
         points, notes = read_ply(tmp_path / "a.ply")
@@ -106,9 +104,7 @@ def test_reads_lists_among_the_vertex_properties(tmp_path):
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_reads_any_line_ends_and_comments_in_any_encoding(tmp_path, newline):
-    text = (
-        "ply\nformat ascii 1.0\ncomment \xe9t\xe9 \x1b[31m\nelement vertex 1\n" + XYZ + "end_header\n1 2 3\n"
-    )
+    text = "ply\nformat ascii 1.0\ncomment \xe9t\xe9 \x1b[31m\nelement vertex 1\n" + XYZ + "end_header\n1 2 3\n"
     (tmp_path / "a.ply").write_bytes(text.replace("\n", newline).encode("latin-1"))
     np.testing.assert_array_equal(read_ply(tmp_path / "a.ply")[0], [[1, 2, 3]])
 
@@ -123,8 +119,7 @@ MALFORMED = {
     b"": "expected a PLY file, whose first line is ply, found an empty file",
     b"solid cube": "expected a PLY file, whose first line is ply, found first bytes b'soli'",
     b"ply\nformat ascii 1.0\n": "header: expected a line end_header, found none in the whole file",
-    b"ply\ncomment "
-    + b"a" * 70_000: "header: expected a line end_header, found none in the first 65536 bytes",
+    b"ply\ncomment " + b"a" * 70_000: "header: expected a line end_header, found none in the first 65536 bytes",
     b"ply\nend_header\n": "malformed PLY: line 2: expected one of {format, comment, obj_info}",
     b"ply\nformat ascii 1.0\nend_header\n": "header: expected an element vertex, found no elements",
     ply("1 2\n", properties="property float x\nproperty float z\n"): (

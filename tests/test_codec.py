@@ -22,7 +22,11 @@ def stop_after(calls):
 
 @pytest.mark.parametrize(
     ("preset", "clouds", "points", "ratio"),
-    [("paper-skulls", 4096, 65536, 3311), ("paper-dfaust", 13744, 131072, 1144), ("paper-coma", 6576, 109500, 748)],
+    [
+        ("paper-skulls", 4096, 65536, 3311),
+        ("paper-dfaust", 13744, 131072, 1144),
+        ("paper-coma", 6576, 109500, 748),
+    ],
 )
 def test_the_paper_s_ratios_come_out(preset, clouds, points, ratio):
     p = PRESETS[preset]
@@ -182,7 +186,15 @@ def test_more_patches_than_points_are_refused():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"epochs": 0}, {"batch": 0}, {"learning_rate": -1}, {"template": "mean"}, {"minutes": 0}, {"shared": ()}]
+    "bad",
+    [
+        {"epochs": 0},
+        {"batch": 0},
+        {"learning_rate": -1},
+        {"template": "mean"},
+        {"minutes": 0},
+        {"shared": ()},
+    ],
 )
 def test_impossible_settings_are_refused(bad):
     with pytest.raises(pcqaad.SettingsError, match=next(iter(bad))):

@@ -89,9 +89,7 @@ def test_surface_is_closed_and_the_jaw_is_apart(seed: int) -> None:
     assert jaw[:, 2].min() < cranium[:, 2].min() - 20
 
 
-@pytest.mark.parametrize(
-    "direction", [[0, 0, 1], [1, 0.1, 0.3], [-1, -0.5, 0.8], [0.1, -1, 0.2], [0.3, 1, 0.7]]
-)
+@pytest.mark.parametrize("direction", [[0, 0, 1], [1, 0.1, 0.3], [-1, -0.5, 0.8], [0.1, -1, 0.2], [0.3, 1, 0.7]])
 def test_vault_has_an_outer_and_an_inner_table(direction: list[float]) -> None:
     met = crossings(identity(1), [0.3, -15.2, 55.1], direction)
     assert len(met) == 2

@@ -6,7 +6,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from pcqaad.matching.assign import greedy, in_parallel, match_cells, refine
-from pcqaad.matching.kd import paired_cells, padded_patches, patch_order, patch_sizes, rotated_blocks
+from pcqaad.matching.kd import padded_patches, paired_cells, patch_order, patch_sizes, rotated_blocks
 from pcqaad.matching.swap import reassign
 from tests.generators import clouds
 

@@ -23,16 +23,18 @@ Result = TypeVar("Result")
 
 GREEDY_CELL = 256
 BLOCK = 128
+_BLOCKS_A_TASK = 8
 
 
-def in_parallel(
-    work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
-) -> Iterator[Result]:
+def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None) -> Iterator[Result]:
     """Yield work(item) in order, on all cores. The solvers release the interpreter, so threads are enough.
 
     At most a few results wait at any time; leaving the iterator drops what has not begun.
     """
     workers = workers or os.cpu_count() or 1
+    if workers == 1:
+        yield from map(work, items)
+        return
     pending = []
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -47,9 +49,7 @@ def in_parallel(
                 future.cancel()
 
 
-def match_cells(
-    reference: Points, cloud: Points, cell: int, power: int = 1, solver: Solver = exact
-) -> Assignment:
+def match_cells(reference: Points, cloud: Points, cell: int, power: int = 1, solver: Solver = exact) -> Assignment:
     """Assign a cloud (n, 3) to a reference (n, 3) cell by cell of two k-d trees cut in step.
 
     This is the matching of EM-kD (equation 14) with power 1 and of QAAD_GREEDY (Algorithm 1) with power 2.
@@ -76,6 +76,7 @@ def refine(
     rng: np.random.Generator,
     block: int = BLOCK,
     solver: Solver = exact,
+    workers: int | None = None,
 ) -> Assignment:
     """Improve an assignment without ever raising its cost: exact re-matching in blocks of *pairs*.
 
@@ -90,16 +91,27 @@ def refine(
         rng: draws the rotation.
         block: pairs in a block, at most.
         solver: of one block.
+        workers: threads that share the blocks; the result does not depend on them.
 
     Returns:
         The permutation (n,) for which assigned[permutation] are the new targets.
     """
     order, bounds = rotated_blocks(predicted + assigned, block, rng)
     permutation = np.arange(len(predicted))
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+
+    def rematch(low: int, high: int) -> None:
         rows = order[low:high]
         p, t = predicted[rows].astype(np.float64), assigned[rows].astype(np.float64)
         columns = solver(p, t, 2)
         if np.square(p - t[columns]).sum() < np.square(p - t).sum():
             permutation[rows] = rows[columns]
+
+    def rematch_some(blocks: NDArray[np.intp]) -> None:
+        for low, high in zip(blocks[:-1], blocks[1:], strict=True):
+            rematch(low, high)
+
+    # Blocks share no point, so threads share no row of the permutation. A few blocks a task keep both busy.
+    starts = range(0, len(bounds) - 1, _BLOCKS_A_TASK)
+    for _ in in_parallel(rematch_some, [bounds[i : i + _BLOCKS_A_TASK + 1] for i in starts], workers):
+        pass
     return permutation

@@ -64,13 +64,9 @@ class Checkpoint:
         if head.get("kind") != "pcqaad checkpoint 1" or assignments.shape != clouds.points.shape[:2]:
             raise CloudError(f"{path}: not a checkpoint of {clouds.points.shape[:2]} clouds and points")
         if head["collection"] != clouds.fingerprint():
-            raise CloudError(
-                f"{path}: made from other clouds; remove it, or give the clouds it was made from"
-            )
+            raise CloudError(f"{path}: made from other clouds; remove it, or give the clouds it was made from")
         asked, made = settings.as_json(), head["settings"]
-        other = [
-            k for k in asked if k not in ("epochs", "minutes", "device") and _plain(asked[k]) != made.get(k)
-        ]
+        other = [k for k in asked if k not in ("epochs", "minutes", "device") and _plain(asked[k]) != made.get(k)]
         if other:
             was = ", ".join(f"{k} {made.get(k)}" for k in other)
             raise CloudError(f"{path}: fitted with other settings ({was}); give the same ones, or remove it")

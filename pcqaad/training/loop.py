@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pcqaad.matching.assign import in_parallel, refine
+from pcqaad.matching.assign import refine
 from pcqaad.matching.kd import patch_sizes
 from pcqaad.matching.swap import reassign
 from pcqaad.network import Decoder
@@ -50,7 +50,6 @@ class Trainer:
         self.step = 0
         self.device = network.template.device
         self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-        self._errors: deque[float] = deque(maxlen=_WINDOW)
         sizes = patch_sizes(targets.shape[1], network.patches)
         self._patch_bounds = np.concatenate([[0], np.cumsum(sizes)])
 
@@ -71,7 +70,8 @@ class Trainer:
 
         Args:
             elapsed: seconds spent on the fit so far, preparations included.
-            report: gets the progress with `loss` (mean squared) and `matched` (mean distance, normalised).
+            report: gets the progress with `loss` (mean squared distance) and `matched` (mean distance to the
+                assigned targets over the last steps), normalised.
             should_stop: asked before every step.
             save: writes a checkpoint; called every `save_every` seconds and when stopped.
             save_every: seconds.
@@ -79,24 +79,25 @@ class Trainer:
         epochs = self.settings.epochs
         total = epochs * self.steps_per_epoch if epochs is not None else math.inf
         limit = self.settings.minutes * 60 if self.settings.minutes else None
-        began, saved = elapsed(), time.monotonic()
+        saved = time.monotonic()
+        distances: deque[float] = deque(maxlen=_WINDOW)
         while True:
             spent = elapsed()
             done = self.step / total
             if limit is not None:
                 # The rate must have fallen when the time is up, wherever the steps are by then.
-                done = max(done, (spent - began) / max(limit - began, 1e-9))
+                done = max(done, spent / limit)
             if done >= 1:
                 return True
             if should_stop():
                 save()
                 return False
-            loss = self._train_step(done)
-            self._errors.append(loss)
+            loss, distance = self._train_step(done)
+            distances.append(distance)
             self._refine()
             self.step += 1
-            figures = {"loss": loss, "matched": float(np.mean(np.sqrt(self._errors)))}
-            if limit is not None and (spent - began) / max(limit - began, 1e-9) > self.step / total:
+            figures = {"loss": loss, "matched": float(np.mean(distances))}
+            if limit is not None and spent / limit > self.step / total:
                 report(Progress("fit", spent, limit, "seconds", figures))
             else:
                 report(Progress("fit", self.step, total, "steps", figures))
@@ -104,8 +105,8 @@ class Trainer:
                 save()
                 saved = time.monotonic()
 
-    def _train_step(self, done: float) -> float:
-        """Draw clouds and points, decode them, swap targets, descend. Returns the mean squared error."""
+    def _train_step(self, done: float) -> tuple[float, float]:
+        """Draw clouds and points, decode, swap, descend. Returns the mean squared and the mean distance."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.learning_rate * self._schedule(done)
         clouds, points = self._draw()
@@ -123,11 +124,12 @@ class Trainer:
             self.assignments[rows, flat] = np.take_along_axis(self.assignments[rows, flat], swapped, 1)
         k, b, s, _ = predicted.shape
         wanted = torch.from_numpy(target).to(self.device).view(b, k, s, 3).transpose(0, 1)
-        loss = (predicted - wanted).square().sum(-1).mean()
+        squared = (predicted - wanted).square().sum(-1)
+        loss = squared.mean()
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        return float(loss.detach())
+        return float(loss.detach()), float(squared.detach().sqrt().mean())
 
     def _schedule(self, done: float) -> float:
         warm = min(1.0, (self.step + 1) / self.settings.warmup)
@@ -146,27 +148,19 @@ class Trainer:
         bounds = self._patch_bounds
         each = min(max(self.settings.sample // self.network.patches, 1), int(np.diff(bounds).min()))
         points = [
-            low + rng.choice(high - low, each, replace=False)
-            for low, high in zip(bounds[:-1], bounds[1:], strict=True)
+            low + rng.choice(high - low, each, replace=False) for low, high in zip(bounds[:-1], bounds[1:], strict=True)
         ]
         return clouds, np.stack(points)
 
     def _refine(self) -> None:
         """Re-match the next clouds in turn, as many as the settings' pairs a step make."""
         count, points = self.targets.shape[:2]
-        due = [
-            i % count
-            for i in range(*(s * self.settings.refine // points for s in (self.step, self.step + 1)))
-        ]
+        due = [i % count for i in range(*(s * self.settings.refine // points for s in (self.step, self.step + 1)))]
         if not due:
             return
-        decoded = dict(zip(due, decode(self.network, due), strict=True))
-
-        def rematch(i: int) -> NDArray[np.intp]:
+        for i, decoded in zip(due, decode(self.network, due), strict=True):
             rng = np.random.default_rng([self.settings.seed, _REFINE, self.step, i])
-            return refine(decoded[i], self.targets[i], rng, self.settings.block)
-
-        for i, permutation in zip(due, in_parallel(rematch, due), strict=True):
+            permutation = refine(decoded, self.targets[i], rng, self.settings.block)
             self.targets[i] = self.targets[i][permutation]
             self.assignments[i] = self.assignments[i][permutation]
 

@@ -62,6 +62,7 @@ def register(
     template: NDArray[np.float32],
     targets: Clouds,
     round_index: int,
+    rounds: int,
     settings: Settings,
 ) -> NDArray[np.intp]:
     """One round of straightening a matching: predict smoothly, re-match to the prediction.
@@ -74,14 +75,15 @@ def register(
     Args:
         template: (M, 3).
         targets: (N, M, 3) in assigned order.
-        round_index: 0 to settings.registration - 1.
+        round_index: 0 to rounds - 1.
+        rounds: in all.
         settings: the fit's.
 
     Returns:
         The permutations (N, M) to apply to the targets.
     """
     count, points = targets.shape[:2]
-    late = round_index / max(settings.registration - 1, 1)
+    late = round_index / max(rounds - 1, 1)
     passes = round(8 * (1 - late) ** 2)
     most = max(min(24, count // 2), 1)
     components = round(min(_FIRST_COMPONENTS, most) * (1 - late) + most * late)
@@ -99,7 +101,7 @@ def register(
 
     def rematch(i: int) -> NDArray[np.intp]:
         rng = np.random.default_rng([settings.seed, 3, round_index, i])
-        return refine(predicted[i], targets[i], rng, settings.block)
+        return refine(predicted[i], targets[i], rng, settings.block, workers=1)
 
     return np.stack(list(in_parallel(rematch, range(count))))
 
