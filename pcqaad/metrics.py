@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -183,16 +183,22 @@ def verify(
         return result
 
     originals = _originals(collection, references)
-    reference_diagonal = diagonal(originals)
+    diagonals: list[float] = []
     done = 0
+
+    def pairs() -> Iterator[tuple[Points, Points]]:
+        # One at a time: a data set may be larger than memory.
+        for i, original in enumerate(originals):
+            diagonals.append(diagonal([original]))
+            yield original, collection[i]
 
     def step() -> None:
         nonlocal done
         done += 1
         on_progress(Progress("measure", done, len(collection), "clouds"))
 
-    pairs = ((original, collection[i]) for i, original in enumerate(originals))
-    found = measure(pairs, metrics, cell, step)
+    found = measure(pairs(), metrics, cell, step)
+    reference_diagonal = float(np.median(diagonals))
     result |= {"source": "measured", "diagonal": reference_diagonal, "metrics": {}}
     for name, errors in found.items():
         figures = summarise(errors, collection.names, reference_diagonal)
@@ -206,7 +212,8 @@ def verify(
     return result
 
 
-def _originals(collection: Collection, references: Sequence[Source]) -> list[Points]:
+def _originals(collection: Collection, references: Sequence[Source]) -> Iterator[Points]:
+    """Find every cloud's original, and read them one by one, subsampled as they were for the fit."""
     by_name: Mapping[str, Source] = {source.name: source for source in references}
     missing = [name for name in collection.names if name not in by_name]
     if missing:
@@ -214,14 +221,15 @@ def _originals(collection: Collection, references: Sequence[Source]) -> list[Poi
             f"{collection.info['file']}: the original of {missing[0]!r} is not among the inputs"
             + (f", nor those of {len(missing) - 1} others" if len(missing) > 1 else "")
         )
-    originals, count = [], collection.info["points"]
-    seed = int(collection.info["settings"].get("seed", 0))
-    for i, name in enumerate(collection.names):
-        points = by_name[name].read().points
+    count, seed = collection.info["points"], int(collection.info["settings"].get("seed", 0))
+
+    def read(index: int, name: str) -> Points:
+        points: Points = by_name[name].read().points
         if len(points) < count:
             raise CloudError(f"{name}: the original holds {len(points)} points, the file {count}")
-        originals.append(subsample(points, count, seed, i))
-    return originals
+        return subsample(points, count, seed, index)
+
+    return (read(i, name) for i, name in enumerate(collection.names))
 
 
 def _psnr(mean_squared: float, peak: float) -> float | None:

@@ -36,7 +36,7 @@ class Settings:
     minutes: float | None = None  # wall clock until training ends, the matching before it included
     batch: int = 16  # clouds a step (paper, section 4.2)
     sample: int = 1024  # points of a cloud a step; more steps beat more points on a CPU
-    learning_rate: float = 1e-2
+    learning_rate: float = 5e-3
     warmup: int = 30  # steps of linear growth of the rate
     schedule: str = "cosine"  # or "constant", the paper's (it names none)
     reassign: bool = True  # QAAD_REASSIGNMENT on the sampled points of every step

@@ -7,7 +7,6 @@ import contextlib
 import numpy as np
 import numpy.typing as npt
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -17,6 +16,7 @@ from pcqaad.formats.entropy import Model, decode, encode
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.rans import RansDecoder, RansEncoder, uniform_span
 from pcqaad.formats.tables import read_weights, spread, write_weights
+from tests import reference
 
 Array = npt.NDArray[np.int64]
 INT32 = st.integers(-(2**31), 2**31 - 1)

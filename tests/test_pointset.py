@@ -7,12 +7,12 @@ import contextlib
 import numpy as np
 import numpy.typing as npt
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.pointset import decode_points, encode_points
+from tests import reference
 
 Array = npt.NDArray[np.int64]
 
