@@ -38,7 +38,7 @@ def main() -> None:
     run("pcqaad", "compress", skulls, "-o", file, "--minutes", a.minutes, "--unit", "mm")
     run("pcqaad", "decompress", file, "-o", decoded)
     run("pcqaad", "verify", file, skulls, "--metric", "emkd")
-    run("python", str(HERE / "picture.py"), file, skulls, "-o", str(out / "skulls.png"))
+    run("python", str(HERE / "picture.py"), file, skulls, "-o", str(out / "skulls.png"), "--rows", "2")
     print(f"\nLook at {out / 'skulls.png'}. All of it took {time.monotonic() - began:.0f} s.")
 
 

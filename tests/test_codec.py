@@ -181,7 +181,7 @@ def test_what_cannot_be_fitted_is_refused(clouds, message):
 
 
 def test_more_patches_than_points_are_refused():
-    with pytest.raises(pcqaad.CloudError, match="5 points cannot be cut into 8 patches"):
+    with pytest.raises(pcqaad.CloudError, match="cloud_0000: 5 points cannot be cut into 8 patches"):
         pcqaad.fit([np.eye(5, 3), np.eye(5, 3)], Settings(patches=8))
 
 
