@@ -29,7 +29,7 @@ def main() -> None:
     """Run the whole example."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="out", help="folder for everything made [out]")
-    parser.add_argument("--minutes", default="1.2", help="time for matching and training [1.2]")
+    parser.add_argument("--minutes", default="1", help="time for matching and training [1]")
     a = parser.parse_args()
     out, began = Path(a.out), time.monotonic()
     skulls, file, decoded = str(out / "skulls"), str(out / "skulls.qaad"), str(out / "decoded")

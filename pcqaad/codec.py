@@ -242,6 +242,8 @@ def fit(
     # The network, started from the principal components of the matched coordinates.
     rows = (targets - targets.mean(0)).reshape(len(targets), -1)
     basis, spectrum = principal_components(rows)
+    # A resumed fit keeps its latent size: its matching, and with it the spectrum, has moved on since.
+    settings = replace(settings, latent=kept.latent or settings.latent)
     settings = resolve(settings, len(clouds), count, spectrum)
     assert settings.shared and settings.patch and settings.patches and settings.latent
     torch.manual_seed(settings.seed)
@@ -255,7 +257,10 @@ def fit(
     ).to(device)
     trainer = Trainer(network, targets, kept.assignments, settings)
     if kept.arrays:
-        trainer.load_state(kept.arrays, kept.step)
+        try:
+            trainer.load_state(kept.arrays, kept.step)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise CloudError(f"{checkpoint}: holds another network than these settings make") from error
 
     def save_trainer() -> None:
         save(Checkpoint(trainer.assignments, rounds, trainer.step, elapsed(), trainer.state()))

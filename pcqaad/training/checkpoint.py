@@ -15,6 +15,9 @@ from pcqaad.clouds import CloudError, CloudSet
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.settings import Settings
 
+# What a continued fit may be given anew: nothing of it shaped what is in the checkpoint.
+_FREE = ("epochs", "minutes", "device", "tolerance", "measure")
+
 
 @dataclass
 class Checkpoint:
@@ -34,6 +37,12 @@ class Checkpoint:
     elapsed: float
     arrays: dict[str, NDArray[Any]]
 
+    @property
+    def latent(self) -> int | None:
+        """The latent size the fit had settled on; None before the loop."""
+        latents = self.arrays.get("network latents")
+        return None if latents is None else int(latents.shape[1])
+
     def save(self, path: Path, clouds: CloudSet, settings: Settings) -> None:
         """Write the checkpoint, whole or not at all."""
         head = {
@@ -52,7 +61,7 @@ class Checkpoint:
     def load(cls, path: Path, clouds: CloudSet, settings: Settings) -> Checkpoint:
         """Read a checkpoint of this very collection and these settings; raises CloudError otherwise.
 
-        How long to train may differ: `epochs` and `minutes` are what one continues a fit to change.
+        How long to train, where, and how to quantise may differ.
         """
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -66,7 +75,7 @@ class Checkpoint:
         if head["collection"] != clouds.fingerprint():
             raise CloudError(f"{path}: made from other clouds; remove it, or give the clouds it was made from")
         asked, made = settings.as_json(), head["settings"]
-        other = [k for k in asked if k not in ("epochs", "minutes", "device") and _plain(asked[k]) != made.get(k)]
+        other = [k for k in asked if k not in _FREE and _plain(asked[k]) != made.get(k)]
         if other:
             was = ", ".join(f"{k} {made.get(k)}" for k in other)
             raise CloudError(f"{path}: fitted with other settings ({was}); give the same ones, or remove it")

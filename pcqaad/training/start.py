@@ -20,7 +20,9 @@ _CANDIDATES = 16
 _CANDIDATE_POINTS = 256
 
 _NEIGHBOURS = 24
-_FIRST_COMPONENTS = 4
+# Registration goes from strongly smoothed and few components to not smoothed and many.
+_SMOOTHING = 8
+_FIRST_COMPONENTS, _MOST_COMPONENTS = 4, 24
 
 
 def choose_template(clouds: Clouds, settings: Settings) -> int:
@@ -84,8 +86,8 @@ def register(
     """
     count, points = targets.shape[:2]
     late = round_index / max(rounds - 1, 1)
-    passes = round(8 * (1 - late) ** 2)
-    most = max(min(24, count // 2), 1)
+    passes = round(_SMOOTHING * (1 - late) ** 2)
+    most = max(min(_MOST_COMPONENTS, count // 2), 1)
     components = round(min(_FIRST_COMPONENTS, most) * (1 - late) + most * late)
 
     moves = (targets - template).transpose(1, 0, 2).reshape(points, -1)
