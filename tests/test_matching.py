@@ -7,6 +7,7 @@ from scipy.spatial.distance import cdist
 
 from pcqaad.matching.assign import greedy, in_parallel, match_cells, refine
 from pcqaad.matching.kd import padded_patches, paired_cells, patch_order, patch_sizes, rotated_blocks
+from pcqaad.matching.solvers import TOLERANCE, certified, exact
 from pcqaad.matching.swap import reassign
 from tests.generators import clouds
 
@@ -92,6 +93,26 @@ def test_matching_scales_and_moves_with_the_clouds():
     rng = np.random.default_rng(1)
     a, b = rng.random((2, 500, 3))
     assert np.array_equal(match_cells(a, b, 64), match_cells(a * 1024 + 4096, b * 1024 + 4096, 64))
+
+
+@settings(deadline=None, max_examples=25)
+@given(clouds(count=2, min_points=65, max_points=400), st.sampled_from([1, 2]))
+def test_the_auction_keeps_its_tolerance(pair, power):
+    a, b = pair
+    cost = cdist(a, b) ** power
+    rows = np.arange(len(a))
+    found, optimum = certified(a, b, power), exact(a, b, power)
+    assert is_permutation(found, len(a))
+    assert cost[rows, found].sum() <= (1 + TOLERANCE) * cost[rows, optimum].sum() * (1 + 1e-5)
+
+
+def test_the_auction_gives_up_where_float32_cannot_prove_it_and_scipy_takes_over():
+    rng = np.random.default_rng(6)
+    a = np.concatenate([rng.random((99, 3)) * 1e-9, [[1, 0, 0]]])
+    b = np.concatenate([rng.random((99, 3)) * 1e-9, [[0, 1, 0]]])
+    cost = cdist(a, b)
+    found = certified(a, b, 1)
+    assert cost[np.arange(100), found].sum() <= (1 + TOLERANCE) * cost[np.arange(100), exact(a, b, 1)].sum()
 
 
 def test_greedy_does_not_depend_on_the_number_of_workers():

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcqaad.matching.kd import paired_cells, rotated_blocks
-from pcqaad.matching.solvers import Points, Solver, exact
+from pcqaad.matching.solvers import Points, Solver, certified
 
 Assignment = NDArray[np.intp]
 Item = TypeVar("Item")
@@ -49,7 +49,7 @@ def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], workers: 
                 future.cancel()
 
 
-def match_cells(reference: Points, cloud: Points, cell: int, power: int = 1, solver: Solver = exact) -> Assignment:
+def match_cells(reference: Points, cloud: Points, cell: int, power: int = 1, solver: Solver = certified) -> Assignment:
     """Assign a cloud (n, 3) to a reference (n, 3) cell by cell of two k-d trees cut in step.
 
     This is the matching of EM-kD (equation 14) with power 1 and of QAAD_GREEDY (Algorithm 1) with power 2.
@@ -75,7 +75,7 @@ def refine(
     assigned: Points,
     rng: np.random.Generator,
     block: int = BLOCK,
-    solver: Solver = exact,
+    solver: Solver = certified,
     workers: int | None = None,
 ) -> Assignment:
     """Improve an assignment without ever raising its cost: exact re-matching in blocks of *pairs*.
