@@ -277,3 +277,15 @@ def test_picture_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["one.png"]
     with pytest.raises(FormatError, match="cannot write"):
         picture.compare([cloud], [cloud], ["one"], "title", tmp_path / "none" / "one.png", size=70)
+
+
+def test_vertex_clouds_hold_the_same_vertices_of_different_people() -> None:
+    mean = np.zeros(len(skulls.parameters()))
+    chosen = np.random.default_rng(0).choice(len(skulls.skull(mean)[0]), 500, replace=False)
+    for i, cloud in enumerate(skulls.population(2, 500, seed=3, vertices=True)):
+        who = np.clip(np.random.default_rng([3, i]).standard_normal(len(mean)), -2.5, 2.5)
+        expected = skulls.skull(who)[0][chosen].astype(np.float32)
+        assert np.array_equal(cloud[np.lexsort(cloud.T)], expected[np.lexsort(expected.T)])
+        assert not np.array_equal(cloud, expected)
+    with pytest.raises(ValueError, match="expected at most"):
+        next(skulls.population(1, 10**7, seed=0, vertices=True))
