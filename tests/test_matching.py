@@ -106,6 +106,17 @@ def test_the_auction_keeps_its_tolerance(pair, power):
     assert cost[rows, found].sum() <= (1 + TOLERANCE) * cost[rows, optimum].sum() * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("noise", [0, 1e-12, 1e-7, 1e-4])
+def test_the_auction_ends_on_clouds_that_are_nearly_the_same(noise):
+    rng = np.random.default_rng(7)
+    a = rng.random((128, 3))
+    b = rng.permutation(a) + noise * rng.standard_normal(a.shape)
+    for power in (1, 2):
+        cost = cdist(a, b) ** power
+        rows = np.arange(128)
+        assert cost[rows, certified(a, b, power)].sum() <= 1.0011 * cost[rows, exact(a, b, power)].sum() + 1e-12
+
+
 def test_the_auction_gives_up_where_float32_cannot_prove_it_and_scipy_takes_over():
     rng = np.random.default_rng(6)
     a = np.concatenate([rng.random((99, 3)) * 1e-9, [[1, 0, 0]]])

@@ -18,6 +18,8 @@ _GROUP = 16
 _FIRST_EPS, _SHRINK = 3.0, 0.1
 # A solver that needs more bids than this is caught in a price war that float32 cannot end.
 _MOST_BIDS = 1000
+# With the largest cost at 1, float32 prices no longer tell smaller bids apart.
+_LEAST_EPS = 1e-9
 _FAR = 1e30
 
 
@@ -107,6 +109,9 @@ def _auction(cost, tolerance):
         for i in range(n):
             total += flat[i, columns[i]]
             bound += np.float64(_two_best(cost[i], prices)[0]) - np.float64(price[i])
-        if total - bound <= tolerance * total:
+        if total - bound <= tolerance * total or total == 0:
             return columns
         eps *= np.float32(_SHRINK)
+        if eps < _LEAST_EPS:
+            columns[0] = -1
+            return columns
