@@ -1,7 +1,14 @@
 import pytest
+from hypothesis import settings
 
 import pcqaad
 from tests.generators import population
+
+# The same examples on every run, so that a commit passes or fails for everyone. To look for new ones, again and
+# again: pytest --hypothesis-profile search
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None)
+settings.load_profile("same")
 
 SMALL = {"epochs": 30, "registration": 1}
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
@@ -61,6 +61,8 @@ def test_patches_are_compact():
 
 @quick
 @given(clouds(), st.integers(1, 40), st.integers(0, 99))
+@example([np.eye(3)[:2]], 1, 0)  # Shares of two points round down to none.
+@example([np.eye(3)[:1]], 1, 0)
 def test_rotated_blocks_tile(drawn, block, seed):
     order, bounds = rotated_blocks(drawn[0], block, np.random.default_rng(seed))
     assert is_permutation(order, len(drawn[0]))

@@ -102,7 +102,7 @@ def rotated_blocks(points: Points, block: int, rng: np.random.Generator) -> tupl
         size = high - low
         if size <= block:
             return None
-        return low + (int(n * shift) if size == n else size // 2)
+        return low + (max(int(n * shift), 1) if size == n else size // 2)
 
     (order,), bounds = split([points @ rotation.astype(points.dtype)], cut)
     return order, bounds
