@@ -38,8 +38,8 @@ from pcqaad.training.start import (
 # Of a larger set this many clouds are measured for the record: one of 65,536 points takes 5 s of a core.
 _RECORDED = 128
 
-# The second is rarely needed. A model exact to the last digits of float32 can meet no tolerance at all: then
-# the finest steps tried are kept, and the record says what they cost.
+# Quantisations measured to get under the tolerance; the first or second one is, as a rule. A model exact to the
+# last digits of float32 can meet no tolerance: then the finest one tried is kept, and the record says its cost.
 _ATTEMPTS = 20
 
 

@@ -110,11 +110,6 @@ def quantise(model: Model, sensitivities: Sensitivities, slope: float) -> Quanti
     )
 
 
-def by_patch(rows: Symbols, shape: Shape) -> list[Symbols]:
-    """Cut rows stored patch after patch, (M, ...), into one array a patch."""
-    return np.split(rows, np.cumsum(patch_sizes(shape.points, shape.patches))[:-1])
-
-
 def probe(model: Model, seed: int = 0) -> Sensitivities:
     """Measure how sensitive the decoded points are to each group, on a few clouds and part of the points.
 

@@ -21,7 +21,7 @@ from pcqaad.formats.groups import pack_groups
 from pcqaad.formats.pointset import decode_points, encode_points
 from pcqaad.matching.kd import patch_sizes
 from pcqaad.model import Array, Shape
-from pcqaad.quantize import MAX_BITS, Quantised, Symbols, by_patch
+from pcqaad.quantize import MAX_BITS, Quantised, Symbols
 
 TAGS = {
     "HEAD": "sizes, normalisation and steps",
@@ -152,7 +152,7 @@ def to_sections(
     """Return the sections of a file."""
     shape = quantised.shape
     symbols, contexts = _weight_stream(quantised.weights)
-    template, _ = encode_points(by_patch(quantised.grid, shape), quantised.bits)
+    template, _ = encode_points(_by_patch(quantised.grid, shape), quantised.bits)
     latent_contexts, model, groups = min(
         (_latent_stream(quantised.latents, c) for c in {1, shape.latent if shape.latent <= 256 else 1}),
         key=lambda coded: len(coded[1]) + sum(map(len, coded[2])),
@@ -284,3 +284,8 @@ class _InSection:
         if isinstance(error, FormatError) and not error.where.startswith(self.tag):
             where = ": ".join(part for part in (self.tag, error.where) if part)
             raise FormatError(error.problem, file=error.file, where=where) from error
+
+
+def _by_patch(rows: Symbols, shape: Shape) -> list[Symbols]:
+    """Cut rows stored patch after patch, (M, ...), into one array a patch."""
+    return np.split(rows, np.cumsum(patch_sizes(shape.points, shape.patches))[:-1])

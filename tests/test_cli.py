@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -10,27 +9,19 @@ import shlex
 import signal
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
-import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from plyfile import PlyData, PlyElement
 
 import pcqaad
-from pcqaad.cli.chart import chart
-from pcqaad.cli.errors import CommandError, one_line_errors, printable
+from pcqaad.cli.errors import CommandError, one_line_errors
 from pcqaad.cli.main import cli
 from pcqaad.cli.progress import Display
-from pcqaad.cli.report import page
-from pcqaad.cli.selection import parse_selection, select
 from pcqaad.cli.stopping import StopSignals
-from pcqaad.cli.text import as_json, figure, seconds, size
+from pcqaad.cli.text import figure, size
 from pcqaad.formats.ply import read_ply, write_ply
 from pcqaad.progress import Progress
 
@@ -393,188 +384,3 @@ def test_reading_needs_neither_torch_nor_scipy(arguments: list[str], eggs: Path,
     )
     result = python("-c", code)
     assert result.returncode == 0, result.stderr
-
-
-# Selections.
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5)), min_size=1))
-def test_selections_round_trip(runs: list[tuple[int, int]]) -> None:
-    text = ",".join(f"{first}-{first + more}" if more else f"{first}" for first, more in runs)
-    meant = [i for first, more in runs for i in range(first, first + more + 1)]
-    assert select(parse_selection(text), [f"n{i}" for i in range(46)], "") == list(dict.fromkeys(meant))
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.text(min_size=1), min_size=1, unique=True), st.data())
-def test_any_name_can_be_selected(names: list[str], data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(names))
-    assert select(parse_selection(f"={name}"), names, "") == [names.index(name)]
-
-
-def test_numbers_with_leading_zeros_are_names() -> None:
-    assert parse_selection("007, 7,0,a-b") == ["007", range(7, 8), range(1), "a-b"]
-    with pytest.raises(click.BadParameter, match="expected 1-3"):
-        parse_selection("3-1")
-
-
-# Progress.
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def show(stream: io.StringIO, *, quiet: bool = False, steps: int = 100) -> list[str]:
-    clock = Clock()
-    with Display(stream=stream, clock=clock, quiet=quiet) as display:
-        display.note("a\x1b[31mnote")
-        for i in range(steps + 1):
-            display(Progress("fit", i, steps, "steps", {"loss": 1 / (i + 1), "emkd_percent": 0.5}))
-            clock.now += 0.5
-        display(Progress("measure", 0, 4))
-    return stream.getvalue().splitlines()
-
-
-def test_progress_in_a_pipe_is_plain_and_seldom() -> None:
-    lines = show(io.StringIO())
-    assert lines[0] == "note: a?[31mnote"
-    assert lines[1] == "fitting: 0 %, 0 of 100 steps, loss 1, EM-kD 0.50 %"
-    assert lines[2] == "fitting: 20 %, 20 of 100 steps, 2/s, 40.0 s left, loss 0.04762, EM-kD 0.50 %"
-    assert lines[-2:] == ["measuring: 0 %, 0 of 4"] * 2
-    assert lines[-3].startswith("fitting: done in 50.0 s, loss 0.009901")
-    assert len(lines) == 10
-
-
-def test_progress_on_a_terminal_rewrites_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    terminal = Terminal()
-    show(terminal)
-    note, fitting, measuring = terminal.getvalue().removesuffix("\n").split("\n")
-    assert note == "note: a?[31mnote"
-    assert fitting.count("\r") > 90
-    for drawn in (fitting + measuring).split("\r"):
-        assert len(drawn) < 40
-    assert "fitting: [##########..........] 50 %" in fitting
-    # Every line is at least as long as what it has to cover.
-    drawn = fitting.split("\r")[1:]
-    shown = 0
-    for line in drawn:
-        assert len(line) >= shown
-        shown = len(line.rstrip())
-
-
-def test_quiet_progress_is_silent() -> None:
-    assert show(io.StringIO(), quiet=True) == []
-    assert show(Terminal(), quiet=True) == []
-
-
-# Numbers and pages.
-
-
-@pytest.mark.parametrize(
-    ("shown", "expected"),
-    [
-        (size(1), "1 byte"),
-        (size(999), "999 bytes"),
-        (size(1000), "1.0 KB"),
-        (size(41_234), "41.2 KB"),
-        (size(999_949), "999.9 KB"),
-        (size(999_950), "1.0 MB"),
-        (size(7_654_321_000), "7.7 GB"),
-        (figure(0), "0"),
-        (figure(0.0123456), "0.01235"),
-        (figure(12.0), "12"),
-        (figure(1234.56), "1,235"),
-        (figure(123456), "123,456"),
-        (figure(1.5e-7), "1.500e-07"),
-        (seconds(0.4242), "0.42 s"),
-        (seconds(59.96), "1 min 00 s"),
-        (seconds(7380), "2 h 03 min"),
-        (as_json({"a": [float("inf"), 1.0]}), '{\n  "a": [\n    null,\n    1.0\n  ]\n}'),
-    ],
-)
-def test_numbers_for_people(shown: str, expected: str) -> None:
-    assert shown == expected
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.text())
-def test_printable_text_is_one_line_without_controls(text: str) -> None:
-    assert printable(text).isprintable()
-
-
-def _result(means: list[float], name: str) -> dict[str, Any]:
-    clouds = [{"name": f"{name}{i}", "mean": mean, "rms": mean} for i, mean in enumerate(means)]
-    worst = max(clouds, key=lambda cloud: float(cloud["mean"]))
-    errors = {"mean": float(np.mean(means)), "rms": 1.0, "mean_percent": 1.0, "worst": worst}
-    return {
-        "clouds": len(means),
-        "points": 8,
-        "unit": "<mm>",
-        "bytes": {"file": 10, "raw_float32": 1000},
-        "ratio": 100.0,
-        "bits_per_point": 0.5,
-        "source": "measured",
-        "metrics": {"emkd": {**errors, "per_cloud": clouds}},
-    }
-
-
-class _Tags(HTMLParser):
-    """Collects tags, and checks that they nest."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
-        assert not {"src", "href"} & {name for name, _ in attrs}
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-@settings(deadline=None, max_examples=20)
-@given(
-    st.lists(st.floats(0, 1e6), min_size=1, max_size=400),
-    st.sampled_from(["skull_", "<script>alert(1)</script>", "a&b\"'"]),
-)
-def test_pages_nest_and_escape(means: list[float], name: str) -> None:
-    parser = _Tags()
-    text = page(f"{name}.qaad", _result(means, name))
-    parser.feed(text)
-    parser.close()
-    assert parser.open == []
-    assert "script" not in parser.seen
-    assert not re.search(r"https?://|url\(|@import", text)
-    assert parser.seen.count("rect" if len(means) <= 300 else "polyline") >= 1
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=30))
-def test_bars_are_in_proportion_and_inside(means: list[float]) -> None:
-    clouds = [{"name": str(i), "mean": mean} for i, mean in enumerate(means)]
-    svg = chart(clouds, float(np.mean(means)), "mm")
-    bars = re.findall(r'y="([0-9.-]+)" width="[0-9.]+" height="([0-9.-]+)"', svg)
-    tops, heights = np.array(bars, float).T
-    assert len(bars) == len(means)
-    assert (tops >= 24 - 0.01).all()
-    np.testing.assert_allclose(tops + heights, 230, atol=0.02)
-    np.testing.assert_allclose(heights / heights.max(), np.array(means) / max(means), atol=0.01)
