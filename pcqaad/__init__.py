@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pcqaad.codec import fit as fit
     from pcqaad.collection import Collection as Collection
     from pcqaad.formats.errors import FormatError as FormatError
+    from pcqaad.metrics import emd as emd
     from pcqaad.metrics import emkd as emkd
     from pcqaad.metrics import verify as verify
     from pcqaad.settings import PRESETS as PRESETS
@@ -37,6 +38,7 @@ _HOMES = {
     "PRESETS": "settings",
     "Settings": "settings",
     "SettingsError": "settings",
+    "emd": "metrics",
     "emkd": "metrics",
     "fit": "codec",
     "open": "collection",

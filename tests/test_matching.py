@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from pcqaad.matching.assign import greedy, in_parallel, match_cells, refine
+from pcqaad.matching.assign import greedy, match_all, match_cells, refine
 from pcqaad.matching.kd import padded_patches, paired_cells, patch_order, patch_sizes, rotated_blocks
 from pcqaad.matching.solvers import TOLERANCE, certified, exact
 from pcqaad.matching.swap import reassign
+from pcqaad.parallel import in_parallel
 from tests.generators import clouds
 
 quick = settings(deadline=None, max_examples=40)
@@ -73,14 +74,18 @@ def test_rotated_blocks_tile(drawn, block, seed):
 @given(clouds(count=2), st.integers(1, 64), st.sampled_from([1, 2]))
 def test_matching_is_a_bijection_above_the_optimum(pair, cell, power):
     a, b = pair
-    assignment = match_cells(a, b, cell, power)
+    matching = match_cells(a, b, cell, power)
+    assignment = matching.assignment
     assert is_permutation(assignment, len(a))
     cost = cdist(a, b) ** power
     reached = cost[np.arange(len(a)), assignment].sum()
     optimum = cost[linear_sum_assignment(cost)].sum()
+    assert matching.cost == pytest.approx(reached, 1e-9)
+    assert matching.least <= reached * (1 + 1e-9)
     assert reached >= optimum * (1 - 1e-9)
     if len(a) <= cell:
-        assert reached <= optimum * (1 + 1e-9) + 1e-300
+        assert reached <= optimum * (1 + TOLERANCE) * (1 + 1e-9) + 1e-300
+        assert matching.least <= optimum * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("points", [100, 1000, 1023])
@@ -88,44 +93,79 @@ def test_a_planted_permutation_is_found(points):
     rng = np.random.default_rng(points)
     a = rng.random((points, 3))
     planted = rng.permutation(points)
-    assert np.array_equal(a[planted][match_cells(a, a[planted], 64)], a)
+    assert np.array_equal(a[planted][match_cells(a, a[planted], 64).assignment], a)
 
 
 def test_matching_scales_and_moves_with_the_clouds():
     rng = np.random.default_rng(1)
     a, b = rng.random((2, 500, 3))
-    assert np.array_equal(match_cells(a, b, 64), match_cells(a * 1024 + 4096, b * 1024 + 4096, 64))
+    same, moved = match_cells(a, b, 64), match_cells(a * 1024 + 4096, b * 1024 + 4096, 64)
+    assert np.array_equal(same.assignment, moved.assignment)
+    assert moved.cost == pytest.approx(1024 * same.cost)
 
 
-@settings(deadline=None, max_examples=25)
-@given(clouds(count=2, min_points=65, max_points=400), st.sampled_from([1, 2]))
-def test_the_auction_keeps_its_tolerance(pair, power):
+def test_matching_is_symmetric():
+    rng = np.random.default_rng(2)
+    a, b = rng.random((2, 2000, 3))
+    there, back = match_cells(a, b, 256), match_cells(b, a, 256)
+    assert there.cost == pytest.approx(back.cost, TOLERANCE)
+    # Nothing between the cells' best and twice the tolerance: the same cells, seen from either side.
+    assert max(there.least, back.least) <= min(there.cost, back.cost)
+
+
+@settings(max_examples=40)
+@given(clouds(count=2, max_points=400), st.sampled_from([1, 2]))
+@example([np.zeros((1200, 3)), np.zeros((1200, 3))], 1)
+@example([np.eye(3)[np.arange(1500) % 3], np.eye(3)[np.arange(1500) % 2]], 2)
+def test_the_auction_proves_its_tolerance(pair, power):
     a, b = pair
     cost = cdist(a, b) ** power
-    rows = np.arange(len(a))
-    found, optimum = certified(a, b, power), exact(a, b, power)
-    assert is_permutation(found, len(a))
-    assert cost[rows, found].sum() <= (1 + TOLERANCE) * cost[rows, optimum].sum() * (1 + 1e-5)
+    whole = np.array([0, len(a)])
+    found, optimum = certified(a, b, whole, power), exact(a, b, whole, power)
+    reached = cost[np.arange(len(a)), found.columns].sum()
+    assert is_permutation(found.columns, len(a))
+    assert found.costs[0] == pytest.approx(reached, 1e-9, 1e-300)
+    assert found.least[0] <= optimum.costs[0] * (1 + 1e-9)
+    assert found.costs[0] - found.least[0] <= TOLERANCE * found.costs[0]
 
 
 @pytest.mark.parametrize("noise", [0, 1e-12, 1e-7, 1e-4])
-def test_the_auction_ends_on_clouds_that_are_nearly_the_same(noise):
+@pytest.mark.parametrize("power", [1, 2])
+def test_the_auction_ends_on_clouds_that_are_nearly_the_same(noise, power):
     rng = np.random.default_rng(7)
     a = rng.random((128, 3))
     b = rng.permutation(a) + noise * rng.standard_normal(a.shape)
-    for power in (1, 2):
-        cost = cdist(a, b) ** power
-        rows = np.arange(128)
-        assert cost[rows, certified(a, b, power)].sum() <= 1.0011 * cost[rows, exact(a, b, power)].sum() + 1e-12
+    whole = np.array([0, 128])
+    assert certified(a, b, whole, power).costs[0] <= 1.001 * exact(a, b, whole, power).costs[0] * (1 + 1e-9) + 1e-300
 
 
-def test_the_auction_gives_up_where_float32_cannot_prove_it_and_scipy_takes_over():
+def test_where_float32_cannot_prove_it_scipy_takes_over():
     rng = np.random.default_rng(6)
     a = np.concatenate([rng.random((99, 3)) * 1e-9, [[1, 0, 0]]])
-    b = np.concatenate([rng.random((99, 3)) * 1e-9, [[0, 1, 0]]])
-    cost = cdist(a, b)
-    found = certified(a, b, 1)
-    assert cost[np.arange(100), found].sum() <= (1 + TOLERANCE) * cost[np.arange(100), exact(a, b, 1)].sum()
+    b = np.concatenate([rng.random((99, 3)) * 1e-9, [[1, 0, 0]]])
+    whole = np.array([0, 100])
+    found = certified(a, b, whole, 1)
+    assert found.costs[0] == found.least[0] == pytest.approx(exact(a, b, whole, 1).costs[0])
+
+
+@pytest.mark.parametrize("points", [2, 31, 32, 33, 1024, 1025, 2500])
+@pytest.mark.parametrize("tolerance", [0.05, 0.005])
+def test_the_bracket_holds_the_earth_movers_distance(points, tolerance):
+    rng = np.random.default_rng(points)
+    a, b = rng.standard_normal((2, points, 3))
+    matching = match_all(a, b, tolerance)
+    optimum = exact(a, b, np.array([0, points]), 1).costs[0]
+    assert matching.least <= optimum * (1 + 1e-12)
+    assert optimum * (1 - 1e-12) <= matching.cost <= (1 + tolerance) * matching.least
+    assert is_permutation(matching.assignment, points)
+
+
+def test_cells_do_not_depend_on_the_number_of_workers():
+    rng = np.random.default_rng(3)
+    a, b = rng.random((2, 3000, 3))
+    one, three = (match_cells(a, b, 100, workers=workers) for workers in (1, 3))
+    assert np.array_equal(one.assignment, three.assignment)
+    assert one.least == three.least
 
 
 def test_greedy_does_not_depend_on_the_number_of_workers():
@@ -154,7 +194,7 @@ def test_refinement_comes_close_to_the_optimum():
     rng = np.random.default_rng(3)
     p = rng.random((512, 3))
     t = p + rng.normal(scale=0.02, size=p.shape)
-    t = t[match_cells(p, t, 32, 2)]
+    t = t[match_cells(p, t, 32, 2).assignment]
     for _ in range(12):
         t = t[refine(p, t, rng, 128)]
     cost = cdist(p, t, "sqeuclidean")

@@ -6,7 +6,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 import pcqaad
-from pcqaad.metrics import chamfer, d1, emkd
+from pcqaad.matching.solvers import TOLERANCE
+from pcqaad.metrics import EFFORTS, chamfer, d1, emd, emkd
 from tests.generators import clouds
 
 quick = settings(deadline=None, max_examples=25)
@@ -19,8 +20,9 @@ def test_emkd_is_symmetric_and_above_the_true_distance(pair, cell):
     there, back = emkd(a, b, cell), emkd(b, a, cell)
     cost = cdist(a, b)
     assert there.sum >= cost[linear_sum_assignment(cost)].sum() * (1 - 1e-9)
-    if len(np.unique(np.concatenate([a, b]), axis=0)) == 2 * len(a):  # no ties: then exactly symmetric
-        assert there.sum == pytest.approx(back.sum, rel=1e-9)
+    if len(np.unique(np.concatenate([a, b]), axis=0)) == 2 * len(a):  # no ties: the same cells
+        assert there.sum == pytest.approx(back.sum, rel=TOLERANCE)
+        assert there.at_least <= back.mean and back.at_least <= there.mean
 
 
 @quick
@@ -28,8 +30,23 @@ def test_emkd_is_symmetric_and_above_the_true_distance(pair, cell):
 def test_equal_clouds_in_any_order_have_no_error(drawn):
     a = np.unique(drawn[0], axis=0)
     shuffled = np.random.default_rng(0).permutation(a)
-    for metric in (emkd, chamfer, d1):
+    for metric in (emkd, emd, chamfer, d1):
         assert metric(a, shuffled).mean <= 1e-12 * np.abs(a).max()
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_the_bracket_of_emd_is_as_narrow_as_promised(effort):
+    rng = np.random.default_rng(4)
+    a, b = rng.standard_normal((2, 3000, 3))
+    e = emd(a, b, effort)
+    assert e.at_least <= e.mean <= (1 + EFFORTS[effort]) * e.at_least
+    assert e.at_least <= emkd(a, b, 256).mean
+    assert emd(a * 1e-6, b * 1e-6, effort).mean == pytest.approx(1e-6 * e.mean)
+
+
+def test_an_unknown_effort_is_refused():
+    with pytest.raises(pcqaad.CloudError, match="effort 'low'"):
+        emd(np.zeros((2, 3)), np.zeros((2, 3)), "low")
 
 
 def test_one_cell_is_the_true_distance():

@@ -1,4 +1,4 @@
-"""Assignments of whole clouds: cell by cell (EM-kD, QAAD_GREEDY) and refined block by block.
+"""Assignments of whole clouds: cell by cell (EM-kD, QAAD_GREEDY), all at once, and refined block by block.
 
 An assignment of a cloud to a reference is a permutation: row i of the reference belongs to row
 assignment[i] of the cloud. All of it is squared or plain Euclidean cost, and always a bijection.
@@ -6,68 +6,83 @@ assignment[i] of the cloud. All of it is squared or plain Euclidean cost, and al
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcqaad.matching.kd import paired_cells, rotated_blocks
-from pcqaad.matching.solvers import Points, Solver, certified
+from pcqaad.matching.solvers import Points, Solver, certified, within
+from pcqaad.parallel import in_parallel
 
-Assignment = NDArray[np.intp]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+Assignment = NDArray[np.int64]
 
 GREEDY_CELL = 256
 BLOCK = 128
-_BLOCKS_A_TASK = 8
 
 
-def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None) -> Iterator[Result]:
-    """Yield work(item) in order, on all cores. The solvers release the interpreter, so threads are enough.
+@dataclass(frozen=True)
+class Matching:
+    """A bijection between two clouds, with its certificate.
 
-    At most a few results wait at any time; leaving the iterator drops what has not begun.
+    Attributes:
+        assignment: (n,) a permutation: row i of the reference belongs to row assignment[i] of the cloud.
+        cost: summed distance, or squared distance.
+        least: no bijection of the same kind costs less: for cells, none that keeps to them.
     """
-    workers = workers or os.cpu_count() or 1
-    if workers == 1:
-        yield from map(work, items)
-        return
-    pending = []
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) > 2 * workers:
-                    yield pending.pop(0).result()
-            while pending:
-                yield pending.pop(0).result()
-        finally:
-            for future in pending:
-                future.cancel()
+
+    assignment: Assignment
+    cost: float
+    least: float
 
 
-def match_cells(reference: Points, cloud: Points, cell: int, power: int = 1, solver: Solver = certified) -> Assignment:
+def match_cells(
+    reference: Points,
+    cloud: Points,
+    cell: int,
+    power: int = 1,
+    solver: Solver = certified,
+    workers: int | None = None,
+) -> Matching:
     """Assign a cloud (n, 3) to a reference (n, 3) cell by cell of two k-d trees cut in step.
 
     This is the matching of EM-kD (equation 14) with power 1 and of QAAD_GREEDY (Algorithm 1) with power 2.
     The order of the points does not matter to its cost.
     """
     order_r, order_c, bounds = paired_cells(reference, cloud, cell)
-    assignment = np.empty(len(reference), np.intp)
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
-        rows, columns = order_r[low:high], order_c[low:high]
-        assignment[rows] = columns[solver(reference[rows], cloud[columns], power)]
-    return assignment
+    found = solver(reference[order_r], cloud[order_c], bounds, power, workers)
+    assignment = np.empty(len(reference), np.int64)
+    assignment[order_r] = order_c[found.columns]
+    return Matching(assignment, float(found.costs.sum()), float(found.least.sum()))
+
+
+def match_all(reference: Points, cloud: Points, tolerance: float, power: int = 1) -> Matching:
+    """Assign a cloud (n, 3) to a reference (n, 3), all points at once: the earth mover's distance, bracketed.
+
+    Args:
+        reference: (n, 3) finite.
+        cloud: (n, 3) finite.
+        tolerance: how far `cost` may lie above `least`, as a part of it.
+        power: 1, or 2 for squared distances.
+
+    Returns:
+        A matching whose `least` bounds all bijections. Where even float32 prices cannot prove the tolerance
+        (clouds of many coinciding points, tens of thousands of them) the bracket is as wide as it says.
+    """
+    found = within(tolerance / (1 + tolerance))(reference, cloud, np.array([0, len(reference)]), power, 1)
+    return Matching(found.columns, float(found.costs[0]), float(found.least[0]))
 
 
 def greedy(
     reference: Points, clouds: Iterable[Points], cell: int = GREEDY_CELL, workers: int | None = None
 ) -> Iterator[Assignment]:
     """QAAD_GREEDY (Algorithm 1): assign every cloud to the reference, squared cost, clouds in parallel."""
-    return in_parallel(lambda cloud: match_cells(reference, cloud, cell, power=2), clouds, workers)
+
+    def match(cloud: Points) -> Assignment:
+        return match_cells(reference, cloud, cell, power=2, workers=1).assignment
+
+    return in_parallel(match, clouds, workers)
 
 
 def refine(
@@ -97,21 +112,10 @@ def refine(
         The permutation (n,) for which assigned[permutation] are the new targets.
     """
     order, bounds = rotated_blocks(predicted + assigned, block, rng)
+    p, t = predicted[order].astype(np.float64), assigned[order].astype(np.float64)
+    columns = solver(p, t, bounds, 2, workers).columns
+    before, after = (np.add.reduceat(np.square(p - x).sum(1), bounds[:-1]) for x in (t, t[columns]))
+    better = np.repeat(after < before, np.diff(bounds))
     permutation = np.arange(len(predicted))
-
-    def rematch(low: int, high: int) -> None:
-        rows = order[low:high]
-        p, t = predicted[rows].astype(np.float64), assigned[rows].astype(np.float64)
-        columns = solver(p, t, 2)
-        if np.square(p - t[columns]).sum() < np.square(p - t).sum():
-            permutation[rows] = rows[columns]
-
-    def rematch_some(blocks: NDArray[np.intp]) -> None:
-        for low, high in zip(blocks[:-1], blocks[1:], strict=True):
-            rematch(low, high)
-
-    # Blocks share no point, so threads share no row of the permutation. A few blocks a task keep both busy.
-    starts = range(0, len(bounds) - 1, _BLOCKS_A_TASK)
-    for _ in in_parallel(rematch_some, [bounds[i : i + _BLOCKS_A_TASK + 1] for i in starts], workers):
-        pass
+    permutation[order] = order[np.where(better, columns, np.arange(len(columns)))]
     return permutation

@@ -1,51 +1,102 @@
-"""Linear assignment inside one cell: the small interface behind which solvers can be exchanged."""
+"""Linear assignment inside cells: the small interface behind which solvers can be exchanged."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from pcqaad.parallel import cores, in_parallel
+
 Points = NDArray[np.floating]
+Indices = NDArray[np.integer]
 
 # How far above the optimum the default solver may stay. What it returns lies far nearer to it.
 TOLERANCE = 1e-3
-# Up to this many points SciPy is done before an auction is set up.
-_SMALL = 64
+# A cost matrix of more points than this does not fit beside others: no exact solver then takes over.
+_MOST_EXACT = 4096
+
+
+class Solution(NamedTuple):
+    """An assignment of two clouds cell by cell.
+
+    Attributes:
+        columns: (n,) the row of `b` assigned to each row of `a`: in every cell a permutation.
+        costs: (cells,) summed cost of each cell.
+        least: (cells,) the certificate: no permutation of the cell costs less than this.
+    """
+
+    columns: NDArray[np.int64]
+    costs: NDArray[np.float64]
+    least: NDArray[np.float64]
 
 
 class Solver(Protocol):
-    """What a cell's solver is: a bijection of least summed |a[i] - b[columns[i]]| ** power."""
+    """What a solver is: in every cell a bijection of little summed |a[i] - b[columns[i]]| ** power."""
 
-    def __call__(self, a: Points, b: Points, power: int) -> NDArray[np.intp]:
-        """Return the columns (n,) assigned to the rows of `a` (n, 3) among `b` (n, 3), a permutation."""
+    def __call__(self, a: Points, b: Points, bounds: Indices, power: int, workers: int | None = None) -> Solution:
+        """Assign.
 
-
-def exact(a: Points, b: Points, power: int) -> NDArray[np.intp]:
-    """Solve by shortest augmenting paths (SciPy), exact in float64. power: 1 for distances, 2 for squares."""
-    return _scipy(_cost(a, b, power))
-
-
-def certified(a: Points, b: Points, power: int) -> NDArray[np.intp]:
-    """Solve by auction, proven to be within 0.1 % of the optimum; exactly where it is small or ill-scaled."""
-    cost = _cost(a, b, power)
-    if len(a) <= _SMALL:
-        return _scipy(cost)
-    # Here, not above: numba takes a second to load, and decoding comes by this module too.
-    from pcqaad.matching.auction import assign
-
-    columns = assign(cost, TOLERANCE)
-    return _scipy(cost) if columns is None else columns
+        Args:
+            a: (n, 3) finite, cell after cell, and
+            b: (n, 3), likewise.
+            bounds: (cells + 1,) where they begin and end.
+            power: 1 for distances, 2 for squared distances.
+            workers: threads that share the cells; the result does not depend on them.
+        """
 
 
-def _cost(a: Points, b: Points, power: int) -> NDArray[np.float64]:
+def exact(a: Points, b: Points, bounds: Indices, power: int, workers: int | None = None) -> Solution:
+    """Solve by shortest augmenting paths (SciPy), in float64. Its time grows with the cube of a cell."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     metric = "sqeuclidean" if power == 2 else "euclidean"
-    return cdist(a.astype(np.float64), b.astype(np.float64), metric)  # type: ignore[no-any-return]
+
+    def solve(cell: int) -> tuple[NDArray[np.int64], float]:
+        low, high = bounds[cell], bounds[cell + 1]
+        cost = cdist(a[low:high], b[low:high], metric)
+        rows, columns = linear_sum_assignment(cost)
+        return low + columns, float(cost[rows, columns].sum())
+
+    solved = list(in_parallel(solve, range(len(bounds) - 1), workers))
+    costs = np.array([cost for _, cost in solved])
+    return Solution(np.concatenate([columns for columns, _ in solved]), costs, costs)
 
 
-def _scipy(cost: NDArray[np.float64]) -> NDArray[np.intp]:
-    columns: NDArray[np.intp] = linear_sum_assignment(cost)[1]
-    return columns
+def certified(
+    a: Points, b: Points, bounds: Indices, power: int, workers: int | None = None, *, tolerance: float = TOLERANCE
+) -> Solution:
+    """Solve by auction until each cell's cost is proven to be at most (1 + tolerance) times its least.
+
+    Exactly (by `exact`) where float32 cannot prove it and the cell is not too large for that; a larger one is
+    left as near as the auction came, as its certificate tells.
+    """
+    # Here, not above: numba takes a second to load, and decoding comes by this package too.
+    from pcqaad.matching.auction import solve_cells
+
+    a, b = np.ascontiguousarray(a, np.float64), np.ascontiguousarray(b, np.float64)
+    bounds = np.asarray(bounds, np.int64)
+    columns = np.empty(len(a), np.int64)
+    costs, least = np.empty((2, len(bounds) - 1))
+
+    def solve(cells: NDArray[np.intp]) -> None:
+        first, end = int(cells[0]), int(cells[-1]) + 1
+        solve_cells(a, b, bounds[first : end + 1], power, tolerance, columns, costs[first:end], least[first:end])
+
+    # A few shares a worker, so that none waits long for the others.
+    shares = min(len(costs), 4 * cores(workers)) if cores(workers) > 1 else 1
+    for _ in in_parallel(solve, np.array_split(np.arange(len(costs)), shares), workers):
+        pass
+    for cell in np.flatnonzero((costs - least > tolerance * costs) & (np.diff(bounds) <= _MOST_EXACT)):
+        low, high = bounds[cell], bounds[cell + 1]
+        found = exact(a[low:high], b[low:high], np.array([0, high - low]), power, 1)
+        columns[low:high], costs[cell], least[cell] = low + found.columns, found.costs[0], found.least[0]
+    return Solution(columns, costs, least)
+
+
+def within(tolerance: float) -> Solver:
+    """Return the certified solver with another tolerance."""
+    return partial(certified, tolerance=tolerance)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from pcqaad.matching.assign import in_parallel
+from pcqaad.parallel import in_parallel
 
 Batch = NDArray[np.float32]
 

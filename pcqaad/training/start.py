@@ -9,7 +9,8 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from pcqaad.matching.assign import greedy, in_parallel, match_cells, refine
+from pcqaad.matching.assign import greedy, match_cells, refine
+from pcqaad.parallel import in_parallel
 from pcqaad.settings import Settings
 
 Clouds = NDArray[np.float32]
@@ -38,7 +39,7 @@ def choose_template(clouds: Clouds, settings: Settings) -> int:
     sample = clouds[candidates][:, points]
 
     def total(a: NDArray[np.float32]) -> float:
-        matched = (b[match_cells(a, b, _CANDIDATE_POINTS)] for b in sample)
+        matched = (b[match_cells(a, b, _CANDIDATE_POINTS, workers=1).assignment] for b in sample)
         return float(sum(np.linalg.norm(a - b, axis=1).mean() for b in matched))
 
     return int(candidates[np.argmin(list(in_parallel(total, sample)))])
