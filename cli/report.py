@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from pcqaad.cli.chart import chart
+from pcqaad.cli.summary import bracketed, mean_length, mean_percent, worst_cloud
 from pcqaad.cli.text import METRICS, figure, length, size
 
 _WORST = 10
@@ -75,10 +76,10 @@ def _source(result: Mapping[str, Any]) -> str:
 
 def _section(name: str, values: Mapping[str, Any], unit: str) -> str:
     cards = [
-        ("Mean", length(values["mean"], unit)),
-        ("Of the diagonal", f"{figure(values['mean_percent'])} %"),
-        ("RMS", length(values["rms"], unit)),
-        ("Worst cloud", f"{values['worst']['name']}: {length(values['worst']['mean'], unit)}"),
+        ("Mean", mean_length(name, values, unit)),
+        ("Of the diagonal", mean_percent(name, values)),
+        *([] if bracketed(name) else [("RMS", length(values["rms"], unit))]),
+        ("Worst cloud", worst_cloud(name, values, unit)),
     ]
     if values.get("psnr") is not None:
         cards.append(("PSNR", f"{values['psnr']:.2f} dB"))
@@ -86,7 +87,7 @@ def _section(name: str, values: Mapping[str, Any], unit: str) -> str:
     clouds = values.get("per_cloud", [])
     if clouds:
         worst = sorted(clouds, key=lambda cloud: -cloud["mean"])[:_WORST]
-        parts += [chart(clouds, values["mean"], unit), _table(worst, unit)]
+        parts += [chart(clouds, values["mean"], unit), _table(name, worst, unit)]
     return "\n".join(parts)
 
 
@@ -95,11 +96,13 @@ def _cards(items: Sequence[tuple[str, str]]) -> str:
     return f"<dl>{cells}</dl>"
 
 
-def _table(clouds: Sequence[Mapping[str, Any]], unit: str) -> str:
+def _table(name: str, clouds: Sequence[Mapping[str, Any]], unit: str) -> str:
+    shown = {"at_least": "At least", "mean": "At most"} if bracketed(name) else {"mean": "Mean", "rms": "RMS"}
     rows = "".join(
-        f"<tr><td>{escape(cloud['name'])}</td><td>{escape(length(cloud['mean'], unit))}</td>"
-        f"<td>{escape(length(cloud['rms'], unit))}</td></tr>"
+        f"<tr><td>{escape(cloud['name'])}</td>"
+        + "".join(f"<td>{escape(length(cloud[key], unit))}</td>" for key in shown)
+        + "</tr>"
         for cloud in clouds
     )
-    head = "<tr><th>Worst clouds</th><th>Mean</th><th>RMS</th></tr>"
-    return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    head = "".join(f"<th>{title}</th>" for title in ("Worst clouds", *shown.values()))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

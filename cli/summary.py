@@ -48,15 +48,14 @@ def verified(file: str, result: Mapping[str, Any]) -> str:
     unit = result["unit"]
     rows = []
     for name, values in result["metrics"].items():
-        worst = values["worst"]
         rows.append(
             [
                 METRICS[name],
-                length(values["mean"], unit),
-                f"{figure(values['mean_percent'])} %",
-                length(values["rms"], unit) if "rms" in values else "",
+                mean_length(name, values, unit),
+                mean_percent(name, values),
+                length(values["rms"], unit) if "rms" in values and not bracketed(name) else "",
                 f"{values['psnr']:.2f} dB" if values.get("psnr") is not None else "",
-                f"{worst['name']}: {length(worst['mean'], unit)}",
+                worst_cloud(name, values, unit),
                 result["source"],
             ]
         )
@@ -68,9 +67,42 @@ def verified(file: str, result: Mapping[str, Any]) -> str:
     for name, values in result["metrics"].items():
         worst_first = sorted(values.get("per_cloud", []), key=lambda cloud: -cloud["mean"])[:_WORST]
         if len(worst_first) > 1:
-            listed = [[cloud["name"], length(cloud["mean"], unit)] for cloud in worst_first]
-            parts.append(columns([f"worst by {METRICS[name]}", "mean"], listed))
+            shown = {"at_least": "at least", "mean": "at most"} if bracketed(name) else {"mean": "mean"}
+            listed = [[cloud["name"], *(length(cloud[key], unit) for key in shown)] for cloud in worst_first]
+            parts.append(columns([f"worst by {METRICS[name]}", *shown.values()], listed))
     return "\n\n".join(parts)
+
+
+def bracketed(name: str) -> bool:
+    """Return whether a metric is known by two ends, `at_least` and `mean`, as EMD is.
+
+    EM-kD has an `at_least` too, but so near its mean (0.1 %) that it is not worth showing.
+    """
+    return name == "emd"
+
+
+def mean_length(name: str, values: Mapping[str, Any], unit: str) -> str:
+    """Return a metric's mean: `4.819 mm`, or for EMD `between 4.6 and 4.8 mm`."""
+    mean = length(values["mean"], unit)
+    return f"between {figure(values['at_least'])} and {mean}" if bracketed(name) else mean
+
+
+def mean_percent(name: str, values: Mapping[str, Any]) -> str:
+    """Return a metric's mean as a part of the diagonal: `1.479 %`, or for EMD `1.41 to 1.479 %`."""
+    mean = f"{figure(values['mean_percent'])} %"
+    return f"{figure(least_percent(values))} to {mean}" if bracketed(name) else mean
+
+
+def least_percent(values: Mapping[str, Any]) -> float:
+    """Return `at_least` in percent of the diagonal."""
+    part = values["at_least"] / values["mean"] if values["mean"] else 1.0
+    return float(values["mean_percent"] * part)
+
+
+def worst_cloud(name: str, values: Mapping[str, Any], unit: str) -> str:
+    """Return the name of a metric's worst cloud and its mean."""
+    worst = values["worst"]
+    return f"{worst['name']}: {'at most ' if bracketed(name) else ''}{length(worst['mean'], unit)}"
 
 
 def _sizes(info: Mapping[str, Any]) -> list[tuple[str, str]]:

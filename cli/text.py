@@ -11,7 +11,7 @@ from typing import Any
 
 from pcqaad.cli.errors import CommandError, printable
 
-METRICS = {"emkd": "EM-kD", "chamfer": "Chamfer", "d1": "D1"}
+METRICS = {"emkd": "EM-kD", "emd": "EMD", "chamfer": "Chamfer", "d1": "D1"}
 
 # What an option named like this would overwrite: `-o *.ply` makes a shell pass the first cloud as the output.
 _CLOUD_SUFFIXES = (".ply", ".npy", ".h5", ".hdf5")

@@ -11,10 +11,13 @@ import pcqaad
 from pcqaad.cli.errors import CommandError
 from pcqaad.cli.progress import Display
 from pcqaad.cli.report import page
-from pcqaad.cli.summary import verified
+from pcqaad.cli.summary import bracketed, least_percent, mean_percent, verified
 from pcqaad.cli.text import METRICS, as_json, check_output, figure
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds import find_clouds
+
+# As in pcqaad.metrics, which a command line that only needs help should not have to wait for.
+EFFORTS = ("normal", "high")
 
 
 @click.command(
@@ -22,6 +25,7 @@ from pcqaad.formats.clouds import find_clouds
 Examples:
   pcqaad verify skulls.qaad
   pcqaad verify skulls.qaad skulls/ --metric emkd --metric d1
+  pcqaad verify skulls.qaad skulls/ --metric emd --effort high
   pcqaad verify skulls.qaad skulls/ --fail-above 0.5 --report skulls.html
 """
 )
@@ -34,7 +38,8 @@ Examples:
     multiple=True,
     default=("emkd",),
     show_default=True,
-    help="What to measure; may be given several times.",
+    help="What to measure; may be given several times. emd shows two ends that the true earth mover's "
+    "distance lies between.",
 )
 @click.option(
     "--cell",
@@ -44,13 +49,21 @@ Examples:
     show_default=True,
     help="Points of a cell of EM-kD; larger is tighter and slower.",
 )
+@click.option(
+    "--effort",
+    type=click.Choice(EFFORTS),
+    default="normal",
+    show_default=True,
+    help="How far apart the ends of emd may lie: 5 % (normal) or 0.5 % (high, slower). Other metrics ignore it.",
+)
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @click.option("--report", metavar="PAGE.html", type=click.Path(path_type=Path), help="Write a page with a chart too.")
 @click.option(
     "--fail-above",
     metavar="PERCENT",
     type=click.FloatRange(min=0),
-    help="Exit with 1 when a mean error is above this, in percent of the clouds' diagonal.",
+    help="Exit with 1 when the mean of any metric is above this, in percent of the clouds' diagonal; of emd, "
+    "when its upper end is.",
 )
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def command(
@@ -58,6 +71,7 @@ def command(
     inputs: tuple[str, ...],
     metrics: tuple[str, ...],
     cell: int,
+    effort: str,
     json_: bool,
     report: Path | None,
     fail_above: float | None,
@@ -78,21 +92,24 @@ def command(
         # Here, not above: scipy takes its time to load, and a mistyped path should not have to wait for it.
         from pcqaad.metrics import verify
 
-        result = verify(collection, references, wanted, cell, on_progress=show)
+        result = verify(collection, references, wanted, cell, effort, on_progress=show)
     if report is not None:
         with atomic_path(report) as temporary:
             temporary.write_text(page(file.name, result), encoding="utf-8", errors="backslashreplace")
     click.echo(as_json(result) if json_ else verified(str(file), result))
     if fail_above is not None:
-        _judge(result, fail_above)
+        _judge(result, fail_above, effort)
 
 
-def _judge(result: dict[str, Any], limit: float) -> None:
+def _judge(result: dict[str, Any], limit: float, effort: str) -> None:
     if not result["metrics"]:
         raise CommandError("--fail-above: the file records no fidelity; give the originals as INPUT")
     for name, values in result["metrics"].items():
-        mean = values["mean_percent"]
         # Not `mean > limit`: NaN has to fail as well.
-        if not mean <= limit:
-            found = f"{figure(mean)} % of the diagonal, above {figure(limit)} %"
-            raise CommandError(f"mean {METRICS[name]} is {found}")
+        if values["mean_percent"] <= limit:
+            continue
+        found = f"mean {METRICS[name]} is {mean_percent(name, values)} of the diagonal"
+        if bracketed(name) and least_percent(values) <= limit:
+            advice = "; try --effort high" if effort != "high" else ""
+            raise CommandError(f"{found}, not proven to be at most {figure(limit)} %{advice}")
+        raise CommandError(f"{found}, above {figure(limit)} %")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,13 @@ from click.testing import CliRunner, Result
 from plyfile import PlyData, PlyElement
 
 import pcqaad
+from pcqaad import metrics
 from pcqaad.cli.errors import CommandError, one_line_errors
 from pcqaad.cli.main import cli
 from pcqaad.cli.progress import Display
 from pcqaad.cli.stopping import StopSignals
-from pcqaad.cli.text import figure, size
+from pcqaad.cli.text import METRICS, figure, size
+from pcqaad.cli.verify import EFFORTS
 from pcqaad.formats.ply import read_ply, write_ply
 from pcqaad.progress import Progress
 
@@ -118,6 +121,8 @@ def test_help_and_commands_agree() -> None:
         ["verify"],
         ["verify", "x.qaad", "y", "--metric", "hausdorff"],
         ["verify", "x.qaad", "--metric", "chamfer"],
+        ["verify", "x.qaad", "--metric", "emd"],
+        ["verify", "x.qaad", "y", "--metric", "emd", "--effort", "utmost"],
         ["verify", "x.qaad", "--fail-above", "-1"],
         ["info"],
         ["info", "x.qaad", "--json", "--names"],
@@ -311,6 +316,69 @@ def test_verify_fails_above_a_bound(eggs: Path) -> None:
     assert result.stdout == run("verify", eggs).stdout
     line = f"pcqaad: error: mean EM-kD is {figure(percent)} % of the diagonal, above 0 %"
     assert result.stderr.splitlines()[-1] == line
+
+
+def test_verify_offers_all_that_can_be_measured() -> None:
+    assert set(METRICS) == set(metrics.METRICS)
+    assert set(EFFORTS) == set(metrics.EFFORTS)
+
+
+def measured(*arguments: str | Path) -> dict[str, Any]:
+    result = run("verify", *arguments, "--quiet", "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)["metrics"]
+    return found
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_verify_brackets_the_earth_movers_distance(effort: str, eggs: Path, originals: Path) -> None:
+    both = [eggs, originals, "--metric", "emkd", "--metric", "emd", "--cell", "32", "--effort", effort]
+    emkd, emd = (measured(*both)[name] for name in ("emkd", "emd"))
+    for of_cells, of_all in [(emkd, emd), *zip(emkd["per_cloud"], emd["per_cloud"], strict=True)]:
+        least, mean = of_all["at_least"], of_all["mean"]
+        assert 0 < least <= mean <= (1 + metrics.EFFORTS[effort]) * least
+        # Cells leave fewer bijections to choose from.
+        assert least <= of_cells["mean"]
+        assert mean <= (1 + metrics.EFFORTS[effort]) * of_cells["mean"]
+
+
+def test_effort_is_of_no_other_metric(eggs: Path, originals: Path) -> None:
+    assert measured(eggs, originals, "--effort", "high") == measured(eggs, originals)
+    assert run("verify", eggs, "--effort", "high").exit_code == 0
+
+
+def test_verify_shows_and_judges_both_ends(eggs: Path, originals: Path, tmp_path: Path) -> None:
+    report = tmp_path / "page.html"
+    call = ["verify", eggs, originals, "--metric", "emd", "--quiet"]
+    emd = measured(*call[1:])["emd"]
+    least, mean, percent = emd["at_least"], emd["mean"], emd["mean_percent"]
+    lengths = f"between {figure(least)} and {figure(mean)} mm"
+    percents = f"{figure(percent * least / mean)} to {figure(percent)} %"
+
+    passed = run(*call, "--report", report, "--fail-above", str(1.001 * percent))
+    assert (passed.exit_code, passed.stderr) == (0, "")
+    assert re.search(rf"^EMD +{lengths} +{percents} +{emd['worst']['name']}: at most ", passed.stdout, re.MULTILINE)
+    worst = next(cloud for cloud in emd["per_cloud"] if cloud["name"] == emd["worst"]["name"])
+    ends = [f"{figure(worst[key])} mm" for key in ("at_least", "mean")]
+    assert [worst["name"], *ends] in [re.split(" {2,}", line) for line in passed.stdout.splitlines()]
+    text = report.read_text(encoding="utf-8")
+    assert lengths in text
+    assert percents in text
+    assert f"<td>{ends[0]}</td><td>{ends[1]}</td>" in text
+
+    result = run(*call, "--fail-above", "0")
+    assert result.exit_code == 1
+    assert result.stderr == f"pcqaad: error: mean EMD is {percents} of the diagonal, above 0 %\n"
+
+
+@pytest.mark.parametrize(("effort", "advice"), [("normal", "; try --effort high"), ("high", "")])
+def test_a_bound_between_the_ends_is_not_kept(effort: str, advice: str, eggs: Path, originals: Path) -> None:
+    call = [eggs, originals, "--metric", "emd", "--effort", effort]
+    emd = measured(*call)["emd"]
+    between = emd["mean_percent"] * (emd["at_least"] / emd["mean"] + 1) / 2
+    result = run("verify", *call, "--quiet", "--fail-above", str(between))
+    assert result.exit_code == 1
+    assert result.stderr.endswith(f" of the diagonal, not proven to be at most {figure(between)} %{advice}\n")
 
 
 def test_verify_wants_all_originals(eggs: Path, originals: Path) -> None:

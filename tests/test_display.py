@@ -141,9 +141,10 @@ def test_printable_text_is_one_line_without_controls(text: str) -> None:
 
 
 def _result(means: list[float], name: str) -> dict[str, Any]:
-    clouds = [{"name": f"{name}{i}", "mean": mean, "rms": mean} for i, mean in enumerate(means)]
+    clouds = [{"name": f"{name}{i}", "at_least": mean / 2, "mean": mean, "rms": mean} for i, mean in enumerate(means)]
     worst = max(clouds, key=lambda cloud: float(cloud["mean"]))
-    errors = {"mean": float(np.mean(means)), "rms": 1.0, "mean_percent": 1.0, "worst": worst}
+    mean = float(np.mean(means))
+    errors = {"at_least": mean / 2, "mean": mean, "rms": 1.0, "mean_percent": 1.0, "worst": worst}
     return {
         "clouds": len(means),
         "points": 8,
@@ -152,7 +153,7 @@ def _result(means: list[float], name: str) -> dict[str, Any]:
         "ratio": 100.0,
         "bits_per_point": 0.5,
         "source": "measured",
-        "metrics": {"emkd": {**errors, "per_cloud": clouds}},
+        "metrics": {metric: {**errors, "per_cloud": clouds} for metric in ("emkd", "emd")},
     }
 
 
@@ -190,7 +191,10 @@ def test_pages_nest_and_escape(means: list[float], name: str) -> None:
     assert parser.open == []
     assert "script" not in parser.seen
     assert not re.search(r"https?://|url\(|@import", text)
-    assert parser.seen.count("rect" if len(means) <= 300 else "polyline") >= 1
+    assert parser.seen.count("svg") == 2
+    assert parser.seen.count("rect" if len(means) <= 300 else "polyline") >= 2
+    # Only the distance that is known by two ends shows them.
+    assert text.count("between ") == text.count("<th>At least</th>") == 1
 
 
 @settings(deadline=None, max_examples=50)

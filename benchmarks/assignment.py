@@ -1,0 +1,351 @@
+"""What each matcher takes, what its bijection costs and what it proves, beside SciPy's exact solver.
+
+    python benchmarks/assignment.py [CLOUD...] [--points 65536] [--seed 0] [--cells N] [--json]
+
+CLOUD is any file or folder that `pcqaad compress` takes, of which the first two clouds are used; without one,
+two of the example skulls. They make four pairs, each of equally many points in random order:
+
+    R   the same surface sampled twice: two disjoint random halves of the first cloud
+    D   the same points, on one side smoothly deformed, by 3 % of the diagonal at most
+    N   the same points, on one side with Gaussian noise of 0.5 % of the diagonal along each axis
+    V   two different clouds
+
+Every cost is the summed distance of a bijection of the whole pair. OPT is the least that prices prove any to
+cost, for which all points are matched at a tolerance of 0.05 %: a lower bound, so no true ratio is above the
+one printed. Times are CPU seconds of one thread, without compilation, the best of three where short.
+
+SciPy solves N cells of 1,024 drawn at random. Its time is scaled from these to all, with the standard error;
+its cost of all lies between what the certificates of `certified` prove and what `certified` finds.
+
+Ends with status 1 if an assignment is not a permutation, or costs a drawn cell 0.1 % more than SciPy's does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from pcqaad.clouds import diagonal
+from pcqaad.formats.clouds import find_clouds
+from pcqaad.formats.errors import FormatError
+from pcqaad.matching import solvers
+from pcqaad.matching.assign import GREEDY_CELL, Matching, match_all, match_cells, refine
+from pcqaad.matching.kd import paired_cells
+from pcqaad.metrics import CELL, EFFORTS, percent
+
+Points = NDArray[np.float64]
+Result = TypeVar("Result")
+
+SKULLS = Path(__file__).resolve().parents[1] / "examples" / "skulls.py"
+OPT_TOLERANCE = 0.0005
+MOST_EXCESS = 1e-3  # of a cell of `certified` over SciPy's
+SHORT = 2.0  # seconds; what takes less is repeated
+DEFORMED, WAVES = 0.03, 4  # the longest displacement, as a part of the diagonal, and the sines it is made of
+NOISE = 0.005  # standard deviation along an axis, as a part of the diagonal
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two clouds (n, 3), and what they are to each other."""
+
+    key: str
+    what: str
+    a: Points
+    b: Points
+
+
+@dataclass(frozen=True)
+class Row:
+    """One matcher on one pair.
+
+    Attributes:
+        matcher: its name.
+        seconds: CPU time.
+        error: standard error of the seconds, where they are scaled from a sample.
+        cost: two ends between which the summed distance lies; equal where it was measured.
+        proven: cost / least - 1, the matcher's own certificate; None where it proves nothing of distances.
+        among: the bijections that certificate speaks of: "all", or those that keep to the "cells".
+    """
+
+    matcher: str
+    seconds: float
+    cost: tuple[float, float]
+    proven: float | None = None
+    among: str = "cells"
+    error: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The N drawn of all cells of 1,024: `seconds` and `costs` (2, N), of SciPy and of `certified`."""
+
+    cells: int
+    cut: float  # seconds that cutting all cells took
+    seconds: NDArray[np.float64]
+    costs: NDArray[np.float64]
+
+    def whole(self) -> tuple[float, float]:
+        """Return SciPy's seconds for the whole pair, and their standard error."""
+        seconds = self.seconds[0]
+        deviation = float(seconds.std(ddof=1)) if len(seconds) > 1 else 0.0
+        error = self.cells * deviation * (1 / len(seconds) - 1 / self.cells) ** 0.5
+        return self.cut + self.cells * float(seconds.mean()), error
+
+    def excess(self) -> float:
+        """Return how far `certified` lies above SciPy's cost, as a part of it, in the worst drawn cell."""
+        exact, ours = self.costs
+        return float(np.max((ours - exact) / np.where(exact > 0, exact, 1)))
+
+
+# The pairs.
+
+
+def example_skulls(points: int, seed: int) -> list[Points]:
+    """Make two clouds (points, 3) of the example population."""
+    spec = importlib.util.spec_from_file_location("examples_skulls", SKULLS)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return [skull.astype(np.float64) for skull in module.population(2, points, seed)]
+
+
+def deform(x: Points, rng: np.random.Generator) -> Points:
+    """Move points (n, 3) by a sum of sines, each of half a period to two on a way as long as the diagonal."""
+    size = diagonal([x])
+    directions = rng.standard_normal((WAVES, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    waves = 2 * np.pi / size * rng.uniform(0.5, 2, (WAVES, 1)) * directions
+    moved = np.sin(x @ waves.T + rng.uniform(0, 2 * np.pi, WAVES)) @ rng.standard_normal((WAVES, 3))
+    longest = float(np.linalg.norm(moved, axis=1).max())
+    deformed: Points = x + moved * (DEFORMED * size / longest)
+    return deformed
+
+
+def make_pairs(clouds: Sequence[Points], points: int, seed: int) -> Iterator[Pair]:
+    """Make the pairs, of `points` points each where the clouds hold so many; V only of two clouds."""
+    rng = np.random.default_rng(seed)
+    first = rng.permutation(clouds[0])
+    half, x = min(points, len(first) // 2), first[:points]
+    yield Pair("R", "the same surface sampled twice", first[:half], first[half : 2 * half])
+    yield Pair("D", "the same points, deformed", x, rng.permutation(deform(x, rng)))
+    noisy = x + NOISE * diagonal([x]) * rng.standard_normal(x.shape)
+    yield Pair("N", "the same points with noise", x, rng.permutation(noisy))
+    if len(clouds) > 1:
+        n = min(len(x), len(clouds[1]))
+        yield Pair("V", "two different clouds", x[:n], rng.permutation(clouds[1])[:n])
+
+
+# The measurements.
+
+
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """Return what work returns and its CPU seconds: those of the wall are shared with others."""
+    least = np.inf
+    for _ in range(3):
+        began = time.process_time()
+        result = work()
+        least = min(least, time.process_time() - began)
+        if least > SHORT:
+            break
+    return result, least
+
+
+def cost_of(matcher: str, a: Points, b: Points, assignment: NDArray[np.int64]) -> float:
+    """Return the summed distance of a bijection; ends the run with status 1 if it is none."""
+    if not np.array_equal(np.sort(assignment), np.arange(len(a))):
+        sys.exit(f"{matcher}: the assignment of {len(a)} points is not a permutation")
+    return float(np.linalg.norm(a - b[assignment], axis=1).sum())
+
+
+def draw_cells(pair: Pair, count: int, rng: np.random.Generator) -> Sample:
+    """Solve up to `count` random cells of 1,024 by SciPy and by `certified`."""
+    (order_a, order_b, bounds), cut = timed(lambda: paired_cells(pair.a, pair.b, CELL))
+    drawn = rng.choice(len(bounds) - 1, min(count, len(bounds) - 1), replace=False)
+    seconds, costs = np.empty((2, 2, len(drawn)))
+    for i, cell in enumerate(drawn):
+        rows = slice(bounds[cell], bounds[cell + 1])
+        a, b = pair.a[order_a[rows]], pair.b[order_b[rows]]
+        for k, solver in enumerate((solvers.exact, solvers.certified)):
+            found, seconds[k, i] = timed(partial(solver, a, b, np.array([0, len(a)]), 1, 1))
+            costs[k, i] = cost_of(f"{pair.key}: cell {cell}", a, b, found.columns)
+    return Sample(len(bounds) - 1, cut, seconds, costs)
+
+
+def run(pair: Pair, matcher: str, among: str, work: Callable[[], Matching]) -> tuple[Row, Matching]:
+    """Time one matcher and check what it returns."""
+    report(f"{pair.key}: {matcher}")
+    matching, seconds = timed(work)
+    cost = cost_of(f"{pair.key}: {matcher}", pair.a, pair.b, matching.assignment)
+    # Summed in another order, an optimum can come out below its certificate.
+    proven = max(cost / matching.least - 1, 0.0) if matching.least > 0 else None
+    return Row(matcher, seconds, (cost, cost), proven, among), matching
+
+
+def refined(pair: Pair, seed: int) -> Iterator[Row]:
+    """QAAD_GREEDY and passes of `refine` on it, seconds added up: all of them lower the squared distances."""
+    a, b = pair.a, pair.b
+    name = f"cells of {GREEDY_CELL}, squared distance"
+    row, matching = run(pair, name, "cells", lambda: match_cells(a, b, GREEDY_CELL, power=2, workers=1))
+    yield replace(row, proven=None)
+    assignment, seconds = matching.assignment, row.seconds
+    for turn in (1, 2):
+        report(f"{pair.key}: refine {turn}")
+
+        def improve(targets: Points = b[assignment], turn: int = turn) -> NDArray[np.int64]:
+            # The generator begins anew, so that a repetition does the same.
+            return refine(a, targets, np.random.default_rng([seed, turn]), workers=1)
+
+        permutation, more = timed(improve)
+        assignment, seconds = assignment[permutation], seconds + more
+        cost = cost_of(f"{pair.key}: refine {turn}", a, b, assignment)
+        yield Row(f"{name}, `refine` x {turn}", seconds, (cost, cost))
+
+
+def judge(pair: Pair, count: int, seed: int) -> tuple[list[Row], Sample, float]:
+    """Measure every matcher on a pair: the rows, SciPy's first, the drawn cells, and OPT."""
+
+    def in_cells(name: str, cell: int, solver: solvers.Solver = solvers.certified) -> tuple[Row, Matching]:
+        return run(pair, name, "cells", lambda: match_cells(pair.a, pair.b, cell, solver=solver, workers=1))
+
+    def at_once(name: str, tolerance: float) -> tuple[Row, Matching]:
+        return run(pair, f"all points{name}, {tolerance}", "all", lambda: match_all(pair.a, pair.b, tolerance))
+
+    report(f"{pair.key}: SciPy")
+    sample = draw_cells(pair, count, np.random.default_rng([seed, 0]))
+    emkd, matching = in_cells(f"`certified`, cells of {CELL:,} (EM-kD)", CELL)
+    seconds, error = sample.whole()
+    known = float(sample.costs[0].sum())
+    cost = (known, known) if sample.costs.shape[1] == sample.cells else (matching.least, emkd.cost[1])
+    rows = [Row(f"SciPy, cells of {CELL:,}", seconds, cost, 0.0, error=error)]
+    if paper := getattr(solvers, "paper_auction", None):
+        rows.append(in_cells(f"the paper's auction, cells of {CELL:,}", CELL, paper)[0])
+    rows += [emkd, *(in_cells(f"`certified`, cells of {cell}", cell)[0] for cell in (256, 128))]
+    rows += refined(pair, seed)
+    rows.append(in_cells("k-d splits down to one point", 1)[0])
+    rows += [at_once(f" (`emd`, {effort})", tolerance)[0] for effort, tolerance in EFFORTS.items()]
+    last, best = at_once(" (for OPT)", OPT_TOLERANCE)
+    return [*rows, last], sample, best.least
+
+
+def figures(pair: Pair, rows: Sequence[Row], sample: Sample, opt: float) -> dict[str, Any]:
+    """Return a pair's figures, JSON-able; costs in the data's unit."""
+    return {
+        "pair": pair.what,
+        "points": len(pair.a),
+        "opt_at_least": opt,
+        "opt_mean_percent": percent(opt / len(pair.a), diagonal([pair.a])),
+        "rows": [
+            {
+                **asdict(row),
+                "speed": rows[0].seconds / row.seconds,
+                "cost_to_opt": [cost / opt if opt > 0 else None for cost in row.cost],
+            }
+            for row in rows
+        ],
+        "cells": sample.cells,
+        "drawn": sample.costs.shape[1],
+        **dict(zip(("scipy_ms", "certified_ms"), (1e3 * sample.seconds.mean(1)).tolist(), strict=True)),
+        "largest_excess": sample.excess(),
+    }
+
+
+# What is printed.
+
+
+def report(stage: str) -> None:
+    """Say on a terminal what is being measured."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{stage} ", end="", file=sys.stderr, flush=True)
+
+
+def table(key: str, pair: dict[str, Any]) -> str:
+    """Return a pair's figures in Markdown."""
+    lines = [
+        f"### {key}: {pair['pair']}, {pair['points']:,} points",
+        "",
+        "| matcher | CPU seconds | speed, SciPy = 1 | cost : OPT | proven: cost / least - 1 |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for row in pair["rows"]:
+        seconds = f"{row['seconds']:.3g}" + (f" ± {row['error']:.2g}" if row["error"] else "")
+        # One figure where both ends round to it.
+        ends = dict.fromkeys("-" if ratio is None else f"{ratio:.4f}" for ratio in row["cost_to_opt"])
+        proven = "-" if row["proven"] is None else f"{row['proven']:.3%} of {row['among']}"
+        lines.append(f"| {row['matcher']} | {seconds} | {row['speed']:.3g} | {' to '.join(ends)} | {proven} |")
+    lines += [
+        "",
+        f"OPT is at least {pair['opt_mean_percent']:.4f} % of the diagonal a point. In {pair['drawn']} of "
+        f"{pair['cells']} cells of {CELL:,}: SciPy {pair['scipy_ms']:.1f} ms a cell, `certified` "
+        f"{pair['certified_ms']:.1f} ms, its cost above SciPy's by {pair['largest_excess']:.4%} at most.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def read(parser: argparse.ArgumentParser, inputs: Sequence[str], points: int) -> tuple[list[Points], list[str]]:
+    """Read the first two clouds, and note where they do not make all pairs of so many points."""
+    try:
+        sources = find_clouds(inputs)[:2]
+        clouds = [source.read().points.astype(np.float64) for source in sources]
+    except FormatError as error:
+        parser.error(str(error))
+    if len(clouds[0]) < 2 or diagonal(clouds[:1]) == 0:
+        parser.error(f"{sources[0].file}: expected at least 2 points that differ")
+    wanted = [2 * points, points]  # the first is halved for R
+    notes = [
+        f"{source.name} holds {len(cloud):,} points of {want:,} wanted: some pairs are smaller."
+        for source, cloud, want in zip(sources, clouds, wanted, strict=False)
+        if len(cloud) < want
+    ]
+    return clouds, notes if len(clouds) > 1 else [*notes, "One cloud: no pair V."]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clouds", nargs="*")
+    parser.add_argument("--points", type=int, default=65536, help="points of each cloud of a pair (65536)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cells", type=int, default=8, help="cells that SciPy solves (8)")
+    parser.add_argument("--json", action="store_true")
+    a = parser.parse_args(arguments)
+    if a.points < 1 or a.cells < 1 or a.seed < 0:
+        parser.error("expected at least 1 point, 1 cell and a seed of at least 0")
+    clouds, notes = read(parser, a.clouds, a.points) if a.clouds else (example_skulls(2 * a.points, a.seed), [])
+
+    report("compile")
+    tiny = np.random.default_rng(0).random((2, 64, 3))
+    judge(Pair("", "", *tiny), 1, 0)
+    versions = {module.__name__: module.__version__ for module in (np, scipy, numba)}
+    about = {"seed": a.seed, "python": platform.python_version(), **versions}
+    if not a.json:
+        print(", ".join(f"{name} {value}" for name, value in about.items()), *notes, "", sep="\n", flush=True)
+    found: dict[str, Any] = {}
+    for pair in make_pairs(clouds, a.points, a.seed):
+        found[pair.key] = figures(pair, *judge(pair, a.cells, a.seed))
+        report("")
+        if not a.json:
+            print(table(pair.key, found[pair.key]), flush=True)
+    if a.json:
+        print(json.dumps({**about, "notes": notes, "pairs": found}, indent=2))
+    for key, pair_found in found.items():
+        if not pair_found["largest_excess"] < MOST_EXCESS:
+            sys.exit(f"{key}: a cell of `certified` costs {pair_found['largest_excess']:.4%} more than SciPy's")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What the benchmark of matchers prints keeps to the laws its columns state."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.generators import population
+
+
+def load(name):
+    """Import a benchmark by its path: benchmarks are scripts, not a package."""
+    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+assignment = load("assignment")
+
+
+def test_pairs_are_what_their_names_say():
+    cloud, other = population(2, points=1000)
+    pairs = {p.key: p for p in assignment.make_pairs([cloud.astype(float), other.astype(float)], 600, 1)}
+    sizes = {key: (len(p.a), len(p.b)) for key, p in pairs.items()}
+    assert sizes == {"R": (500, 500), "D": (600, 600), "N": (600, 600), "V": (600, 600)}
+    both = np.concatenate([pairs["R"].a, pairs["R"].b])
+    assert np.array_equal(np.unique(both, axis=0), np.unique(cloud, axis=0))
+    x = pairs["D"].a
+    moved = np.linalg.norm(assignment.deform(x, np.random.default_rng(2)) - x, axis=1)
+    assert moved.max() == pytest.approx(0.03 * np.linalg.norm(np.ptp(x, axis=0)))
+    # A shuffled side: no row meets its own image.
+    assert np.linalg.norm(pairs["D"].a - pairs["D"].b, axis=1).mean() > 10 * moved.max()
+
+
+def test_nothing_costs_less_than_opt_and_one_cell_costs_no_more(tmp_path, capsys):
+    np.save(tmp_path / "two.npy", np.stack(population(2, points=700)))
+    # No more points than a cell holds: SciPy's cell is the whole pair.
+    assignment.main([str(tmp_path / "two.npy"), "--points", "500", "--cells", "1", "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    assert any("two_0000 holds 700 points of 1,000" in note for note in printed["notes"])
+    assert {key: pair["points"] for key, pair in printed["pairs"].items()} == {"R": 350, "D": 500, "N": 500, "V": 500}
+    for pair in printed["pairs"].values():
+        ratios = {row["matcher"]: row["cost_to_opt"] for row in pair["rows"]}
+        assert all(1 - 1e-9 <= low <= high for low, high in ratios.values())
+        assert max(ratios["SciPy, cells of 1,024"]) <= 1.0005 + 1e-9
+        assert abs(pair["largest_excess"]) < 1e-3
+
+
+def test_what_is_no_bijection_ends_the_run():
+    x = np.random.default_rng(0).random((3, 3))
+    with pytest.raises(SystemExit, match="not a permutation"):
+        assignment.cost_of("broken", x, x, np.array([0, 1, 1]))
