@@ -45,6 +45,7 @@ from pcqaad.formats.errors import FormatError
 from pcqaad.matching import solvers
 from pcqaad.matching.assign import GREEDY_CELL, Matching, match_all, match_cells, refine
 from pcqaad.matching.kd import paired_cells
+from pcqaad.matching.paper import paper_auction
 from pcqaad.metrics import CELL, EFFORTS, percent
 
 Points = NDArray[np.float64]
@@ -232,8 +233,7 @@ def judge(pair: Pair, count: int, seed: int) -> tuple[list[Row], Sample, float]:
     known = float(sample.costs[0].sum())
     cost = (known, known) if sample.costs.shape[1] == sample.cells else (matching.least, emkd.cost[1])
     rows = [Row(f"SciPy, cells of {CELL:,}", seconds, cost, 0.0, error=error)]
-    if paper := getattr(solvers, "paper_auction", None):
-        rows.append(in_cells(f"the paper's auction, cells of {CELL:,}", CELL, paper)[0])
+    rows.append(in_cells(f"the paper's auction, cells of {CELL:,}", CELL, paper_auction)[0])
     rows += [emkd, *(in_cells(f"`certified`, cells of {cell}", cell)[0] for cell in (256, 128))]
     rows += refined(pair, seed)
     rows.append(in_cells("k-d splits down to one point", 1)[0])

@@ -7,6 +7,7 @@ from scipy.spatial.distance import cdist
 
 from pcqaad.matching.assign import greedy, match_all, match_cells, refine
 from pcqaad.matching.kd import padded_patches, paired_cells, patch_order, patch_sizes, rotated_blocks
+from pcqaad.matching.paper import paper_auction
 from pcqaad.matching.solvers import TOLERANCE, certified, exact
 from pcqaad.matching.swap import reassign
 from pcqaad.parallel import in_parallel
@@ -240,3 +241,22 @@ def test_reassignment_repeated_ends_where_no_single_swap_gains():
     i = np.arange(60)
     gain = cost[i, i] + cost[nearest, nearest] - cost[i, nearest] - cost[nearest, i]
     assert gain.max() <= 1e-9
+
+
+@quick
+@given(clouds(count=2), st.integers(2, 64), st.sampled_from([1, 2]))
+def test_the_papers_auction_is_completed_to_a_bijection(pair, cell, power):
+    a, b = pair
+    matching = match_cells(a, b, cell, power, paper_auction)
+    best = match_cells(a, b, cell, power, exact)
+    assert is_permutation(matching.assignment, len(a))
+    assert matching.least * (1 - 1e-9) <= best.cost <= matching.cost * (1 + 1e-9)
+
+
+def test_the_papers_auction_is_as_far_off_as_a_large_eps_leaves_it():
+    rng = np.random.default_rng(9)
+    a, b = rng.random((2, 1024, 3))
+    cost = match_cells(a, b, 1024, solver=paper_auction).cost
+    assert 1.02 < cost / match_cells(a, b, 1024).cost < 1.5
+    # The normalisation is the cell's own: no unit changes the result.
+    assert match_cells(a * 1e-6, b * 1e-6, 1024, solver=paper_auction).cost == pytest.approx(1e-6 * cost)
