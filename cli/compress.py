@@ -56,6 +56,9 @@ Examples:
 @click.option("--device", type=click.Choice(CHOICES["device"]), help="Where to fit [auto].")
 @click.option("--unit", metavar="UNIT", default="", help="Of the coordinates, to be recorded: mm.")
 @click.option("--template", type=click.Choice(CHOICES["template"]), help="Cloud to start from [the preset's].")
+@click.option(
+    "--matching", type=click.Choice(CHOICES["matching"]), help="How clouds are matched before training [optimal]."
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no notes.")

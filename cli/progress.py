@@ -16,7 +16,6 @@ from pcqaad.progress import Progress
 _LABELS = {
     "read": "reading",
     "match": "matching",
-    "register": "registering",
     "fit": "fitting",
     "quantise": "quantising",
     "measure": "measuring",

@@ -22,7 +22,7 @@ from pcqaad.model import Array, Model
 from pcqaad.network import Decoder
 from pcqaad.progress import Progress, Report, Stop, never, silent
 from pcqaad.quantize import Quantised, probe, quantise, search_slope
-from pcqaad.settings import Settings, choose_patches, registration_rounds, resolve
+from pcqaad.settings import Settings, choose_patches, resolve
 from pcqaad.storage import to_sections
 from pcqaad.training import devices
 from pcqaad.training.checkpoint import Checkpoint
@@ -32,7 +32,6 @@ from pcqaad.training.start import (
     first_latents,
     first_matching,
     principal_components,
-    register,
 )
 
 # Of a larger set this many clouds are measured for the record: one of 65,536 points takes 5 s of a core.
@@ -225,19 +224,9 @@ def fit(
                 raise Interrupted(resumable=False)
 
         assignments = first_matching(template, collected.points, settings, on_cloud)
-        kept = Checkpoint(assignments, 0, 0, elapsed(), {})
+        kept = Checkpoint(assignments, 0, elapsed(), {})
+        save(kept)
     targets = np.take_along_axis(collected.points, kept.assignments[..., None].astype(np.intp), 1)
-    rounds = registration_rounds(settings, len(clouds), count)
-    for round_index in range(kept.rounds, rounds):
-        if should_stop():
-            kept.elapsed = elapsed()
-            save(kept)
-            raise Interrupted(checkpoint is not None)
-        permutations = register(template, targets, round_index, rounds, settings)
-        targets = np.take_along_axis(targets, permutations[..., None], 1)
-        kept.assignments = np.take_along_axis(kept.assignments, permutations, 1)
-        kept.rounds = round_index + 1
-        on_progress(Progress("register", kept.rounds, rounds, "rounds"))
 
     # The network, started from the principal components of the matched coordinates.
     rows = (targets - targets.mean(0)).reshape(len(targets), -1)
@@ -263,7 +252,7 @@ def fit(
             raise CloudError(f"{checkpoint}: holds another network than these settings make") from error
 
     def save_trainer() -> None:
-        save(Checkpoint(trainer.assignments, rounds, trainer.step, elapsed(), trainer.state()))
+        save(Checkpoint(trainer.assignments, trainer.step, elapsed(), trainer.state()))
 
     def in_percent(progress: Progress) -> None:
         # The assignment of the fit bounds the earth mover's distance from above: the estimate while it runs.

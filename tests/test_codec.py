@@ -149,7 +149,7 @@ def test_a_checkpoint_of_other_clouds_or_settings_is_refused(originals, names, t
 
 
 def test_minutes_end_a_fit(originals):
-    settings = Settings(minutes=0.03, epochs=10**6, registration=0)
+    settings = Settings(minutes=0.03, epochs=10**6)
     fitted = pcqaad.fit(originals, settings)
     assert 0 < fitted.encoder["steps"] < 10**6
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from pcqaad.matching.assign import greedy, match_all, match_cells, refine
+from pcqaad.matching.assign import greedy, match_all, match_cells, optimal, refine, rematch
 from pcqaad.matching.kd import padded_patches, paired_cells, patch_order, patch_sizes, rotated_blocks
 from pcqaad.matching.paper import paper_auction
 from pcqaad.matching.solvers import TOLERANCE, certified, exact
@@ -189,6 +189,30 @@ def test_refinement_never_raises_the_cost(pair, block, seed):
     permutation = refine(p, t, np.random.default_rng(seed), block)
     assert is_permutation(permutation, len(p))
     assert np.square(p - t[permutation]).sum() <= np.square(p - t).sum() * (1 + 1e-12)
+
+
+@settings(max_examples=25)
+@given(clouds(count=2))
+def test_rematching_never_raises_the_cost_and_reaches_the_optimum(pair):
+    p, t = pair
+    cost = cdist(p, t, "sqeuclidean")
+    permutation = rematch(p, t)
+    assert is_permutation(permutation, len(p))
+    reached = cost[np.arange(len(p)), permutation].sum()
+    assert reached <= np.trace(cost)
+    assert reached <= 1.01 * cost[linear_sum_assignment(cost)].sum() * (1 + 1e-9) + 1e-300
+    assert np.array_equal(rematch(p, t[permutation]), np.arange(len(p))) or reached > 0
+
+
+def test_optimal_matching_finds_the_correspondence_of_a_convex_deformation():
+    rng = np.random.default_rng(8)
+    a = rng.random((3000, 3))
+    b = a + 0.05 * np.sin(3 * a) + [0.5, 0, 0]  # the gradient of a convex function: optimal by Brenier's theorem
+    shuffle = rng.permutation(3000)
+    (found,) = optimal(a, [b[shuffle]], tolerance=0.005)
+    (cells,) = greedy(a, [b[shuffle]], 128)
+    right = [np.mean(shuffle[assignment] == np.arange(3000)) for assignment in (found, cells)]
+    assert right[0] > 0.99 > right[1]
 
 
 def test_refinement_comes_close_to_the_optimum():

@@ -1,1 +1,1 @@
-"""Assignment: balanced k-d cells, the solvers, greedy matching, reassignment, refinement."""
+"""Assignment: balanced k-d cells, the solvers, greedy and optimal matching, re-matching, reassignment."""

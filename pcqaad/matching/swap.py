@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from pcqaad.parallel import in_parallel
+from pcqaad.parallel import cores, in_parallel
 
 Batch = NDArray[np.float32]
 
 
-def nearest(predicted: Batch, targets: Batch) -> NDArray[np.intp]:
+def nearest(predicted: Batch, targets: Batch, workers: int | None = None) -> NDArray[np.int64]:
     """For each predicted point the row of the nearest target of its cloud: (B, S, 3) x 2 -> (B, S)."""
+    # Here, not above: numba takes a second to load.
+    from pcqaad.matching.tree import nearest_points
 
-    def query(i: int) -> NDArray[np.intp]:
-        # Balanced nodes cost more to build than the few queries of one step win back.
-        tree = cKDTree(targets[i], balanced_tree=False, compact_nodes=False)
-        found: NDArray[np.intp] = tree.query(predicted[i])[1]
-        return found
+    clouds, points = predicted.shape[:2]
+    p, t = predicted.astype(np.float64), targets.astype(np.float64)
+    found = np.empty((clouds, points), np.int64)
+    own = np.arange(points)  # what a point is assigned to is near it
 
-    return np.stack(list(in_parallel(query, range(len(predicted)))))
+    def search(rows: NDArray[np.intp]) -> None:
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        nearest_points(p[part], t[part], own, found[part])
+
+    for _ in in_parallel(search, np.array_split(np.arange(clouds), min(clouds, cores(workers))), workers):
+        pass
+    return found
 
 
 def reassign(predicted: Batch, targets: Batch) -> NDArray[np.intp]:

@@ -228,3 +228,30 @@ def raise_price(tree, j, price):
             return
         tree.boxes[block, BOX_PRICE, child & (LANES - 1)] = least
         child >>= SHIFT
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def nearest_points(queries, points, guesses, found):
+    """Find the nearest point of each query in its own cloud, for many clouds.
+
+    Args:
+        queries: (B, S, 3) float64.
+        points: (B, S, 3) float64.
+        guesses: (S,) int64; a point that is thought to be near each query: nothing farther is looked at.
+        found: (B, S) int64; gets the nearest points, compared in float32.
+    """
+    clouds, count = queries.shape[:2]
+    place = np.empty(count, np.int64)
+    for b in range(clouds):
+        order = leaf_order(points[b])
+        inside = np.empty((count, 3), np.float32)
+        for i in range(count):
+            place[order[i]] = i
+            for k in range(3):
+                inside[i, k] = points[b, order[i], k]
+        tree = grow(inside)
+        for i in range(count):
+            query = (np.float32(queries[b, i, 0]), np.float32(queries[b, i, 1]), np.float32(queries[b, i, 2]))
+            guess = place[guesses[i]]
+            _, _, nearest, _ = two_best(tree, query, 2, guess, guess)
+            found[b, i] = order[nearest]

@@ -25,14 +25,12 @@ class Checkpoint:
 
     Attributes:
         assignments: (N, M), the matching.
-        rounds: of the registration that are done.
         step: of the loop that comes next.
         elapsed: seconds of wall clock spent.
         arrays: the network's and the optimiser's, empty before the loop.
     """
 
     assignments: NDArray[np.int32]
-    rounds: int
     step: int
     elapsed: float
     arrays: dict[str, NDArray[Any]]
@@ -46,10 +44,9 @@ class Checkpoint:
     def save(self, path: Path, clouds: CloudSet, settings: Settings) -> None:
         """Write the checkpoint, whole or not at all."""
         head = {
-            "kind": "pcqaad checkpoint 1",
+            "kind": "pcqaad checkpoint 2",
             "collection": clouds.fingerprint(),
             "settings": settings.as_json(),
-            "rounds": self.rounds,
             "step": self.step,
             "elapsed": self.elapsed,
         }
@@ -70,7 +67,7 @@ class Checkpoint:
                 arrays = {n.removeprefix("array "): stored[n] for n in stored.files if n.startswith("array ")}
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
             raise CloudError(f"{path}: not a checkpoint that can be read ({error})") from error
-        if head.get("kind") != "pcqaad checkpoint 1" or assignments.shape != clouds.points.shape[:2]:
+        if head.get("kind") != "pcqaad checkpoint 2" or assignments.shape != clouds.points.shape[:2]:
             raise CloudError(f"{path}: not a checkpoint of {clouds.points.shape[:2]} clouds and points")
         if head["collection"] != clouds.fingerprint():
             raise CloudError(f"{path}: made from other clouds; remove it, or give the clouds it was made from")
@@ -79,7 +76,7 @@ class Checkpoint:
         if other:
             was = ", ".join(f"{k} {made.get(k)}" for k in other)
             raise CloudError(f"{path}: fitted with other settings ({was}); give the same ones, or remove it")
-        return cls(assignments, head["rounds"], head["step"], head["elapsed"], arrays)
+        return cls(assignments, head["step"], head["elapsed"], arrays)
 
 
 def _plain(value: Any) -> Any:

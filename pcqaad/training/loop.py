@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pcqaad.matching.assign import refine
+from pcqaad.matching.assign import rematch
 from pcqaad.matching.kd import patch_sizes
 from pcqaad.matching.swap import reassign
 from pcqaad.network import Decoder
+from pcqaad.parallel import in_parallel
 from pcqaad.progress import Progress, Report, Stop
 from pcqaad.settings import Settings
 
@@ -23,7 +24,9 @@ from pcqaad.settings import Settings
 _WINDOW = 50
 # Distinct uses of the seed: a step's draw depends on nothing but the seed and its number, so that a resumed
 # fit needs no state of a generator.
-_DRAW, _REFINE = 5, 6
+_DRAW = 5
+# Clouds re-matched at once, so that cores can share them; the result must not depend on the cores.
+_TOGETHER = 4
 
 
 class Trainer:
@@ -94,7 +97,7 @@ class Trainer:
                 return False
             loss, distance = self._train_step(done)
             distances.append(distance)
-            self._refine()
+            self._rematch()
             self.step += 1
             figures = {"loss": loss, "matched": float(np.mean(distances))}
             if limit is not None and spent / limit > self.step / total:
@@ -152,15 +155,19 @@ class Trainer:
         ]
         return clouds, np.stack(points)
 
-    def _refine(self) -> None:
-        """Re-match the next clouds in turn, as many as the settings' pairs a step make."""
+    def _rematch(self) -> None:
+        """Re-match the next clouds in turn, as many as the settings' pairs a step make, a few together."""
         count, points = self.targets.shape[:2]
-        due = [i % count for i in range(*(s * self.settings.refine // points for s in (self.step, self.step + 1)))]
-        if not due:
-            return
-        for i, decoded in zip(due, decode(self.network, due), strict=True):
-            rng = np.random.default_rng([self.settings.seed, _REFINE, self.step, i])
-            permutation = refine(decoded, self.targets[i], rng, self.settings.block)
+        group = points * min(_TOGETHER, count)
+        turns = range(*(step * self.settings.rematch // group for step in (self.step, self.step + 1)))
+        due = [i % count for turn in turns for i in range(turn * _TOGETHER, (turn + 1) * _TOGETHER)]
+        due = list(dict.fromkeys(due))
+
+        def match(pair: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np.int64]:
+            return rematch(*pair)
+
+        pairs = ((decoded, self.targets[i]) for i, decoded in zip(due, decode(self.network, due), strict=True))
+        for i, permutation in zip(due, in_parallel(match, pairs), strict=True):
             self.targets[i] = self.targets[i][permutation]
             self.assignments[i] = self.assignments[i][permutation]
 
