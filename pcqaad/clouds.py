@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Points = NDArray[np.floating]
+
+# Collections larger than this many bytes lie in a temporary file.
+_IN_MEMORY = 4_000_000_000
 
 
 class CloudError(ValueError):
@@ -33,17 +39,23 @@ class Frame:
 
 @dataclass(frozen=True)
 class CloudSet:
-    """N clouds of M points, normalised: `points` (N, M, 3)."""
+    """N clouds of M points, normalised.
+
+    Attributes:
+        points: (N, M, 3); a fit brings every cloud's into assigned order. A large array lies in a file.
+        names: one per cloud.
+        frame: the normalisation.
+        diagonal: median over the clouds of their bounding boxes' diagonals, data units.
+        sizes: the smallest and largest number of points as given.
+        fingerprint: a checksum of the points as given, that tells this collection from another.
+    """
 
     points: NDArray[np.float32]
     names: list[str]
     frame: Frame
-    diagonal: float  # median over the clouds of their bounding boxes' diagonals, data units
-    sizes: tuple[int, int]  # the smallest and largest number of points as given
-
-    def fingerprint(self) -> int:
-        """Return a checksum that tells this collection from another, for checkpoints."""
-        return zlib.crc32(np.ascontiguousarray(self.points).data)
+    diagonal: float
+    sizes: tuple[int, int]
+    fingerprint: int
 
 
 def diagonal(clouds: Sequence[Points]) -> float:
@@ -83,10 +95,28 @@ def collect(clouds: Sequence[Points], names: Sequence[str] | None, points: int |
     high = np.array([cloud.max(0) for cloud in clouds], np.float64)
     median = diagonal(clouds)
     frame = Frame(((low + high) / 2).mean(0), median / 4 if median > 0 else 1.0)
-    array = np.empty((len(clouds), count, 3), np.float32)
+    array = _allocate((len(clouds), count, 3))
+    fingerprint = 0
     for i, cloud in enumerate(clouds):
         array[i] = frame.normalise(subsample(cloud, count, seed, i))
-    return CloudSet(array, names, frame, median, (min(sizes), max(sizes)))
+        fingerprint = zlib.crc32(array[i].data, fingerprint)
+    return CloudSet(array, names, frame, median, (min(sizes), max(sizes)), fingerprint)
+
+
+def _allocate(shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Return an array in memory, or in an unnamed temporary file where it is large: pages come as needed."""
+    size = 4 * math.prod(shape)
+    if size <= _IN_MEMORY:
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile(prefix="pcqaad-") as file:
+        try:
+            if hasattr(os, "posix_fallocate"):
+                # Now, not page by page: a disk that fills up later would end the process.
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, np.float32, "w+", shape=shape)
+        except OSError as error:
+            folder = tempfile.gettempdir()
+            raise CloudError(f"{folder}: no room for {size / 1e9:.1f} GB of points ({error.strerror})") from error
 
 
 def subsample(cloud: Points, count: int, seed: int, index: int) -> Points:

@@ -226,11 +226,13 @@ def fit(
         assignments = first_matching(template, collected.points, settings, on_cloud)
         kept = Checkpoint(assignments, 0, elapsed(), {})
         save(kept)
-    targets = np.take_along_axis(collected.points, kept.assignments[..., None].astype(np.intp), 1)
+    # In place: a collection can be as large as the memory.
+    targets = collected.points
+    for cloud, assignment in zip(targets, kept.assignments, strict=True):
+        cloud[:] = cloud[assignment]
 
     # The network, started from the principal components of the matched coordinates.
-    rows = (targets - targets.mean(0)).reshape(len(targets), -1)
-    basis, spectrum = principal_components(rows)
+    basis, spectrum = principal_components(targets.reshape(len(targets), -1))
     # A resumed fit keeps its latent size: its matching, and with it the spectrum, has moved on since.
     settings = replace(settings, latent=kept.latent or settings.latent)
     settings = resolve(settings, len(clouds), count, spectrum)

@@ -1,11 +1,14 @@
 import dataclasses
+import errno
 import itertools
+import os
 
 import numpy as np
 import pytest
 import torch
 
 import pcqaad
+import pcqaad.clouds
 from pcqaad.matching.kd import patch_sizes
 from pcqaad.model import Shape
 from pcqaad.network import Decoder
@@ -95,9 +98,29 @@ def test_a_fit_learns(fitted, originals):
     assert decoded < 0.5 * with_template
 
 
-def test_targets_stay_the_clouds_themselves(fitted):
-    for target, cloud in zip(fitted.targets, fitted.clouds.points, strict=True):
+def test_targets_stay_the_clouds_themselves(fitted, originals):
+    for target, original in zip(fitted.targets, originals, strict=True):
+        cloud = fitted.clouds.frame.normalise(original)
         assert np.array_equal(target[np.lexsort(target.T)], cloud[np.lexsort(cloud.T)])
+
+
+def test_a_collection_in_a_file_is_fitted_alike(fitted, originals, monkeypatch):
+    monkeypatch.setattr(pcqaad.clouds, "_IN_MEMORY", 0)
+    again = pcqaad.fit(originals, Settings(**SMALL, device="cpu"))
+    assert isinstance(again.targets, np.memmap)
+    assert np.array_equal(again.targets, fitted.targets)
+    assert np.array_equal(again.model.template, fitted.model.template)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="there a full disk is noticed later")
+def test_a_collection_that_fits_nowhere_is_refused(originals, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pcqaad.clouds, "_IN_MEMORY", 0)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(pcqaad.CloudError, match="no room for"):
+        pcqaad.fit(originals, Settings(**SMALL))
 
 
 def test_the_recorded_fidelity_is_what_a_reader_measures(fitted_file, originals, names):

@@ -45,7 +45,7 @@ class Checkpoint:
         """Write the checkpoint, whole or not at all."""
         head = {
             "kind": "pcqaad checkpoint 2",
-            "collection": clouds.fingerprint(),
+            "collection": clouds.fingerprint,
             "settings": settings.as_json(),
             "step": self.step,
             "elapsed": self.elapsed,
@@ -69,7 +69,7 @@ class Checkpoint:
             raise CloudError(f"{path}: not a checkpoint that can be read ({error})") from error
         if head.get("kind") != "pcqaad checkpoint 2" or assignments.shape != clouds.points.shape[:2]:
             raise CloudError(f"{path}: not a checkpoint of {clouds.points.shape[:2]} clouds and points")
-        if head["collection"] != clouds.fingerprint():
+        if head["collection"] != clouds.fingerprint:
             raise CloudError(f"{path}: made from other clouds; remove it, or give the clouds it was made from")
         asked, made = settings.as_json(), head["settings"]
         other = [k for k in asked if k not in _FREE and _plain(asked[k]) != made.get(k)]

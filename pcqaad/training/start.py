@@ -62,13 +62,15 @@ def first_matching(
 
 
 def principal_components(rows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Decompose centred rows (N, D): left singular vectors (N, N) and singular values (N,), falling.
+    """Decompose rows (N, D), less their mean: left singular vectors (N, N) and singular values (N,), falling.
 
-    By the Gram matrix: N is small beside D. Signs are fixed so that equal data gives equal vectors.
+    By the Gram matrix, part by part: N is small beside D. Signs are fixed so that equal data gives equal
+    vectors.
     """
     gram = np.zeros((len(rows), len(rows)))
     for low in range(0, rows.shape[1], 1 << 16):
         part = rows[:, low : low + (1 << 16)].astype(np.float64)
+        part -= part.mean(0)
         gram += part @ part.T
     values, vectors = np.linalg.eigh(gram)
     vectors = vectors[:, ::-1]
