@@ -121,8 +121,7 @@ PRESETS: dict[str, Settings] = {
 # Widths by size of the data set (clouds x points): shared layers, patch layer.
 _SIZES: list[tuple[float, tuple[int, ...], int]] = [
     (2e5, (96, 64, 64, 64), 32),
-    (6e5, (128, 80, 80, 80), 40),
-    (3e6, (192, 96, 96, 96), 40),
+    (3e6, (128, 80, 80, 80), 32),
     (2e7, (256, 128, 128, 128), 64),
 ]
 _LARGEST: tuple[tuple[int, ...], int] = ((256, 160, 160, 160), 80)
