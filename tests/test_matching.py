@@ -161,6 +161,29 @@ def test_the_bracket_holds_the_earth_movers_distance(points, tolerance):
     assert is_permutation(matching.assignment, points)
 
 
+@pytest.mark.parametrize("match", [lambda a, b: match_cells(a, b, 4), lambda a, b: match_all(a, b, 0.1)])
+def test_what_is_not_finite_or_not_alike_is_refused(match):
+    x = np.zeros((5, 3))
+    for bad in (np.nan, np.inf):
+        broken = x.copy()
+        broken[2, 1] = bad
+        with pytest.raises(ValueError, match="finite"):
+            match(x, broken)
+    with pytest.raises(ValueError, match=r"one shape .* \(5, 3\) and \(4, 3\)"):
+        match(x, x[:4])
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_units_change_no_matching(unit):
+    rng = np.random.default_rng(4)
+    a, b = rng.random((2, 700, 3)) * [1, 1, 100]
+    for power in (1, 2):
+        one, scaled = match_cells(a, b, 300, power), match_cells(a * unit, b * unit, 300, power)
+        assert scaled.cost == pytest.approx(one.cost * unit**power, 2 * TOLERANCE)
+        assert scaled.least == pytest.approx(one.least * unit**power, 2 * TOLERANCE)
+        assert np.mean(one.assignment == scaled.assignment) > 0.99  # rounding may break a tie otherwise
+
+
 def test_cells_do_not_depend_on_the_number_of_workers():
     rng = np.random.default_rng(3)
     a, b = rng.random((2, 3000, 3))

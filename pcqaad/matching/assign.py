@@ -48,8 +48,10 @@ def match_cells(
     """Assign a cloud (n, 3) to a reference (n, 3) cell by cell of two k-d trees cut in step.
 
     This is the matching of EM-kD (equation 14) with power 1 and of QAAD_GREEDY (Algorithm 1) with power 2.
-    The order of the points does not matter to its cost.
+    The order of the points does not matter to its cost. Raises ValueError where the clouds are not finite, or
+    not of one size.
     """
+    _check(reference, cloud)
     order_r, order_c, bounds = paired_cells(reference, cloud, cell)
     found = solver(reference[order_r], cloud[order_c], bounds, power, workers)
     assignment = np.empty(len(reference), np.int64)
@@ -69,9 +71,20 @@ def match_all(reference: Points, cloud: Points, tolerance: float, power: int = 1
     Returns:
         A matching whose `least` bounds all bijections. Where even float32 prices cannot prove the tolerance
         (clouds of many coinciding points, tens of thousands of them) the bracket is as wide as it says.
+
+    Raises:
+        ValueError: the clouds are not finite, or not of one size.
     """
+    _check(reference, cloud)
     found = within(tolerance / (1 + tolerance))(reference, cloud, np.array([0, len(reference)]), power, 1)
     return Matching(found.columns, float(found.costs[0]), float(found.least[0]))
+
+
+def _check(reference: Points, cloud: Points) -> None:
+    if reference.ndim != 2 or reference.shape[1:] != (3,) or reference.shape != cloud.shape:
+        raise ValueError(f"expected two clouds of one shape (n, 3), found {reference.shape} and {cloud.shape}")
+    if not (np.isfinite(reference).all() and np.isfinite(cloud).all()):
+        raise ValueError("expected finite coordinates, found NaN or infinity")
 
 
 def rematch(predicted: Points, assigned: Points, tolerance: float = 0.01) -> Assignment:

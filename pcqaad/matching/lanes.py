@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 LANES, SHIFT = 32, 5
-# Above any cost + price: costs are at most 12 (squared, between unit boxes), the prices follow them.
+# Above any cost + price: clouds are brought to a side of 1 before, and prices follow the costs.
 FAR = 1e30
 # The row of a block that holds prices.
 LEAF_PRICE, BOX_PRICE = 3, 6
