@@ -51,29 +51,32 @@ def solve_cells(a, b, bounds, power, tolerance, columns, costs, least):
     """
     for cell in range(len(bounds) - 1):
         low, high = bounds[cell], bounds[cell + 1]
-        rows, cols = leaf_order(a[low:high]), leaf_order(b[low:high])
+        # Seen from a point of the cell, which loses no digits.
+        near_a, near_b = a[low:high] - a[low], b[low:high] - a[low]
         # Of squared distances the one between the means is the same for every permutation: without it, the
         # tolerance is a part of what matching can change.
-        shift, apart = np.zeros(3), 0.0
+        apart = 0.0
         if power == 2:
             for k in range(3):
-                shift[k] = a[low:high, k].mean() - b[low:high, k].mean()
-                apart += shift[k] ** 2 * (high - low)
-        # A box of side 1 around both: float32 then resolves the cell, wherever it lies.
+                shift = near_a[:, k].mean() - near_b[:, k].mean()
+                near_b[:, k] += shift
+                apart += shift**2 * (high - low)
+        rows, cols = leaf_order(near_a), leaf_order(near_b)
+        # A box of side 1 around both: float32 then resolves the cell, whatever its size.
         corner, side = np.empty(3), 0.0
         for k in range(3):
-            corner[k], most = a[low, k], a[low, k]
-            for i in range(low, high):
-                corner[k] = min(corner[k], a[i, k], b[i, k] + shift[k])
-                most = max(most, a[i, k], b[i, k] + shift[k])
+            corner[k], most = near_a[0, k], near_a[0, k]
+            for i in range(high - low):
+                corner[k] = min(corner[k], near_a[i, k], near_b[i, k])
+                most = max(most, near_a[i, k], near_b[i, k])
             side = max(side, most - corner[k])
         if side == 0:
             side = 1.0
         x, y = np.empty((2, high - low, 3), np.float32)
         for i in range(high - low):
             for k in range(3):
-                x[i, k] = (a[low + rows[i], k] - corner[k]) / side
-                y[i, k] = (b[low + cols[i], k] + shift[k] - corner[k]) / side
+                x[i, k] = (near_a[rows[i], k] - corner[k]) / side
+                y[i, k] = (near_b[cols[i], k] - corner[k]) / side
         found, bound, proven = _auction(x, y, power, tolerance * _SHARE, 0.0)
         for larger in _LARGER_EPS:
             if not proven:

@@ -116,36 +116,33 @@ def grow(points):
         for k in range(3):
             leaves[i >> SHIFT, k, i & (LANES - 1)] = points[i, k]
         leaves[i >> SHIFT, LEAF_PRICE, i & (LANES - 1)] = 0
-    # Blocks on each level, from the leaves up to the root's one.
-    counts = np.empty(_MOST_LEVELS, np.int64)
-    levels, count, total = 0, len(leaves), 0
-    while count > 1:
-        count = (count + LANES - 1) >> SHIFT
-        counts[levels] = count
-        total += count
+    levels = 0
+    while len(leaves) > 1 << (SHIFT * levels):
         levels += 1
+    # Blocks on each level, the root's one first, the leaves last; and where those of boxes begin.
+    count = np.empty(levels + 1, np.int64)
+    count[levels] = len(leaves)
+    for level in range(levels - 1, -1, -1):
+        count[level] = (count[level + 1] + LANES - 1) >> SHIFT
     first = np.zeros(levels, np.int64)
     for level in range(1, levels):
-        first[level] = first[level - 1] + counts[levels - level]
-    boxes = np.full((max(total, 1), BOX_PRICE + 1, LANES), np.float32(FAR))
+        first[level] = first[level - 1] + count[level - 1]
+    boxes = np.full((max(count[:levels].sum(), 1), BOX_PRICE + 1, LANES), np.float32(FAR))
     for level in range(levels - 1, -1, -1):
-        inner = level < levels - 1
-        count = counts[levels - 2 - level] if inner else len(leaves)
-        for child in range(count):
-            # Children of a child: all 32, but of the last one. Those at FAR are not there.
-            size = min((counts[levels - 3 - level] if level < levels - 2 else len(leaves)) - child * LANES, LANES)
-            if not inner:
-                size = min(n - child * LANES, LANES)
-            for k in range(BOX_PRICE + 1):
+        lowest = level == levels - 1
+        for child in range(count[level + 1]):
+            size = min((n if lowest else count[level + 2]) - child * LANES, LANES)
+            block, lane = first[level] + (child >> SHIFT), child & (LANES - 1)
+            for k in range(3):
                 least, most = np.float32(FAR), np.float32(-FAR)
-                for lane in range(size):
-                    x = (
-                        boxes[first[level + 1] + child, k, lane]
-                        if inner
-                        else leaves[child, k % 3 if k < 6 else 3, lane]
-                    )
-                    least, most = min(least, x), max(most, x)
-                boxes[first[level] + (child >> SHIFT), k, child & (LANES - 1)] = most if 3 <= k < 6 else least
+                for i in range(size):
+                    if lowest:
+                        least, most = min(least, leaves[child, k, i]), max(most, leaves[child, k, i])
+                    else:
+                        inner = first[level + 1] + child
+                        least, most = min(least, boxes[inner, k, i]), max(most, boxes[inner, 3 + k, i])
+                boxes[block, k, lane], boxes[block, 3 + k, lane] = least, most
+            boxes[block, BOX_PRICE, lane] = 0
     keys = np.full((2, LANES), np.float32(FAR))
     places = np.zeros((2, LANES), np.int32)
     return Tree(boxes, leaves, first, np.zeros((2, _MOST_LEVELS), np.int64), keys, places)
