@@ -34,7 +34,7 @@ from pcqaad.training.start import (
     principal_components,
 )
 
-# Of a larger set this many clouds are measured for the record: one of 65,536 points takes 5 s of a core.
+# Of a larger set this many clouds are measured for the record: one of 65,536 points takes a second or two of a core.
 _RECORDED = 128
 
 # Quantisations measured to get under the tolerance; the first or second one is, as a rule. A model exact to the

@@ -26,7 +26,7 @@ class Settings:
 
     # The start.
     template: str = "medoid"  # or "random", the paper's: one cloud of the set
-    matching: str = "optimal"  # see CHOICES: what it takes, training makes good many times over
+    matching: str = "optimal"  # see CHOICES; GREEDY leaves an error twice as large where true partners exist
     greedy_cell: int = 256  # points per cell of QAAD_GREEDY; smaller is faster and looser
     latents: str = "components"  # principal components of the matched coordinates, or "random"
 
