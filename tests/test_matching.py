@@ -6,6 +6,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from pcqaad.matching.assign import greedy, match_all, match_cells, optimal, refine, rematch
+from pcqaad.matching.compiled import compiled
 from pcqaad.matching.kd import padded_patches, paired_cells, patch_order, patch_sizes, rotated_blocks
 from pcqaad.matching.paper import paper_auction
 from pcqaad.matching.solvers import TOLERANCE, certified, exact
@@ -305,3 +306,13 @@ def test_the_papers_auction_is_as_far_off_as_a_large_eps_leaves_it():
     assert 1.02 < cost / match_cells(a, b, 1024).cost < 1.5
     # The normalisation is the cell's own: no unit changes the result.
     assert match_cells(a * 1e-6, b * 1e-6, 1024, solver=paper_auction).cost == pytest.approx(1e-6 * cost)
+
+
+def test_without_a_folder_for_machine_code_it_compiles_all_the_same(monkeypatch):
+    from numba.core.dispatcher import Dispatcher
+
+    def nowhere(_):
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr(Dispatcher, "enable_caching", nowhere)
+    assert compiled(lambda x: x + 1)(41) == 42

@@ -11,8 +11,8 @@ works in float32, and takes what that may be off into the proof.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from pcqaad.matching.compiled import compiled
 from pcqaad.matching.tree import cost_to, grow, leaf_order, price_of, raise_price, two_best
 
 # The first eps in mean costs to the nearest column, for distances and for squares, and how it shrinks: the
@@ -32,7 +32,7 @@ _OFF, _ROUNDED = 1.04e-7, 6 * 2.0**-24
 _SHARE = 0.99
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def solve_cells(a, b, bounds, power, tolerance, columns, costs, least):
     """Assign rows a to columns b in each cell, at least summed distance (power 1) or squared distance (2).
 
@@ -92,7 +92,7 @@ def solve_cells(a, b, bounds, power, tolerance, columns, costs, least):
         costs[cell], least[cell] = cost, min(max(bound, 0.0) * side**power + apart * (1 - 1e-9), cost)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _look(tree, x, row, power, hints):
     """Find the two best columns of a row, from where it last found them; returns the two least cost + price."""
     query = (x[row, 0], x[row, 1], x[row, 2])
@@ -100,12 +100,12 @@ def _look(tree, x, row, power, hints):
     return best, second
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _cost(tree, x, row, column, power):
     return cost_to(tree, column, (x[row, 0], x[row, 1], x[row, 2]), power)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _auction(x, y, power, tolerance, larger):
     """Assign rows x to columns y (n, 3), float32 in leaf order within a box of side 1.
 

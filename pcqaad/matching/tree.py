@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from pcqaad.matching.compiled import compiled
 from pcqaad.matching.lanes import (
     BOX_PRICE,
     FAR,
@@ -46,7 +46,7 @@ class Tree(NamedTuple):
     places: NDArray[np.int32]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def leaf_order(points):
     """Return the order (n,) that puts points (n, 3) into compact leaves of 32, and leaves into compact boxes.
 
@@ -82,7 +82,7 @@ def leaf_order(points):
     return order
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _select(order, points, axis, low, high, rank):
     """Reorder order[low:high] so that no point before `rank` lies above one behind it (Hoare's quickselect)."""
     left, right = low, high - 1
@@ -107,7 +107,7 @@ def _select(order, points, axis, low, high, rank):
             return
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def grow(points):
     """Build the tree of points (n, 3), float32 in leaf order; all prices are 0."""
     n = len(points)
@@ -148,13 +148,13 @@ def grow(points):
     return Tree(boxes, leaves, first, np.zeros((2, _MOST_LEVELS), np.int64), keys, places)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def price_of(tree, j):
     """Return the price of point j."""
     return tree.leaves[j >> SHIFT, LEAF_PRICE, j & (LANES - 1)]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def cost_to(tree, j, query, power):
     """Return the distance from the query to point j, squared where power is 2: the same bits as a scan's."""
     leaf, lane = j >> SHIFT, j & (LANES - 1)
@@ -165,7 +165,7 @@ def cost_to(tree, j, query, power):
     return np.sqrt(squared) if power == 1 else squared
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def two_best(tree, query, power, hint, hint2):
     """Find the two points of least cost + price.
 
@@ -206,7 +206,7 @@ def two_best(tree, query, power, hint, hint2):
     return two_least(tree.keys, tree.places)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def raise_price(tree, j, price):
     """Set the price of point j, higher than it was, and the least prices of the boxes around it."""
     child = j >> SHIFT
@@ -227,7 +227,7 @@ def raise_price(tree, j, price):
         child >>= SHIFT
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def nearest_points(queries, points, guesses, found):
     """Find the nearest point of each query in its own cloud, for many clouds.
 
