@@ -87,7 +87,7 @@ def emkd(a: Points, b: Points, cell: int = CELL, workers: int | None = None) -> 
     Raises:
         CloudError: shapes differ, or coordinates are not finite.
     """
-    a, b = _pair(a, b)
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if cell < 1:
         raise CloudError(f"expected a cell of at least 1 point, found {cell}")
     return Errors.matched(a, b, match_cells(a, b, cell, workers=workers))
@@ -104,19 +104,10 @@ def emd(a: Points, b: Points, effort: str = "normal") -> Errors:
     Raises:
         CloudError: shapes differ, coordinates are not finite, or the effort is unknown.
     """
-    a, b = _pair(a, b)
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if effort not in EFFORTS:
         raise CloudError(f"unknown effort {effort!r}, expected one of {', '.join(EFFORTS)}")
     return Errors.matched(a, b, match_all(a, b, EFFORTS[effort]))
-
-
-def _pair(a: Points, b: Points) -> tuple[Points, Points]:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if a.ndim != 2 or a.shape[1:] != (3,) or a.shape != b.shape or len(a) == 0:
-        raise CloudError(f"expected two clouds of one shape (n, 3), found {a.shape} and {b.shape}")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise CloudError("expected finite coordinates, found NaN or infinity")
-    return a, b
 
 
 def chamfer(a: Points, b: Points) -> Errors:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from pcqaad.clouds import CloudError
 from pcqaad.matching.assign import greedy, match_all, match_cells, optimal, refine, rematch
 from pcqaad.matching.compiled import compiled
 from pcqaad.matching.kd import padded_patches, paired_cells, patch_order, patch_sizes, rotated_blocks
@@ -168,9 +169,9 @@ def test_what_is_not_finite_or_not_alike_is_refused(match):
     for bad in (np.nan, np.inf):
         broken = x.copy()
         broken[2, 1] = bad
-        with pytest.raises(ValueError, match="finite"):
+        with pytest.raises(CloudError, match="finite"):
             match(x, broken)
-    with pytest.raises(ValueError, match=r"one shape .* \(5, 3\) and \(4, 3\)"):
+    with pytest.raises(CloudError, match=r"one shape .* \(5, 3\) and \(4, 3\)"):
         match(x, x[:4])
 
 
@@ -225,7 +226,6 @@ def test_rematching_never_raises_the_cost_and_reaches_the_optimum(pair):
     reached = cost[np.arange(len(p)), permutation].sum()
     assert reached <= np.trace(cost)
     assert reached <= 1.01 * cost[linear_sum_assignment(cost)].sum() * (1 + 1e-9) + 1e-300
-    assert np.array_equal(rematch(p, t[permutation]), np.arange(len(p))) or reached > 0
 
 
 def test_optimal_matching_finds_the_correspondence_of_a_convex_deformation():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -95,8 +94,3 @@ def certified(
         found = exact(a[low:high], b[low:high], np.array([0, high - low]), power, 1)
         columns[low:high], costs[cell], least[cell] = low + found.columns, found.costs[0], found.least[0]
     return Solution(columns, costs, least)
-
-
-def within(tolerance: float) -> Solver:
-    """Return the certified solver with another tolerance."""
-    return partial(certified, tolerance=tolerance)
