@@ -3,89 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from plyfile import PlyData, PlyElement
+from click.testing import Result
 
 import pcqaad
-from pcqaad import metrics
 from pcqaad.cli.errors import CommandError, one_line_errors
-from pcqaad.cli.main import cli
 from pcqaad.cli.progress import Display
 from pcqaad.cli.stopping import StopSignals
-from pcqaad.cli.text import METRICS, figure, size
-from pcqaad.cli.verify import EFFORTS
-from pcqaad.formats.ply import read_ply, write_ply
+from pcqaad.cli.text import size
+from pcqaad.formats.ply import read_ply
 from pcqaad.progress import Progress
-
-CLOUDS, POINTS = 6, 256
-QUICK = ["--epochs", "2", "--points", str(POINTS), "--patches", "1", "--latent", "2", "--device", "cpu"]
-COMMANDS = ["compress", "decompress", "verify", "info"]
-# Fits as small as these end sooner on one thread.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, [str(a) for a in arguments], prog_name="pcqaad")
-
-
-def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    call = [sys.executable, *map(str, arguments)]
-    return subprocess.run(call, capture_output=True, text=True, env=ENVIRONMENT, check=False)
-
-
-def refused(*arguments: str | Path) -> str:
-    """Return the one line that a command fails with, code 1, having printed no result."""
-    result = run(*arguments)
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert isinstance(result.exception, SystemExit)
-    lines = result.stderr.splitlines()
-    assert lines[-1].startswith("pcqaad: error: ")
-    return lines[-1].removeprefix("pcqaad: error: ")
-
-
-@pytest.fixture(scope="session")
-def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six ellipsoids, some with normals; their names sort as numbers, not as text."""
-    folder = tmp_path_factory.mktemp("originals")
-    rng = np.random.default_rng(1)
-    for i in range(CLOUDS):
-        ball = rng.normal(size=(POINTS, 3))
-        ball *= [40 + 4 * i, 40, 60] / np.linalg.norm(ball, axis=1, keepdims=True)
-        write_ply(folder / f"egg{i + 7}.ply", ball.astype(np.float32))
-    for name in ("egg7", "egg9"):
-        points, _ = read_ply(folder / f"{name}.ply")
-        rows = np.zeros(POINTS, [(axis, "<f4") for axis in ("x", "y", "z", "nx")])
-        for i, axis in enumerate("xyz"):
-            rows[axis] = points[:, i]
-        PlyData([PlyElement.describe(rows, "vertex")], byte_order="<").write(str(folder / f"{name}.ply"))
-    return folder
-
-
-@pytest.fixture(scope="session")
-def compressed(originals: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """The result of compressing them to a file `eggs.qaad`."""
-    target = tmp_path_factory.mktemp("compressed") / "eggs.qaad"
-    result = run("compress", originals, "-o", target, *QUICK, "--unit", "mm", "--json")
-    assert result.exit_code == 0, result.output
-    result.path = target  # type: ignore[attr-defined]
-    return result
-
-
-@pytest.fixture
-def eggs(compressed: Result) -> Path:
-    return compressed.path  # type: ignore[attr-defined,no-any-return]
-
+from tests.cli.commands import CLOUDS, COMMANDS, POINTS, QUICK, python, refused, run
 
 # Usage.
 
@@ -274,115 +209,6 @@ def test_decompress_refuses_what_is_not_there(eggs: Path, tmp_path: Path) -> Non
     assert message == f"{eggs}: expected positions from 0 to {CLOUDS - 1}, found 99999999999"
     assert "no cloud is named 'egg1'" in refused("decompress", eggs, "-o", tmp_path / "x", "--only", "egg1")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_verify_measures(eggs: Path, originals: Path, tmp_path: Path) -> None:
-    report = tmp_path / "page.html"
-    metrics = ["--metric", "emkd", "--metric", "d1", "--metric", "chamfer"]
-    result = run("verify", eggs, originals, *metrics, "--json", "--report", report)
-    assert result.exit_code == 0
-    found = json.loads(result.stdout)
-    assert found["source"] == "measured"
-    for values in found["metrics"].values():
-        means = {cloud["name"]: cloud["mean"] for cloud in values["per_cloud"]}
-        assert len(means) == CLOUDS
-        assert values["mean"] == pytest.approx(np.mean(list(means.values())))
-        assert values["worst"]["mean"] == max(means.values()) == means[values["worst"]["name"]]
-        assert values["mean_percent"] == pytest.approx(100 * values["mean"] / found["diagonal"])
-    # A bijection costs no less than nearest neighbours do.
-    assert found["metrics"]["emkd"]["mean"] >= found["metrics"]["chamfer"]["mean"]
-    text = report.read_text(encoding="utf-8")
-    assert text.count("<svg") == 3
-    assert text.count("<rect") == 3 * CLOUDS
-    assert all(name in text for name in ("egg7", "egg12", "EM-kD", "Chamfer"))
-    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
-
-
-def test_verify_without_originals_shows_what_was_recorded(eggs: Path) -> None:
-    recorded = json.loads(run("info", eggs, "--json").stdout)["fidelity"]
-    found = json.loads(run("verify", eggs, "--json").stdout)
-    assert found["source"] == "recorded"
-    assert found["metrics"]["emkd"]["mean"] == recorded["mean"]
-    shown = run("verify", eggs).stdout
-    assert "every section and cloud read and checked" in shown
-    assert recorded["worst"]["name"] in shown
-
-
-def test_verify_fails_above_a_bound(eggs: Path) -> None:
-    percent = json.loads(run("verify", eggs, "--json").stdout)["metrics"]["emkd"]["mean_percent"]
-    assert run("verify", eggs, "--fail-above", str(1.01 * percent)).exit_code == 0
-    result = run("verify", eggs, "--fail-above", "0")
-    assert result.exit_code == 1
-    assert result.stdout == run("verify", eggs).stdout
-    line = f"pcqaad: error: mean EM-kD is {figure(percent)} % of the diagonal, above 0 %"
-    assert result.stderr.splitlines()[-1] == line
-
-
-def test_verify_offers_all_that_can_be_measured() -> None:
-    assert set(METRICS) == set(metrics.METRICS)
-    assert set(EFFORTS) == set(metrics.EFFORTS)
-
-
-def measured(*arguments: str | Path) -> dict[str, Any]:
-    result = run("verify", *arguments, "--quiet", "--json")
-    assert result.exit_code == 0, result.output
-    found: dict[str, Any] = json.loads(result.stdout)["metrics"]
-    return found
-
-
-@pytest.mark.parametrize("effort", EFFORTS)
-def test_verify_brackets_the_earth_movers_distance(effort: str, eggs: Path, originals: Path) -> None:
-    both = [eggs, originals, "--metric", "emkd", "--metric", "emd", "--cell", "32", "--effort", effort]
-    emkd, emd = (measured(*both)[name] for name in ("emkd", "emd"))
-    for of_cells, of_all in [(emkd, emd), *zip(emkd["per_cloud"], emd["per_cloud"], strict=True)]:
-        least, mean = of_all["at_least"], of_all["mean"]
-        assert 0 < least <= mean <= (1 + metrics.EFFORTS[effort]) * least
-        # Cells leave fewer bijections to choose from.
-        assert least <= of_cells["mean"]
-        assert mean <= (1 + metrics.EFFORTS[effort]) * of_cells["mean"]
-
-
-def test_effort_is_of_no_other_metric(eggs: Path, originals: Path) -> None:
-    assert measured(eggs, originals, "--effort", "high") == measured(eggs, originals)
-    assert run("verify", eggs, "--effort", "high").exit_code == 0
-
-
-def test_verify_shows_and_judges_both_ends(eggs: Path, originals: Path, tmp_path: Path) -> None:
-    report = tmp_path / "page.html"
-    call = ["verify", eggs, originals, "--metric", "emd", "--quiet"]
-    emd = measured(*call[1:])["emd"]
-    least, mean, percent = emd["at_least"], emd["mean"], emd["mean_percent"]
-    lengths = f"between {figure(least)} and {figure(mean)} mm"
-    percents = f"{figure(percent * least / mean)} to {figure(percent)} %"
-
-    passed = run(*call, "--report", report, "--fail-above", str(1.001 * percent))
-    assert (passed.exit_code, passed.stderr) == (0, "")
-    assert re.search(rf"^EMD +{lengths} +{percents} +{emd['worst']['name']}: at most ", passed.stdout, re.MULTILINE)
-    worst = next(cloud for cloud in emd["per_cloud"] if cloud["name"] == emd["worst"]["name"])
-    ends = [f"{figure(worst[key])} mm" for key in ("at_least", "mean")]
-    assert [worst["name"], *ends] in [re.split(" {2,}", line) for line in passed.stdout.splitlines()]
-    text = report.read_text(encoding="utf-8")
-    assert lengths in text
-    assert percents in text
-    assert f"<td>{ends[0]}</td><td>{ends[1]}</td>" in text
-
-    result = run(*call, "--fail-above", "0")
-    assert result.exit_code == 1
-    assert result.stderr == f"pcqaad: error: mean EMD is {percents} of the diagonal, above 0 %\n"
-
-
-@pytest.mark.parametrize(("effort", "advice"), [("normal", "; try --effort high"), ("high", "")])
-def test_a_bound_between_the_ends_is_not_kept(effort: str, advice: str, eggs: Path, originals: Path) -> None:
-    call = [eggs, originals, "--metric", "emd", "--effort", effort]
-    emd = measured(*call)["emd"]
-    between = emd["mean_percent"] * (emd["at_least"] / emd["mean"] + 1) / 2
-    result = run("verify", *call, "--quiet", "--fail-above", str(between))
-    assert result.exit_code == 1
-    assert result.stderr.endswith(f" of the diagonal, not proven to be at most {figure(between)} %{advice}\n")
-
-
-def test_verify_wants_all_originals(eggs: Path, originals: Path) -> None:
-    assert "egg8" in refused("verify", eggs, originals / "egg7.ply")
 
 
 # Stopping.
