@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import repeat, tee
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from pcqaad.clouds import CloudError, diagonal, subsample
-from pcqaad.matching.assign import Matching, match_all, match_cells
+from pcqaad.matching.assign import TOGETHER, Matching, match_all, match_cells, match_many
 from pcqaad.parallel import in_parallel
 from pcqaad.progress import Progress, Report, silent
 
@@ -141,8 +142,13 @@ def measure(
     cell: int = CELL,
     effort: str = "normal",
     on_cloud: Callable[[], None] = lambda: None,
+    device: str = "cpu",
 ) -> dict[str, list[Errors]]:
-    """Measure (reference, decoded) pairs, in parallel: the errors per metric and pair."""
+    """Measure (reference, decoded) pairs, in parallel: the errors per metric and pair.
+
+    With `device` "cuda" EM-kD is matched there, many pairs at once; its values agree with those of the CPU
+    within the 0.1 % that both prove.
+    """
     measures: dict[str, Callable[[Points, Points], Errors]] = {
         # The pairs keep all cores busy.
         "emkd": lambda a, b: emkd(a, b, cell, workers=1),
@@ -150,15 +156,34 @@ def measure(
         "chamfer": chamfer,
         "d1": d1,
     }
+    there = [name for name in metrics if name == "emkd" and device != "cpu"]
+    here = [name for name in metrics if name not in there]
 
     def judge(pair: tuple[Points, Points]) -> list[Errors]:
-        return [measures[name](*pair) for name in metrics]
+        return [measures[name](*pair) for name in here]
 
-    found: list[list[Errors]] = []
-    for errors in in_parallel(judge, pairs):
-        found.append(errors)
+    found: dict[str, list[Errors]] = {name: [] for name in metrics}
+    # As far apart as there are pairs solved together, and no farther.
+    for_here, for_there = tee(pairs)
+    emkds = _emkd_on(device, for_there, cell) if there else repeat(None)
+    for errors, matched in zip(in_parallel(judge, for_here), emkds, strict=False):
+        for name, error in zip(here, errors, strict=True):
+            found[name].append(error)
+        if matched is not None:
+            found["emkd"].append(matched)
         on_cloud()
-    return {name: [errors[i] for errors in found] for i, name in enumerate(metrics)}
+    return found
+
+
+def _emkd_on(device: str, pairs: Iterable[tuple[Points, Points]], cell: int) -> Iterator[Errors]:
+    """Yield the EM-kD of each pair, matched on a device that torch knows."""
+    # Here, not above: torch takes seconds to load.
+    from pcqaad.matching.batched import batched
+
+    originals, matched = tee((np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in pairs)
+    matchings = match_many(matched, cell, solver=batched(device), together=TOGETHER)
+    for (a, b), matching in zip(originals, matchings, strict=True):
+        yield Errors.matched(a, b, matching)
 
 
 def summarise(errors: Sequence[Errors], names: Sequence[str], reference_diagonal: float) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from pcqaad.matching.tree import cost_to, grow, leaf_order, price_of, raise_pric
 # The first eps in mean costs to the nearest column, for distances and for squares, and how it shrinks: the
 # quickest of those tried on cells of 1,024 points.
 _FIRST_EPS, _FIRST_EPS_SQUARED, _SHRINK = 3.0, 10.0, 0.2
+# From a given assignment eps starts no smaller than this part of what is to be proven.
+_WARM_EPS = 0.2
 # Where many points coincide, the nearest column is at 0 and says nothing of what prices must rise to: a war of
 # many small bids. Once a row has made this many on average, all begins again from a larger eps, in sides.
 _MOST_BIDS = 400
@@ -33,7 +35,7 @@ _SHARE = 0.99
 
 
 @compiled
-def solve_cells(a, b, bounds, power, tolerance, columns, costs, least):
+def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least):
     """Assign rows a to columns b in each cell, at least summed distance (power 1) or squared distance (2).
 
     Where float32 cannot prove the tolerance, the best that was found is returned, with what is proven of it.
@@ -45,6 +47,8 @@ def solve_cells(a, b, bounds, power, tolerance, columns, costs, least):
         power: 1 or 2.
         tolerance: stop once the cost, squared ones of the cells with their means laid upon each other, is
             proven to lie at most this part of itself above the least.
+        warm: whether `columns` hold a permutation of each cell to start from: the less of it has to change,
+            the sooner the end.
         columns: (n,) int64; gets the columns, a permutation of each cell.
         costs: (cells,) float64; gets what they cost.
         least: (cells,) float64; gets what, rounding included, no permutation of the cell costs less than.
@@ -77,10 +81,18 @@ def solve_cells(a, b, bounds, power, tolerance, columns, costs, least):
             for k in range(3):
                 x[i, k] = (near_a[rows[i], k] - corner[k]) / side
                 y[i, k] = (near_b[cols[i], k] - corner[k]) / side
-        found, bound, proven = _auction(x, y, power, tolerance * _SHARE, 0.0)
+        start = np.full(high - low, -1)
+        if warm:
+            place = np.empty(high - low, np.int64)
+            for i in range(high - low):
+                place[cols[i]] = i
+            for i in range(high - low):
+                start[i] = place[columns[low + rows[i]] - low]
+        found, bound, proven = _auction(x, y, power, tolerance * _SHARE, start, 0.0)
         for larger in _LARGER_EPS:
             if not proven:
-                found, bound, proven = _auction(x, y, power, tolerance * _SHARE, larger)
+                start[:] = -1
+                found, bound, proven = _auction(x, y, power, tolerance * _SHARE, start, larger)
         cost = 0.0
         for i in range(high - low):
             row, column = low + rows[i], low + cols[found[i]]
@@ -106,11 +118,12 @@ def _cost(tree, x, row, column, power):
 
 
 @compiled
-def _auction(x, y, power, tolerance, larger):
+def _auction(x, y, power, tolerance, start, larger):
     """Assign rows x to columns y (n, 3), float32 in leaf order within a box of side 1.
 
-    `larger` is the first eps, or 0 to take it from the costs. Returns the columns (n,) and the bound of the
-    last phase that was brought to an end, and whether that is proof enough.
+    `start` (n,) holds columns to start from, or -1; `larger` is the first eps, or 0 to take it from the costs.
+    Returns the columns (n,) and the bound of the last phase that was brought to an end, and whether that is
+    proof enough.
     """
     n = len(x)
     kept, kept_bound = np.arange(n), np.inf
@@ -118,18 +131,26 @@ def _auction(x, y, power, tolerance, larger):
         return kept, kept_bound, True
     kept_bound = 0.0
     tree = grow(y)
-    columns, owner, waiting = np.full(n, -1), np.full(n, -1), np.arange(n)
+    columns, owner, waiting = start.copy(), np.full(n, -1), np.arange(n)
     # The two best columns when a row last looked, and their least cost + price. Leaf order makes the row
     # with the same number a guess as good as any.
     hints, least = np.empty((n, 2), np.int64), np.empty(n, np.float32)
-    nearest = 0.0
+    nearest, paid = 0.0, 0.0
     for i in range(n):
         hints[i, 0], hints[i, 1] = i, i - 1 if i else 1
+        if columns[i] >= 0:
+            owner[columns[i]] = i
+            if columns[i] != hints[i, 1]:
+                hints[i, 0] = columns[i]
+            paid += _cost(tree, x, i, columns[i], power) / n
         least[i], _ = _look(tree, x, i, power, hints)
         nearest += least[i] / n
-    eps = np.float32(max((_FIRST_EPS if power == 1 else _FIRST_EPS_SQUARED) * nearest, 1e-9))
-    if larger > 0:
-        eps = np.float32(larger**power)
+    if columns[0] >= 0:
+        # What rows pay too much on average: who pays less stays, and is outbid where it has to be.
+        first_eps = max(paid - nearest, _WARM_EPS * tolerance * paid)
+    else:
+        first_eps = (_FIRST_EPS if power == 1 else _FIRST_EPS_SQUARED) * nearest
+    eps = np.float32(max(larger**power if larger > 0 else first_eps, 1e-9))
     bids = 0
     for _ in range(_MOST_PHASES):
         count = 0

@@ -66,11 +66,19 @@ def exact(a: Points, b: Points, bounds: Indices, power: int, workers: int | None
 
 
 def certified(
-    a: Points, b: Points, bounds: Indices, power: int, workers: int | None = None, *, tolerance: float = TOLERANCE
+    a: Points,
+    b: Points,
+    bounds: Indices,
+    power: int,
+    workers: int | None = None,
+    *,
+    tolerance: float = TOLERANCE,
+    start: Indices | None = None,
 ) -> Solution:
     """Solve by auction until each cell's cost is proven to be at most (1 + tolerance) times its least.
 
-    Exactly (by `exact`) where float32 cannot prove it and the cell is not too large for that; a larger one is
+    It may start from an assignment, `start` (n,), a permutation of each cell: less of it to change is less to
+    do. Exactly (by `exact`) where float32 cannot prove it and the cell is not too large for that; a larger one is
     left as near as the auction came, as its certificate tells.
     """
     # Here, not above: numba takes a second to load, and decoding comes by this package too.
@@ -78,12 +86,14 @@ def certified(
 
     a, b = np.ascontiguousarray(a, np.float64), np.ascontiguousarray(b, np.float64)
     bounds = np.asarray(bounds, np.int64)
-    columns = np.empty(len(a), np.int64)
+    warm = start is not None
+    columns = np.empty(len(a), np.int64) if start is None else np.array(start, np.int64)
     costs, least = np.empty((2, len(bounds) - 1))
 
     def solve(cells: NDArray[np.intp]) -> None:
         first, end = int(cells[0]), int(cells[-1]) + 1
-        solve_cells(a, b, bounds[first : end + 1], power, tolerance, columns, costs[first:end], least[first:end])
+        part = bounds[first : end + 1]
+        solve_cells(a, b, part, power, tolerance, warm, columns, costs[first:end], least[first:end])
 
     # A few shares a worker, so that none waits long for the others.
     shares = min(len(costs), 4 * cores(workers)) if cores(workers) > 1 else 1

@@ -1,0 +1,196 @@
+"""Matching as a GPU does it. Plain torch is the same on the CPU, and Triton has an interpreter."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+
+import pcqaad
+from pcqaad.matching import swap, swap_torch
+from pcqaad.matching.assign import greedy, match_cells, match_many, refine, refine_many
+from pcqaad.matching.batched import batched
+from pcqaad.matching.solvers import TOLERANCE, exact
+from pcqaad.metrics import measure
+from tests.generators import clouds
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")),
+]
+triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+
+
+def is_permutation(p, n):
+    return np.array_equal(np.sort(p), np.arange(n))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@settings(max_examples=25)
+@given(pair=clouds(count=2, max_points=150), cell=st.integers(1, 40), power=st.sampled_from([1, 2]))
+@example(pair=[np.zeros((70, 3)), np.zeros((70, 3))], cell=70, power=1)
+@example(pair=[np.eye(3)[np.arange(90) % 3], np.eye(3)[np.arange(90) % 2]], cell=45, power=2)
+def test_all_cells_at_once_agree_with_scipy(device, pair, cell, power):
+    a, b = pair
+    found, best = (match_cells(a, b, cell, power, solver) for solver in (batched(device), exact))
+    assert is_permutation(found.assignment, len(a))
+    cost = (cdist(a, b) ** power)[np.arange(len(a)), found.assignment].sum()
+    assert found.cost == pytest.approx(cost, 1e-9, 1e-300)
+    assert found.least <= best.cost * (1 + 1e-9)
+    assert found.cost - found.least <= TOLERANCE * found.cost
+    assert found.cost <= best.cost * (1 + TOLERANCE) * (1 + 1e-9) + 1e-300
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_units_and_places_change_no_cost(device, unit):
+    a, b = np.random.default_rng(1).random((2, 130, 3))
+    one = match_cells(a, b, 65, solver=batched(device))
+    far = match_cells((a + 1000) * unit, (b + 1000) * unit, 65, solver=batched(device))
+    assert far.cost == pytest.approx(one.cost * unit, 2 * TOLERANCE)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_where_float32_proves_nothing_the_certified_solver_takes_over(device):
+    rng = np.random.default_rng(6)
+    a, b = (np.concatenate([rng.random((39, 3)) * 1e-9, [[1, 0, 0]]]) for _ in range(2))
+    found = match_cells(a, b, 40, solver=batched(device))
+    assert found.cost == found.least == pytest.approx(match_cells(a, b, 40, solver=exact).cost)
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 50])
+def test_many_clouds_together_are_matched_as_each_alone(together):
+    rng = np.random.default_rng(2)
+    pairs = [tuple(rng.random((2, n, 3))) for n in (50, 120, 7, 1, 90)]
+    alone = [match_cells(a, b, 30) for a, b in pairs]
+    for found, one in zip(match_many(iter(pairs), 30, together=together, workers=2), alone, strict=True):
+        assert np.array_equal(found.assignment, one.assignment)
+        assert (found.cost, found.least) == pytest.approx((one.cost, one.least), 1e-12)
+
+
+def test_greedy_by_groups_is_greedy():
+    rng = np.random.default_rng(3)
+    template, x = rng.random((100, 3)), rng.random((5, 100, 3))
+    there = greedy(template, x, 25, solver=batched("cpu"), together=2)
+    for one, other, cloud in zip(greedy(template, x, 25), there, x, strict=True):
+        one, other = (np.square(template - cloud[p]).sum() for p in (one, other))
+        assert other == pytest.approx(one, TOLERANCE)
+
+
+@settings(max_examples=10)
+@given(clouds(count=4, min_points=2, max_points=60), st.integers(2, 30))
+def test_refinement_of_many_clouds_never_raises_a_cost(drawn, block):
+    pairs = [(drawn[0], drawn[1]), (drawn[2], drawn[3])]
+    rngs = [np.random.default_rng(i) for i in range(2)]
+    for (p, t), permutation in zip(pairs, refine_many(pairs, rngs, block, batched("cpu")), strict=True):
+        assert is_permutation(permutation, len(p))
+        assert np.square(p - t[permutation]).sum() <= np.square(p - t).sum() * (1 + 1e-12)
+
+
+def test_refinement_of_many_clouds_is_that_of_each():
+    rng = np.random.default_rng(5)
+    pairs = [tuple(rng.random((2, n, 3))) for n in (80, 33)]
+    both = refine_many(pairs, [np.random.default_rng(i) for i in range(2)], 20)
+    for i, (pair, found) in enumerate(zip(pairs, both, strict=True)):
+        assert np.array_equal(found, refine(*pair, np.random.default_rng(i), 20))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@settings(max_examples=40)
+@given(drawn=clouds(count=6, min_points=2, max_points=60))
+def test_swaps_are_the_same_in_torch(device, drawn):
+    unit = max(float(np.abs(x).max()) for x in drawn) or 1.0
+    predicted, targets = np.stack(drawn).astype(np.float32).reshape(2, 3, -1, 3) / np.float32(unit)
+    found = swap_torch.reassign(*(torch.from_numpy(x).to(device) for x in (predicted, targets))).cpu().numpy()
+    p = predicted.astype(np.float64)
+    for i in range(3):
+        assert is_permutation(found[i], p.shape[1])
+        assert np.array_equal(found[i][found[i]], np.arange(p.shape[1]))
+        before, after = (np.square(p[i] - t).sum() for t in (targets[i], targets[i][found[i]]))
+        assert after <= before * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_swaps_agree_with_those_of_the_cpu(device):
+    predicted, targets = np.random.default_rng(7).random((2, 4, 500, 3), np.float32)
+    found = swap_torch.reassign(*(torch.from_numpy(x).to(device) for x in (predicted, targets))).cpu().numpy()
+    # Nothing is equally near, so both propose the same swaps.
+    assert np.array_equal(found, swap.reassign(predicted, targets))
+
+
+def test_emkd_measured_in_groups_is_that_of_each_pair(monkeypatch):
+    monkeypatch.setattr("pcqaad.metrics.TOGETHER", 2)
+    rng = np.random.default_rng(8)
+    pairs = [tuple(rng.random((2, 70, 3))) for _ in range(5)]
+    seen = []
+    # Torch knows the CPU by this name too; only plain "cpu" means the solver without torch.
+    found = measure(iter(pairs), ("d1", "emkd"), 35, device="cpu:0", on_cloud=lambda: seen.append(0))
+    assert len(seen) == len(found["d1"]) == 5
+    for pair, errors in zip(pairs, found["emkd"], strict=True):
+        one = pcqaad.emkd(*pair, cell=35)
+        assert errors.mean == pytest.approx(one.mean, TOLERANCE)
+        assert errors.at_least <= one.mean
+
+
+KERNEL = """
+import numpy as np
+from pcqaad.matching.assign import match_cells
+from pcqaad.matching.batched import batched
+from pcqaad.matching.kernel import kernel_phase
+from pcqaad.matching.solvers import exact
+
+rng = np.random.default_rng(0)
+for power, n, cell in ((1, 10, 5), (2, 4, 4), (1, 2, 1)):
+    a, b = rng.random((2, n, 3))
+    phases = []
+    def phase(cells, power):
+        kernel_phase(cells, power)
+        phases.append(cells.bids.tolist())
+    found = match_cells(a, b, cell, power, batched("cpu", phase=phase, tolerance=0.05))
+    assert 1 < len(phases) < 7, phases
+    best = match_cells(a, b, cell, power, exact)
+    assert np.array_equal(np.sort(found.assignment), np.arange(n))
+    assert found.least <= best.cost * (1 + 1e-9) and best.cost * (1 - 1e-9) <= found.cost
+    assert found.cost - found.least <= 0.05 * found.cost
+    print(power, n, cell, found.cost / best.cost, phases)
+"""
+
+
+@triton
+def test_the_kernel_solves_cells_in_the_interpreter():
+    done = subprocess.run(
+        [sys.executable, "-c", KERNEL],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+
+
+@triton
+@pytest.mark.parametrize(("capability", "power"), [(90, 1), (80, 2)])
+def test_the_kernel_compiles_for_gpus_without_one(capability, power):
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    from pcqaad.matching import kernel
+
+    constants = kernel.sizes(1024) | {"POWER": power}
+    names = kernel._phase.arg_names
+    source = ASTSource(
+        fn=kernel._phase,
+        signature={name: kernel.TYPES.get(name, "constexpr") for name in names},
+        constexprs={(names.index(name),): value for name, value in constants.items()},
+    )
+    built = compile(source, target=GPUTarget("cuda", capability, 32), options=kernel.OPTIONS)
+    assert built.asm["cubin"]
+    # All state of a block lies in registers, in device memory and in little shared memory: many share a processor.
+    assert built.metadata.shared <= 4096
