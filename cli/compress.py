@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import time
@@ -16,7 +15,7 @@ import click
 from numpy.typing import NDArray
 
 import pcqaad
-from pcqaad.cli.errors import CommandError, StoppedError
+from pcqaad.cli.errors import StoppedError, need_torch
 from pcqaad.cli.main import ARGUMENTS
 from pcqaad.cli.progress import Display
 from pcqaad.cli.stopping import StopSignals
@@ -83,8 +82,7 @@ def command(
     """
     began = time.monotonic()
     check_output(output)
-    if importlib.util.find_spec("torch") is None:
-        raise CommandError("compress needs torch: pip install 'pcqaad[fit]'")
+    need_torch("compress")
     given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
     settings = replace(PRESETS[preset], **given)
     with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:

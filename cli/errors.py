@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,12 @@ class StoppedError(CommandError):
     def show(self, file: object = None) -> None:
         """Print the line on stderr."""
         click.echo(f"pcqaad: {self.format_message()}", err=True)
+
+
+def need_torch(what: str) -> None:
+    """Raise CommandError where torch, which an extra brings, is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        raise CommandError(f"{what} needs torch: pip install 'pcqaad[fit]'")
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import pcqaad
-from pcqaad.cli.errors import CommandError
+from pcqaad.cli.errors import CommandError, need_torch
 from pcqaad.cli.progress import Display
 from pcqaad.cli.report import page
 from pcqaad.cli.summary import bracketed, least_percent, mean_percent, verified
@@ -56,6 +56,13 @@ Examples:
     show_default=True,
     help="How far apart the ends of emd may lie: 5 % (normal) or 0.5 % (high, slower). Other metrics ignore it.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(("cpu", "cuda")),
+    default="cpu",
+    show_default=True,
+    help="Where EM-kD is matched; cuda needs torch. Other metrics take the CPU.",
+)
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @click.option("--report", metavar="PAGE.html", type=click.Path(path_type=Path), help="Write a page with a chart too.")
 @click.option(
@@ -72,6 +79,7 @@ def command(
     metrics: tuple[str, ...],
     cell: int,
     effort: str,
+    device: str,
     json_: bool,
     report: Path | None,
     fail_above: float | None,
@@ -85,6 +93,8 @@ def command(
     wanted = tuple(dict.fromkeys(metrics))
     if not inputs and wanted != ("emkd",):
         raise click.UsageError("--metric needs INPUT, the originals: files record EM-kD alone")
+    if device != "cpu":
+        need_torch("--device cuda")
     if report is not None:
         check_output(report)
     with pcqaad.open(file) as collection, Display(quiet=quiet) as show:
@@ -92,7 +102,7 @@ def command(
         # Here, not above: scipy takes its time to load, and a mistyped path should not have to wait for it.
         from pcqaad.metrics import verify
 
-        result = verify(collection, references, wanted, cell, effort, on_progress=show)
+        result = verify(collection, references, wanted, cell, effort, device, on_progress=show)
     if report is not None:
         with atomic_path(report) as temporary:
             temporary.write_text(page(file.name, result), encoding="utf-8", errors="backslashreplace")

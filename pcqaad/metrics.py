@@ -176,12 +176,14 @@ def measure(
 
 
 def _emkd_on(device: str, pairs: Iterable[tuple[Points, Points]], cell: int) -> Iterator[Errors]:
-    """Yield the EM-kD of each pair, matched on a device that torch knows."""
+    """Yield the EM-kD of each pair, matched by torch."""
     # Here, not above: torch takes seconds to load.
     from pcqaad.matching.batched import batched
+    from pcqaad.training.devices import choose
 
+    solver = batched(choose(device))
     originals, matched = tee((np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in pairs)
-    matchings = match_many(matched, cell, solver=batched(device), together=TOGETHER)
+    matchings = match_many(matched, cell, solver=solver, together=TOGETHER)
     for (a, b), matching in zip(originals, matchings, strict=True):
         yield Errors.matched(a, b, matching)
 
@@ -210,6 +212,7 @@ def verify(
     metrics: Sequence[str] = ("emkd",),
     cell: int = CELL,
     effort: str = "normal",
+    device: str = "cpu",
     on_progress: Report = silent,
 ) -> dict[str, Any]:
     """Judge a file: sizes, and errors against its originals, or as recorded when it was made.
@@ -220,6 +223,7 @@ def verify(
         metrics: of "emkd", "emd", "chamfer", "d1".
         cell: points of a cell of EM-kD.
         effort: "normal" or "high": how narrow a bracket around the earth mover's distance has to be.
+        device: "cpu", or "cuda" to match EM-kD there.
         on_progress: told of every cloud.
 
     Returns:
@@ -228,6 +232,7 @@ def verify(
     Raises:
         CloudError: an original is missing or holds too few points, or a metric is unknown.
         FormatError: the file is damaged.
+        SettingsError: there is no such device.
     """
     if unknown := [name for name in metrics if name not in METRICS]:
         raise CloudError(f"unknown metric {unknown[0]!r}, expected one of {', '.join(METRICS)}")
@@ -257,7 +262,7 @@ def verify(
         done += 1
         on_progress(Progress("measure", done, len(collection), "clouds"))
 
-    found = measure(pairs(), metrics, cell, effort, step)
+    found = measure(pairs(), metrics, cell, effort, step, device)
     reference_diagonal = float(np.median(diagonals))
     result |= {"source": "measured", "diagonal": reference_diagonal, "metrics": {}}
     for name, errors in found.items():

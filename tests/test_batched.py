@@ -129,8 +129,7 @@ def test_emkd_measured_in_groups_is_that_of_each_pair(monkeypatch):
     rng = np.random.default_rng(8)
     pairs = [tuple(rng.random((2, 70, 3))) for _ in range(5)]
     seen = []
-    # Torch knows the CPU by this name too; only plain "cpu" means the solver without torch.
-    found = measure(iter(pairs), ("d1", "emkd"), 35, device="cpu:0", on_cloud=lambda: seen.append(0))
+    found = measure(iter(pairs), ("d1", "emkd"), 35, device="auto", on_cloud=lambda: seen.append(0))
     assert len(seen) == len(found["d1"]) == 5
     for pair, errors in zip(pairs, found["emkd"], strict=True):
         one = pcqaad.emkd(*pair, cell=35)

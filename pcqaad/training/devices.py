@@ -10,7 +10,7 @@ from pcqaad.settings import SettingsError
 def choose(device: str) -> torch.device:
     """Turn "auto", "cpu" or "cuda" into a device; raises SettingsError where there is no GPU."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("device is 'cuda', but torch finds no GPU here; expected cpu or auto")
+        raise SettingsError("device is 'cuda', but torch finds no GPU here; expected cpu")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,13 @@ def test_a_bound_between_the_ends_is_not_kept(effort: str, advice: str, eggs: Pa
 
 def test_verify_wants_all_originals(eggs: Path, originals: Path) -> None:
     assert "egg8" in refused("verify", eggs, originals / "egg7.ply")
+
+
+def test_verify_on_a_gpu_that_is_not_there(eggs: Path, originals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    message = refused("verify", eggs, originals, "--device", "cuda")
+    assert message == "device is 'cuda', but torch finds no GPU here; expected cpu"
+    monkeypatch.setitem(sys.modules, "torch", None)
+    message = refused("verify", eggs, originals, "--device", "cuda")
+    assert message == "--device cuda needs torch: pip install 'pcqaad[fit]'"
