@@ -1,4 +1,4 @@
-"""What the benchmark of matchers prints keeps to the laws its columns state."""
+"""What the benchmarks of matchers print keeps to the laws its columns state."""
 
 import importlib.util
 import json
@@ -22,6 +22,7 @@ def load(name):
 
 
 assignment = load("assignment")
+throughput = load("throughput")
 
 
 def test_pairs_are_what_their_names_say():
@@ -56,3 +57,14 @@ def test_what_is_no_bijection_ends_the_run():
     x = np.random.default_rng(0).random((3, 3))
     with pytest.raises(SystemExit, match="not a permutation"):
         assignment.cost_of("broken", x, x, np.array([0, 1, 1]))
+
+
+def test_throughput_counts_what_it_was_given(tmp_path, capsys):
+    np.save(tmp_path / "two.npy", np.stack(population(2, points=700)))
+    throughput.main([str(tmp_path / "two.npy"), "--points", "200", "500", "--clouds", "3", "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["clouds"] == 3
+    rows = [row for row in printed["rows"] if row["device"] == "cpu"]
+    assert [row["points"] for row in rows] == [200, 350]  # the clouds' halves hold no more
+    for row in rows:
+        assert row["clouds_per_second"] == pytest.approx(3 / row["seconds"])
