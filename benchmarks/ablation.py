@@ -18,7 +18,7 @@ import numpy as np
 
 import pcqaad
 from pcqaad.decoding import NumpyDecoder
-from pcqaad.formats.clouds import find_clouds
+from pcqaad.formats.clouds import LazyClouds, find_clouds
 from pcqaad.metrics import measure, percent
 from pcqaad.progress import Progress
 
@@ -61,7 +61,7 @@ def main():
     a = parser.parse_args()
 
     sources = find_clouds(a.clouds)
-    clouds = [source.read().points for source in sources]
+    clouds = LazyClouds(sources)
     rows, steps, shape, fitted = {}, 0, None, None
     for name, settings in ROWS.items():
         began = time.monotonic()
@@ -75,7 +75,7 @@ def main():
         mean = float(np.mean([e.mean for e in errors])) * fitted.clouds.frame.scale
         rows[name] = {"emkd_percent": percent(mean, fitted.clouds.diagonal), "seconds": seconds}
         steps, shape = fitted.encoder["steps"], model.shape
-    half = percent(floor(fitted.clouds.points) * fitted.clouds.frame.scale, fitted.clouds.diagonal)
+    half = percent(floor(fitted.targets) * fitted.clouds.frame.scale, fitted.clouds.diagonal)
     about = {
         "clouds": shape.clouds,
         "points": shape.points,

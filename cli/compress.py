@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-from numpy.typing import NDArray
 
 import pcqaad
 from pcqaad.cli.errors import StoppedError, need_torch
@@ -21,7 +18,7 @@ from pcqaad.cli.progress import Display
 from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.summary import compressed
 from pcqaad.cli.text import as_json, check_output, plural
-from pcqaad.formats.clouds import CloudSource, find_clouds
+from pcqaad.formats.clouds import LazyClouds, find_clouds
 from pcqaad.progress import Progress
 from pcqaad.settings import CHOICES, PRESETS, Settings
 
@@ -105,13 +102,19 @@ def _compress(
 ) -> None:
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     sources = find_clouds(inputs)
-    clouds = _read(sources, show, stop)
+    clouds = LazyClouds(sources)
     if checkpoint.exists() and not resume:
         show.note(f"{checkpoint} is ignored and will be overwritten; add --resume to continue it")
     if resume and not checkpoint.exists():
         show.note(f"{checkpoint} is not there: nothing to continue, the fit starts from the beginning")
     # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
     from pcqaad import codec
+
+    def report(progress: Progress) -> None:
+        show(progress)
+        if progress.stage == "read" and progress.done == progress.total:
+            for note, files in clouds.notes.items():
+                show.note(f"{plural(files, 'file')}: {note}")
 
     try:
         fitted = codec.fit(
@@ -122,7 +125,7 @@ def _compress(
             points=points,
             checkpoint=checkpoint,
             resume=resume,
-            on_progress=show,
+            on_progress=report,
             should_stop=stop,
         )
         fitted.save(output)
@@ -130,23 +133,6 @@ def _compress(
         if not error.resumable:
             raise StoppedError(str(error)) from error
         raise StoppedError(f"interrupted; continue with: {_again(ctx.meta[ARGUMENTS])}") from error
-
-
-def _read(sources: Sequence[CloudSource], show: Display, stop: StopSignals) -> list[NDArray[Any]]:
-    clouds: list[NDArray[Any]] = []
-    notes: Counter[str] = Counter()
-    for i, source in enumerate(sources):
-        if stop():
-            raise StoppedError("interrupted: nothing was fitted yet")
-        show(Progress("read", i, len(sources), "clouds"))
-        cloud = source.read()
-        clouds.append(cloud.points)
-        # Files differ in how many rows they lose, and that is one thing to know, not many.
-        notes.update(re.sub(r" \([0-9]+ rows\)$", "", note) for note in cloud.notes)
-    show(Progress("read", len(sources), len(sources), "clouds"))
-    for note, files in notes.items():
-        show.note(f"{plural(files, 'file')}: {note}")
-    return clouds
 
 
 def _again(arguments: Sequence[str]) -> str:

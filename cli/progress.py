@@ -15,6 +15,7 @@ from pcqaad.progress import Progress
 
 _LABELS = {
     "read": "reading",
+    "normalise": "normalising",
     "match": "matching",
     "fit": "fitting",
     "quantise": "quantising",

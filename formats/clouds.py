@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,40 @@ class CloudSource:
         except FormatError as error:
             raise error.in_file(self.file) from error
         return CloudData(points, tuple(notes))
+
+
+class LazyClouds(Sequence[Points]):
+    """The points of sources, each read when it is asked for, and again when it is asked for again.
+
+    Attributes:
+        notes: on what was not kept, each with how many of the clouds read so far it is true of.
+    """
+
+    def __init__(self, sources: Sequence[CloudSource]) -> None:
+        self._sources = sources
+        self._noted: set[int] = set()
+        self.notes: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    @overload
+    def __getitem__(self, index: int) -> Points: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> LazyClouds: ...
+
+    def __getitem__(self, index: int | slice) -> Points | LazyClouds:
+        """Read a cloud; raises FormatError as `CloudSource.read` does."""
+        if isinstance(index, slice):
+            return LazyClouds(self._sources[index])
+        cloud = self._sources[index].read()
+        number = index % len(self)
+        if number not in self._noted:
+            self._noted.add(number)
+            # Files differ in how many rows they lose, and that is one thing to know, not many.
+            self.notes.update(re.sub(r" \([0-9]+ rows\)$", "", note) for note in cloud.notes)
+        return cloud.points
 
 
 def find_clouds(inputs: Sequence[str | Path]) -> list[CloudSource]:

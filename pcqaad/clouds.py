@@ -1,21 +1,25 @@
-"""From the user's clouds to one array: the same number of points in each, normalised, in float32."""
+"""From the user's clouds to the targets of a fit: the same number of points in each, normalised."""
 
 from __future__ import annotations
 
 import math
 import os
 import tempfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from pcqaad.targets import Targets
 
 Points = NDArray[np.floating]
 
-# Collections larger than this many bytes lie in a temporary file.
+# Arrays larger than this many bytes lie in a temporary file.
 _IN_MEMORY = 4_000_000_000
+# Squares of normalised coordinates must fit into float32.
+_FARTHEST = 1e18
 
 
 class CloudError(ValueError):
@@ -32,9 +36,10 @@ class Frame:
     centre: NDArray[np.float64]  # (3,), data units
     scale: float  # data units
 
-    def normalise(self, points: Points) -> NDArray[np.float32]:
+    def normalise(self, points: Points) -> NDArray[np.float64]:
         """Map (..., 3) from data units; in float64, so that far-away clouds keep their detail."""
-        return ((points.astype(np.float64) - self.centre) / self.scale).astype(np.float32)
+        normalised: NDArray[np.float64] = (points.astype(np.float64) - self.centre) / self.scale
+        return normalised
 
 
 @dataclass(frozen=True)
@@ -42,19 +47,19 @@ class CloudSet:
     """N clouds of M points, normalised.
 
     Attributes:
-        points: (N, M, 3); a fit brings every cloud's into assigned order. A large array lies in a file.
+        targets: the points; a fit brings every cloud's into assigned order. Many of them lie in a file.
         names: one per cloud.
         frame: the normalisation.
         diagonal: median over the clouds of their bounding boxes' diagonals, data units.
-        sizes: the smallest and largest number of points as given.
+        sizes: (N,) the numbers of points as given.
         fingerprint: a checksum of the points as given, that tells this collection from another.
     """
 
-    points: NDArray[np.float32]
+    targets: Targets
     names: list[str]
     frame: Frame
     diagonal: float
-    sizes: tuple[int, int]
+    sizes: NDArray[np.int64]
     fingerprint: int
 
 
@@ -63,57 +68,87 @@ def diagonal(clouds: Sequence[Points]) -> float:
     return float(np.median([np.linalg.norm(np.ptp(cloud.astype(np.float64), axis=0)) for cloud in clouds]))
 
 
-def collect(clouds: Sequence[Points], names: Sequence[str] | None, points: int | None, seed: int) -> CloudSet:
+def collect(
+    clouds: Sequence[Points],
+    names: Sequence[str] | None,
+    points: int | None,
+    seed: int,
+    on_cloud: Callable[[str, int], None] = lambda stage, done: None,
+) -> CloudSet:
     """Bring clouds (n_i, 3) to one number of points by random subsampling, and normalise them.
 
     Args:
-        clouds: at least 2, finite.
+        clouds: at least 2, finite. Each is asked for twice, in order, and none is kept: they may be read
+            from a disk when they are asked for.
         names: one each; numbered where missing.
         points: the number to bring them to; the smallest cloud's where missing.
         seed: draws which points stay.
+        on_cloud: told, of the stages "read" and "normalise", how many clouds are done: from 0 to all.
 
     Raises:
-        CloudError: fewer than 2 clouds, a malformed or non-finite one, or one smaller than `points`.
+        CloudError: fewer than 2 clouds, a malformed or non-finite one, one smaller than `points`, or one
+            that was another when it was asked for again.
     """
     names = list(names) if names is not None else [f"cloud_{i:04d}" for i in range(len(clouds))]
     if len(clouds) < 2:
         raise CloudError(f"expected at least 2 clouds to fit a model to, found {len(clouds)}")
     if len(names) != len(clouds) or len(set(names)) != len(names):
         raise CloudError(f"expected {len(clouds)} different names, found {len(set(names))}")
-    for name, cloud in zip(names, clouds, strict=True):
-        if cloud.ndim != 2 or cloud.shape[1] != 3 or len(cloud) == 0:
-            raise CloudError(f"{name}: expected points of shape (n, 3), found {cloud.shape}")
-        if not np.isfinite(cloud).all():
-            raise CloudError(f"{name}: expected finite coordinates, found NaN or infinity")
-    sizes = [len(cloud) for cloud in clouds]
-    count = points or min(sizes)
-    if min(sizes) < count:
+
+    def checked(stage: str) -> Iterator[tuple[int, Points]]:
+        on_cloud(stage, 0)
+        for i, name in enumerate(names):
+            yield i, _checked(clouds[i], name)
+            on_cloud(stage, i + 1)
+
+    sizes = np.zeros(len(clouds), np.int64)
+    boxes = np.zeros((len(clouds), 2, 3))  # least and greatest coordinates
+    for i, cloud in checked("read"):
+        sizes[i], boxes[i] = len(cloud), (cloud.min(0), cloud.max(0))
+    count = points or int(sizes.min())
+    if sizes.min() < count:
         smallest = int(np.argmin(sizes))
         raise CloudError(f"{names[smallest]}: holds {sizes[smallest]} points, {count} were asked for")
+    median = float(np.median(np.linalg.norm(boxes[:, 1] - boxes[:, 0], axis=1)))
+    frame = Frame(boxes.mean((0, 1)), median / 4 if median > 0 else 1.0)
+    reach = np.abs(frame.normalise(boxes)).max((1, 2))
+    if not reach.max() < _FARTHEST:
+        farthest = int(np.argmax(reach))
+        raise CloudError(f"{names[farthest]}: lies too far from the other clouds to be fitted with them")
 
-    low = np.array([cloud.min(0) for cloud in clouds], np.float64)
-    high = np.array([cloud.max(0) for cloud in clouds], np.float64)
-    median = diagonal(clouds)
-    frame = Frame(((low + high) / 2).mean(0), median / 4 if median > 0 else 1.0)
-    array = _allocate((len(clouds), count, 3))
+    targets = Targets(allocate((len(clouds), count, 3), np.uint16))
     fingerprint = 0
-    for i, cloud in enumerate(clouds):
-        array[i] = frame.normalise(subsample(cloud, count, seed, i))
-        fingerprint = zlib.crc32(array[i].data, fingerprint)
-    return CloudSet(array, names, frame, median, (min(sizes), max(sizes)), fingerprint)
+    for i, cloud in checked("normalise"):
+        if len(cloud) != sizes[i] or not np.array_equal(boxes[i], (cloud.min(0), cloud.max(0))):
+            raise CloudError(f"{names[i]}: changed while the clouds were read")
+        targets.put(i, frame.normalise(subsample(cloud, count, seed, i)))
+        fingerprint = targets.checksum(i, fingerprint)
+    return CloudSet(targets, names, frame, median, sizes, fingerprint)
 
 
-def _allocate(shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Return an array in memory, or in an unnamed temporary file where it is large: pages come as needed."""
-    size = 4 * math.prod(shape)
+def _checked(cloud: Points, name: str) -> Points:
+    if cloud.ndim != 2 or cloud.shape[1] != 3 or len(cloud) == 0:
+        raise CloudError(f"{name}: expected points of shape (n, 3), found {cloud.shape}")
+    if not np.isfinite(cloud).all():
+        raise CloudError(f"{name}: expected finite coordinates, found NaN or infinity")
+    return cloud
+
+
+def allocate(shape: tuple[int, ...], of: DTypeLike) -> NDArray[Any]:
+    """Return an array in memory, or in an unnamed temporary file where it is large: pages come as needed.
+
+    Raises CloudError where the file finds no room.
+    """
+    size = np.dtype(of).itemsize * math.prod(shape)
     if size <= _IN_MEMORY:
-        return np.empty(shape, np.float32)
+        return np.empty(shape, of)
     with tempfile.TemporaryFile(prefix="pcqaad-") as file:
         try:
             if hasattr(os, "posix_fallocate"):
                 # Now, not page by page: a disk that fills up later would end the process.
                 os.posix_fallocate(file.fileno(), 0, size)
-            return np.memmap(file, np.float32, "w+", shape=shape)
+            # As a plain array: an index of a memmap makes another memmap, and takes longer over that.
+            return np.asarray(np.memmap(file, of, "w+", shape=shape))
         except OSError as error:
             folder = tempfile.gettempdir()
             raise CloudError(f"{folder}: no room for {size / 1e9:.1f} GB of points ({error.strerror})") from error

@@ -18,12 +18,13 @@ from pcqaad.decoding import NumpyDecoder
 from pcqaad.formats.container import write_container
 from pcqaad.matching.kd import patch_order
 from pcqaad.metrics import CELL, Errors, measure, summarise
-from pcqaad.model import Array, Model
+from pcqaad.model import Model
 from pcqaad.network import Decoder
 from pcqaad.progress import Progress, Report, Stop, never, silent
 from pcqaad.quantize import Quantised, probe, quantise, search_slope
 from pcqaad.settings import Settings, choose_patches, resolve
 from pcqaad.storage import to_sections
+from pcqaad.targets import Targets
 from pcqaad.training import devices
 from pcqaad.training.checkpoint import Checkpoint
 from pcqaad.training.loop import Trainer
@@ -57,7 +58,7 @@ class Fitted:
     Attributes:
         model: the decoder's numbers.
         clouds: what was fitted.
-        targets: (N, M, 3) the clouds in assigned order, normalised.
+        targets: the clouds in assigned order, normalised.
         settings: as resolved.
         unit: of the coordinates, as the user named it.
         encoder: versions, steps and seconds, for the record.
@@ -65,7 +66,7 @@ class Fitted:
 
     model: Model
     clouds: CloudSet
-    targets: Array
+    targets: Targets
     settings: Settings
     unit: str
     encoder: dict[str, Any]
@@ -172,7 +173,8 @@ def fit(
 
     Args:
         clouds: at least two arrays (n_i, 3) in the data's unit. Different sizes are brought to one by random
-            subsampling, to the smallest or to `points`.
+            subsampling, to the smallest or to `points`. Each is asked for twice and not kept: any sequence
+            will do that reads them from a disk, and all of them may be larger than memory.
         settings: what to fit and how; what is left open is chosen from the data.
         names: one per cloud.
         unit: of the coordinates, for the record.
@@ -189,22 +191,30 @@ def fit(
         Interrupted: stopped.
     """
     settings = settings or Settings()
-    collected = collect(clouds, names, points, settings.seed)
-    count = collected.points.shape[1]
-    if collected.sizes[1] > count:
-        between = "{:,} to {:,}".format(*collected.sizes)
+    began = time.monotonic()
+    resuming = resume and checkpoint is not None and checkpoint.exists()
+
+    def on_read(stage: str, done: int) -> None:
+        on_progress(Progress(stage, done, len(clouds), "clouds"))
+        if should_stop():
+            raise Interrupted(resuming)
+
+    collected = collect(clouds, names, points, settings.seed, on_read)
+    count, sizes = collected.targets.points, collected.sizes
+    if sizes.max() > count:
+        between = f"{sizes.min():,} to {sizes.max():,}"
         text = f"clouds hold {between} points: brought to {count:,} each by random subsampling"
         on_progress(Progress("note", text=text))
     if (settings.patches or 1) > count:
-        smallest = collected.names[int(np.argmin([len(cloud) for cloud in clouds]))]
+        smallest = collected.names[int(np.argmin(sizes))]
         raise CloudError(f"{smallest}: {count} points cannot be cut into {settings.patches} patches")
     device = devices.choose(settings.device)
     asked = settings
 
     kept = None
-    if resume and checkpoint is not None and checkpoint.exists():
+    if checkpoint is not None and resuming:
         kept = Checkpoint.load(checkpoint, collected, asked)
-    began = time.monotonic() - (kept.elapsed if kept else 0.0)
+        began -= kept.elapsed
 
     def elapsed() -> float:
         return time.monotonic() - began
@@ -214,7 +224,8 @@ def fit(
             state.save(checkpoint, collected, asked)
 
     # The template, and what of each cloud belongs to which of its points.
-    template = collected.points[choose_template(collected.points, settings)]
+    targets = collected.targets
+    template = targets[choose_template(targets, settings)]
     template = template[patch_order(template, settings.patches or choose_patches(count))]
     if kept is None:
 
@@ -223,16 +234,15 @@ def fit(
             if should_stop():
                 raise Interrupted(resumable=False)
 
-        assignments = first_matching(template, collected.points, settings, on_cloud)
+        assignments = first_matching(template, targets, settings, on_cloud)
         kept = Checkpoint(assignments, 0, elapsed(), {})
         save(kept)
     # In place: a collection can be as large as the memory.
-    targets = collected.points
-    for cloud, assignment in zip(targets, kept.assignments, strict=True):
-        cloud[:] = cloud[assignment]
+    for i, assignment in enumerate(kept.assignments):
+        targets.permute(i, assignment)
 
     # The network, started from the principal components of the matched coordinates.
-    basis, spectrum = principal_components(targets.reshape(len(targets), -1))
+    basis, spectrum = principal_components(targets)
     # A resumed fit keeps its latent size: its matching, and with it the spectrum, has moved on since.
     settings = replace(settings, latent=kept.latent or settings.latent)
     settings = resolve(settings, len(clouds), count, spectrum)

@@ -10,6 +10,9 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# What lies ready beside the items being worked on, so that no worker waits while an item is read.
+AHEAD = 2
+
 
 def cores(workers: int | None = None) -> int:
     """Return the number of workers asked for, or of all cores."""
@@ -19,7 +22,8 @@ def cores(workers: int | None = None) -> int:
 def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None) -> Iterator[Result]:
     """Yield work(item) in order, on all cores. Numpy, SciPy and numba release the interpreter: threads are enough.
 
-    At most a few results wait at any time; leaving the iterator drops what has not begun.
+    Items are taken as they are needed, so that they may be read from a disk: no more than `workers + AHEAD`
+    of them, or of their results, wait or are worked on at any time. Leaving the iterator drops what has not begun.
     """
     workers = cores(workers)
     if workers == 1:
@@ -30,7 +34,7 @@ def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], workers: 
         try:
             for item in items:
                 pending.append(pool.submit(work, item))
-                if len(pending) > 2 * workers:
+                if len(pending) == workers + AHEAD:
                     yield pending.pop(0).result()
             while pending:
                 yield pending.pop(0).result()

@@ -9,6 +9,7 @@ import torch
 
 import pcqaad
 import pcqaad.clouds
+from pcqaad.clouds import collect
 from pcqaad.matching.kd import patch_sizes
 from pcqaad.model import Shape
 from pcqaad.network import Decoder
@@ -99,16 +100,21 @@ def test_a_fit_learns(fitted, originals):
 
 
 def test_targets_stay_the_clouds_themselves(fitted, originals):
-    for target, original in zip(fitted.targets, originals, strict=True):
-        cloud = fitted.clouds.frame.normalise(original)
+    collected = collect(originals, None, None, 0).targets
+    assert not np.array_equal(list(fitted.targets), list(collected))
+    for target, cloud in zip(fitted.targets, collected, strict=True):
         assert np.array_equal(target[np.lexsort(target.T)], cloud[np.lexsort(cloud.T)])
 
 
 def test_a_collection_in_a_file_is_fitted_alike(fitted, originals, monkeypatch):
     monkeypatch.setattr(pcqaad.clouds, "_IN_MEMORY", 0)
+    files = []
+    monkeypatch.setattr(
+        np, "memmap", lambda *args, memmap=np.memmap, **more: files.append(memmap(*args, **more)) or files[-1]
+    )
     again = pcqaad.fit(originals, Settings(**SMALL, device="cpu"))
-    assert isinstance(again.targets, np.memmap)
-    assert np.array_equal(again.targets, fitted.targets)
+    assert [file.shape for file in files] == [(6, 256, 3), (6, 256)]
+    assert np.array_equal(list(again.targets), list(fitted.targets))
     assert np.array_equal(again.model.template, fitted.model.template)
 
 
@@ -128,7 +134,10 @@ def test_the_recorded_fidelity_is_what_a_reader_measures(fitted_file, originals,
         assert c.names == names
         errors = [pcqaad.emkd(a, b).mean for a, b in zip(originals, c, strict=True)]
         recorded = c.info["fidelity"]
-        assert recorded["mean"] == pytest.approx(np.mean(errors), rel=1e-4)
+        # It was measured on rounded targets, whose points lie at most half a step off along each axis; and
+        # the solver proves its cost to 0.1 %.
+        half_step = max(np.ptp(x, 0).max() for x in originals) / 65535 / 2
+        assert abs(recorded["mean"] - np.mean(errors)) <= 3**0.5 * half_step + 1e-3 * np.mean(errors)
         assert recorded["worst"]["name"] == names[int(np.argmax(errors))]
         assert recorded["rise"] < 0.01
 
@@ -142,7 +151,8 @@ def test_the_same_seed_gives_the_same_bytes(originals, names, tmp_path):
     assert files[0] == files[1]
 
 
-@pytest.mark.parametrize("calls", [8, 20])
+# Of the 14 questions whether to stop while clouds are read and 6 while they are matched, and one for every step.
+@pytest.mark.parametrize("calls", [22, 34])
 def test_a_killed_fit_resumes_to_the_same_bytes(originals, fitted_file, names, tmp_path, calls):
     checkpoint, path = tmp_path / "x.checkpoint", tmp_path / "x.qaad"
     settings = Settings(**SMALL, device="cpu")
@@ -156,11 +166,21 @@ def test_a_killed_fit_resumes_to_the_same_bytes(originals, fitted_file, names, t
     assert not checkpoint.exists()
 
 
+def test_a_fit_stops_while_it_reads(originals, tmp_path):
+    checkpoint = tmp_path / "x.checkpoint"
+    for resumable in (False, True):
+        if resumable:
+            checkpoint.touch()
+        with pytest.raises(pcqaad.Interrupted) as stopped:
+            pcqaad.fit(originals, checkpoint=checkpoint, resume=True, should_stop=stop_after(3))
+        assert stopped.value.resumable == resumable
+
+
 def test_a_checkpoint_of_other_clouds_or_settings_is_refused(originals, names, tmp_path):
     checkpoint = tmp_path / "x.checkpoint"
     settings = Settings(**SMALL)
     with pytest.raises(pcqaad.Interrupted):
-        pcqaad.fit(originals, settings, names=names, checkpoint=checkpoint, should_stop=stop_after(12))
+        pcqaad.fit(originals, settings, names=names, checkpoint=checkpoint, should_stop=stop_after(26))
     again = {"names": names, "checkpoint": checkpoint, "resume": True}
     with pytest.raises(pcqaad.CloudError, match="other clouds"):
         pcqaad.fit(population(seed=1), settings, **again)

@@ -12,7 +12,7 @@ from pcqaad.matching.kd import padded_patches, paired_cells, patch_order, patch_
 from pcqaad.matching.paper import paper_auction
 from pcqaad.matching.solvers import TOLERANCE, certified, exact
 from pcqaad.matching.swap import reassign
-from pcqaad.parallel import in_parallel
+from pcqaad.parallel import AHEAD, in_parallel
 from tests.generators import clouds
 
 quick = settings(deadline=None, max_examples=40)
@@ -205,6 +205,22 @@ def test_in_parallel_keeps_order_and_passes_errors_on():
     assert list(in_parallel(lambda x: x * x, range(50), 3)) == [x * x for x in range(50)]
     with pytest.raises(ZeroDivisionError):
         list(in_parallel(lambda x: 1 / x, [1, 0], 2))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_in_parallel_takes_no_more_items_than_it_needs(workers):
+    taken = 0
+
+    def items():
+        nonlocal taken
+        while taken < 40:
+            taken += 1
+            yield taken
+
+    for done, result in enumerate(in_parallel(lambda x: x, items(), workers)):
+        assert result == done + 1
+        assert taken - done <= workers + AHEAD
+    assert taken == 40
 
 
 @quick

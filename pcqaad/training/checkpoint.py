@@ -44,7 +44,7 @@ class Checkpoint:
     def save(self, path: Path, clouds: CloudSet, settings: Settings) -> None:
         """Write the checkpoint, whole or not at all."""
         head = {
-            "kind": "pcqaad checkpoint 2",
+            "kind": "pcqaad checkpoint 3",
             "collection": clouds.fingerprint,
             "settings": settings.as_json(),
             "step": self.step,
@@ -67,8 +67,9 @@ class Checkpoint:
                 arrays = {n.removeprefix("array "): stored[n] for n in stored.files if n.startswith("array ")}
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
             raise CloudError(f"{path}: not a checkpoint that can be read ({error})") from error
-        if head.get("kind") != "pcqaad checkpoint 2" or assignments.shape != clouds.points.shape[:2]:
-            raise CloudError(f"{path}: not a checkpoint of {clouds.points.shape[:2]} clouds and points")
+        shape = len(clouds.targets), clouds.targets.points
+        if head.get("kind") != "pcqaad checkpoint 3" or assignments.shape != shape:
+            raise CloudError(f"{path}: not a checkpoint of {shape} clouds and points")
         if head["collection"] != clouds.fingerprint:
             raise CloudError(f"{path}: made from other clouds; remove it, or give the clouds it was made from")
         asked, made = settings.as_json(), head["settings"]

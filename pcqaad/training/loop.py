@@ -19,6 +19,7 @@ from pcqaad.network import Decoder
 from pcqaad.parallel import in_parallel
 from pcqaad.progress import Progress, Report, Stop
 from pcqaad.settings import Settings
+from pcqaad.targets import Targets, permute_some
 
 # Steps whose error is averaged for the reader.
 _WINDOW = 50
@@ -34,7 +35,7 @@ class Trainer:
 
     Attributes:
         network: being fitted.
-        targets: (N, M, 3) the clouds in assigned order: row j of a cloud is the target of template point j.
+        targets: the clouds in assigned order: row j of a cloud is the target of template point j.
         assignments: (N, M) where that row stood in the cloud as given.
         step: the number of the step that comes next.
     """
@@ -42,7 +43,7 @@ class Trainer:
     def __init__(
         self,
         network: Decoder,
-        targets: NDArray[np.float32],
+        targets: Targets,
         assignments: NDArray[np.int32],
         settings: Settings,
     ) -> None:
@@ -53,7 +54,7 @@ class Trainer:
         self.step = 0
         self.device = network.template.device
         self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-        sizes = patch_sizes(targets.shape[1], network.patches)
+        sizes = patch_sizes(targets.points, network.patches)
         self._patch_bounds = np.concatenate([[0], np.cumsum(sizes)])
 
     @property
@@ -117,14 +118,13 @@ class Trainer:
             self.network.latents[torch.from_numpy(clouds).to(self.device)],
             self.network.template[torch.from_numpy(points).to(self.device)],
         )
-        rows, flat = clouds[:, None], points.reshape(1, -1)
-        target = self.targets[rows, flat]  # (B, K * S, 3)
+        target = self.targets.gather(clouds, points.ravel())  # (B, K * S, 3)
         if self.settings.reassign:
             decoded = predicted.detach().transpose(0, 1).reshape(target.shape).cpu().numpy()
             swapped = reassign(decoded, target)
             target = np.take_along_axis(target, swapped[..., None], 1)
-            self.targets[rows, flat] = target
-            self.assignments[rows, flat] = np.take_along_axis(self.assignments[rows, flat], swapped, 1)
+            self.targets.permute_some(clouds, points.ravel(), swapped)
+            permute_some(self.assignments, clouds, points.ravel(), swapped)
         k, b, s, _ = predicted.shape
         wanted = torch.from_numpy(target).to(self.device).view(b, k, s, 3).transpose(0, 1)
         squared = (predicted - wanted).square().sum(-1)
@@ -157,7 +157,7 @@ class Trainer:
 
     def _rematch(self) -> None:
         """Re-match the next clouds in turn, as many as the settings' pairs a step make, a few together."""
-        count, points = self.targets.shape[:2]
+        count, points = len(self.targets), self.targets.points
         group = points * min(_TOGETHER, count)
         turns = range(*(step * self.settings.rematch // group for step in (self.step, self.step + 1)))
         due = [i % count for turn in turns for i in range(turn * _TOGETHER, (turn + 1) * _TOGETHER)]
@@ -168,7 +168,7 @@ class Trainer:
 
         pairs = ((decoded, self.targets[i]) for i, decoded in zip(due, decode(self.network, due), strict=True))
         for i, permutation in zip(due, in_parallel(match, pairs), strict=True):
-            self.targets[i] = self.targets[i][permutation]
+            self.targets.permute(i, permutation)
             self.assignments[i] = self.assignments[i][permutation]
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.matching.assign import greedy, match_cells, optimal
+from pcqaad.clouds import allocate
+from pcqaad.matching.assign import Assignment, greedy, match_cells, optimal
 from pcqaad.matching.paper import paper_auction
 from pcqaad.matching.solvers import certified
 from pcqaad.parallel import in_parallel
 from pcqaad.settings import Settings
+from pcqaad.targets import Targets
 
-Clouds = NDArray[np.float32]
 Assignments = NDArray[np.int32]
 
 # The medoid is sought among this many clouds, by this many points of each: enough to avoid an outlier.
 _CANDIDATES = 16
 _CANDIDATE_POINTS = 256
+# Coordinates of all clouds that are decomposed at once, in float64: 256 MB.
+_TOGETHER = 1 << 25
 
 
-def choose_template(clouds: Clouds, settings: Settings) -> int:
-    """Pick the cloud (of N, M, 3) the template starts as: the medoid of a sample, or a random one.
+def choose_template(clouds: Targets, settings: Settings) -> int:
+    """Pick the cloud the template starts as: the medoid of a sample, or a random one.
 
     The medoid has the least total EM-kD to the other clouds of the sample. The paper takes a random cloud.
     """
@@ -30,8 +33,8 @@ def choose_template(clouds: Clouds, settings: Settings) -> int:
     candidates = rng.choice(len(clouds), min(_CANDIDATES, len(clouds)), replace=False)
     if settings.template == "random":
         return int(candidates[0])
-    points = rng.permutation(clouds.shape[1])[:_CANDIDATE_POINTS]
-    sample = clouds[candidates][:, points]
+    points = rng.permutation(clouds.points)[:_CANDIDATE_POINTS]
+    sample = clouds.gather(candidates, points)
 
     def total(a: NDArray[np.float32]) -> float:
         matched = (b[match_cells(a, b, _CANDIDATE_POINTS, workers=1).assignment] for b in sample)
@@ -41,16 +44,15 @@ def choose_template(clouds: Clouds, settings: Settings) -> int:
 
 
 def first_matching(
-    template: NDArray[np.float32], clouds: Clouds, settings: Settings, on_cloud: Callable[[int], None]
+    template: NDArray[np.float32], clouds: Targets, settings: Settings, on_cloud: Callable[[int], None]
 ) -> Assignments:
-    """Assign every cloud (of N, M, 3) to the template (M, 3), as the settings' `matching` says."""
-    count, points = clouds.shape[:2]
+    """Assign every cloud to the template (M, 3), as the settings' `matching` says: (N, M)."""
+    count, points = len(clouds), clouds.points
+    assignments: Assignments = allocate((count, points), np.int32)
+    found: Iterator[Assignment]
     if settings.matching == "random":
-        return np.stack(
-            [np.random.default_rng([settings.seed, 2, i]).permutation(points) for i in range(count)]
-        ).astype(np.int32)
-    assignments = np.empty((count, points), np.int32)
-    if settings.matching == "optimal":
+        found = (np.random.default_rng([settings.seed, 2, i]).permutation(points) for i in range(count))
+    elif settings.matching == "optimal":
         found = optimal(template, clouds)
     else:
         solver = paper_auction if settings.matching == "paper" else certified
@@ -61,20 +63,23 @@ def first_matching(
     return assignments
 
 
-def principal_components(rows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Decompose rows (N, D), less their mean: left singular vectors (N, N) and singular values (N,), falling.
+def principal_components(clouds: Targets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Decompose the clouds' coordinates (N, 3 M), less their mean over the clouds.
 
-    By the Gram matrix, part by part: N is small beside D. Signs are fixed so that equal data gives equal
-    vectors.
+    Returns left singular vectors (N, N) and singular values (N,), falling. By the Gram matrix, part by part:
+    N is small beside 3 M. Signs are fixed so that equal data gives equal vectors.
     """
-    gram = np.zeros((len(rows), len(rows)))
-    for low in range(0, rows.shape[1], 1 << 16):
-        part = rows[:, low : low + (1 << 16)].astype(np.float64)
+    count = len(clouds)
+    gram = np.zeros((count, count))
+    points = max(_TOGETHER // (3 * count), 1)
+    for low in range(0, clouds.points, points):
+        some = np.arange(low, min(low + points, clouds.points))
+        part = clouds.gather(np.arange(count), some).reshape(count, -1).astype(np.float64)
         part -= part.mean(0)
         gram += part @ part.T
     values, vectors = np.linalg.eigh(gram)
     vectors = vectors[:, ::-1]
-    vectors *= np.where(vectors[np.abs(vectors).argmax(0), np.arange(len(rows))] < 0, -1, 1)
+    vectors *= np.where(vectors[np.abs(vectors).argmax(0), np.arange(count)] < 0, -1, 1)
     return vectors, np.sqrt(np.maximum(values[::-1], 0))
 
 
