@@ -16,6 +16,7 @@ from pcqaad._version import __version__
 from pcqaad.clouds import CloudError, CloudSet, Points, collect
 from pcqaad.decoding import NumpyDecoder
 from pcqaad.formats.container import write_container
+from pcqaad.matching.batched import batched
 from pcqaad.matching.kd import patch_order
 from pcqaad.metrics import CELL, Errors, measure, summarise
 from pcqaad.model import Model
@@ -234,7 +235,8 @@ def fit(
             if should_stop():
                 raise Interrupted(resumable=False)
 
-        assignments = first_matching(template, targets, settings, on_cloud)
+        solver = None if device.type == "cpu" else batched(device)
+        assignments = first_matching(template, targets, settings, on_cloud, solver)
         kept = Checkpoint(assignments, 0, elapsed(), {})
         save(kept)
     # In place: a collection can be as large as the memory.

@@ -18,6 +18,10 @@ from pcqaad.matching.assign import greedy, match_cells, match_many, refine, refi
 from pcqaad.matching.batched import batched
 from pcqaad.matching.solvers import TOLERANCE, exact
 from pcqaad.metrics import measure
+from pcqaad.network import Decoder
+from pcqaad.targets import Targets
+from pcqaad.training.loop import Trainer, decode
+from pcqaad.training.start import first_matching
 from tests.generators import clouds
 
 DEVICES = [
@@ -193,3 +197,40 @@ def test_the_kernel_compiles_for_gpus_without_one(capability, power):
     assert built.asm["cubin"]
     # All state of a block lies in registers, in device memory and in little shared memory: many share a processor.
     assert built.metadata.shared <= 4096
+
+
+def test_a_fit_on_a_gpu_rematches_by_blocks_and_never_for_the_worse():
+    rng = np.random.default_rng(9)
+    template = torch.from_numpy(rng.random((60, 3), np.float32))
+    network = Decoder(template, torch.randn(3, 2, generator=torch.Generator().manual_seed(0)), (8,), 4, 2, True)
+    targets = Targets(np.empty((3, 60, 3), np.uint16))
+    for i in range(3):
+        targets.put(i, rng.random((60, 3)))
+    assignments = np.tile(np.arange(60, dtype=np.int32), (3, 1))
+    trainer = Trainer(network, targets, assignments, pcqaad.Settings(batch=3, rematch=180))
+    before, decoded = np.stack(list(targets)), np.stack(list(decode(network, [0, 1, 2])))
+    trainer.solver = batched("cpu")  # as the GPU's, and deterministic
+    trainer._rematch()
+    after = np.stack(list(targets))
+    assert np.array_equal(np.take_along_axis(before, assignments[..., None], 1), after)
+    errors = [np.square(decoded - x).sum((1, 2)) for x in (before, after)]
+    assert (errors[1] < 0.9 * errors[0]).all()
+    again = Trainer(network, targets, assignments, pcqaad.Settings(batch=3, rematch=180, reassign=True))
+    assert np.array_equal(
+        again._swaps(torch.from_numpy(decoded), after),
+        swap_torch.reassign(torch.from_numpy(decoded), torch.from_numpy(after)).numpy(),
+    )
+
+
+def test_greedy_before_a_fit_on_a_gpu():
+    targets = Targets(np.empty((3, 64, 3), np.uint16))
+    rng = np.random.default_rng(10)
+    for i in range(3):
+        targets.put(i, rng.random((64, 3)))
+    settings_ = pcqaad.Settings(matching="greedy", greedy_cell=32)
+    here, there = (
+        first_matching(targets[0], targets, settings_, lambda _: None, solver) for solver in (None, batched("cpu"))
+    )
+    for i, cloud in enumerate(targets):
+        costs = [np.square(targets[0] - cloud[p[i]]).sum(dtype=np.float64) for p in (here, there)]
+        assert costs[1] == pytest.approx(costs[0], TOLERANCE, 1e-12)

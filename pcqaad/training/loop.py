@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pcqaad.matching.assign import rematch
+from pcqaad.matching import swap, swap_torch
+from pcqaad.matching.assign import refine_many, rematch
+from pcqaad.matching.batched import batched
 from pcqaad.matching.kd import patch_sizes
-from pcqaad.matching.swap import reassign
 from pcqaad.network import Decoder
 from pcqaad.parallel import in_parallel
 from pcqaad.progress import Progress, Report, Stop
@@ -26,8 +27,11 @@ _WINDOW = 50
 # Distinct uses of the seed: a step's draw depends on nothing but the seed and its number, so that a resumed
 # fit needs no state of a generator.
 _DRAW = 5
+_TURN = 6
 # Clouds re-matched at once, so that cores can share them; the result must not depend on the cores.
 _TOGETHER = 4
+# Pairs of a block that a GPU re-matches; whole clouds would leave it idle.
+_GPU_BLOCK = 1024
 
 
 class Trainer:
@@ -53,6 +57,7 @@ class Trainer:
         self.settings = settings
         self.step = 0
         self.device = network.template.device
+        self.solver = None if self.device.type == "cpu" else batched(self.device)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         sizes = patch_sizes(targets.points, network.patches)
         self._patch_bounds = np.concatenate([[0], np.cumsum(sizes)])
@@ -120,8 +125,7 @@ class Trainer:
         )
         target = self.targets.gather(clouds, points.ravel())  # (B, K * S, 3)
         if self.settings.reassign:
-            decoded = predicted.detach().transpose(0, 1).reshape(target.shape).cpu().numpy()
-            swapped = reassign(decoded, target)
+            swapped = self._swaps(predicted.detach().transpose(0, 1).reshape(target.shape), target)
             target = np.take_along_axis(target, swapped[..., None], 1)
             self.targets.permute_some(clouds, points.ravel(), swapped)
             permute_some(self.assignments, clouds, points.ravel(), swapped)
@@ -133,6 +137,12 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         return float(loss.detach()), float(squared.detach().sqrt().mean())
+
+    def _swaps(self, predicted: torch.Tensor, targets: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the swaps (B, S) of QAAD_REASSIGNMENT, found on the device of the predictions (B, S, 3)."""
+        if self.device.type == "cpu":
+            return swap.reassign(predicted.numpy(), targets)
+        return swap_torch.reassign(predicted, torch.from_numpy(targets).to(self.device)).cpu().numpy()
 
     def _schedule(self, done: float) -> float:
         warm = min(1.0, (self.step + 1) / self.settings.warmup)
@@ -163,13 +173,21 @@ class Trainer:
         due = [i % count for turn in turns for i in range(turn * _TOGETHER, (turn + 1) * _TOGETHER)]
         due = list(dict.fromkeys(due))
 
-        def match(pair: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np.int64]:
-            return rematch(*pair)
-
         pairs = ((decoded, self.targets[i]) for i, decoded in zip(due, decode(self.network, due), strict=True))
-        for i, permutation in zip(due, in_parallel(match, pairs), strict=True):
+        for i, permutation in zip(due, self._rematched(due, pairs), strict=True):
             self.targets.permute(i, permutation)
             self.assignments[i] = self.assignments[i][permutation]
+
+    def _rematched(
+        self, due: list[int], pairs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]
+    ) -> Iterable[NDArray[np.int64]]:
+        """Return better permutations of clouds' targets: from all points at once, or by blocks on a GPU."""
+        if self.solver is None:
+            return in_parallel(lambda pair: rematch(*pair), pairs)
+        if not due:
+            return []
+        rngs = [np.random.default_rng([self.settings.seed, _TURN, self.step, i]) for i in due]
+        return refine_many(list(pairs), rngs, _GPU_BLOCK, self.solver)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all arrays a resumed fit needs."""

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcqaad.clouds import allocate
-from pcqaad.matching.assign import Assignment, greedy, match_cells, optimal
+from pcqaad.matching.assign import TOGETHER, Assignment, greedy, match_cells, optimal
 from pcqaad.matching.paper import paper_auction
-from pcqaad.matching.solvers import certified
+from pcqaad.matching.solvers import Solver
 from pcqaad.parallel import in_parallel
 from pcqaad.settings import Settings
 from pcqaad.targets import Targets
@@ -44,9 +44,16 @@ def choose_template(clouds: Targets, settings: Settings) -> int:
 
 
 def first_matching(
-    template: NDArray[np.float32], clouds: Targets, settings: Settings, on_cloud: Callable[[int], None]
+    template: NDArray[np.float32],
+    clouds: Targets,
+    settings: Settings,
+    on_cloud: Callable[[int], None],
+    on_gpu: Solver | None = None,
 ) -> Assignments:
-    """Assign every cloud to the template (M, 3), as the settings' `matching` says: (N, M)."""
+    """Assign every cloud to the template (M, 3), as the settings' `matching` says: (N, M).
+
+    QAAD_GREEDY has its cells solved by `on_gpu`, many clouds' at once, where that is given.
+    """
     count, points = len(clouds), clouds.points
     assignments: Assignments = allocate((count, points), np.int32)
     found: Iterator[Assignment]
@@ -54,9 +61,12 @@ def first_matching(
         found = (np.random.default_rng([settings.seed, 2, i]).permutation(points) for i in range(count))
     elif settings.matching == "optimal":
         found = optimal(template, clouds)
+    elif settings.matching == "paper":
+        found = greedy(template, clouds, settings.greedy_cell, solver=paper_auction)
+    elif on_gpu is not None:
+        found = greedy(template, clouds, settings.greedy_cell, solver=on_gpu, together=TOGETHER)
     else:
-        solver = paper_auction if settings.matching == "paper" else certified
-        found = greedy(template, clouds, settings.greedy_cell, solver=solver)
+        found = greedy(template, clouds, settings.greedy_cell)
     for i, assignment in enumerate(found):
         assignments[i] = assignment
         on_cloud(i + 1)
