@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pcqaad.targets import Targets
+from pcqaad.targets import Targets, box
 
 Points = NDArray[np.floating]
 
@@ -102,9 +102,9 @@ def collect(
             on_cloud(stage, i + 1)
 
     sizes = np.zeros(len(clouds), np.int64)
-    boxes = np.zeros((len(clouds), 2, 3))  # least and greatest coordinates
+    boxes = np.zeros((len(clouds), 2, 3))
     for i, cloud in checked("read"):
-        sizes[i], boxes[i] = len(cloud), (cloud.min(0), cloud.max(0))
+        sizes[i], boxes[i] = len(cloud), box(cloud)
     count = points or int(sizes.min())
     if sizes.min() < count:
         smallest = int(np.argmin(sizes))
@@ -119,7 +119,7 @@ def collect(
     targets = Targets(allocate((len(clouds), count, 3), np.uint16))
     fingerprint = 0
     for i, cloud in checked("normalise"):
-        if len(cloud) != sizes[i] or not np.array_equal(boxes[i], (cloud.min(0), cloud.max(0))):
+        if len(cloud) != sizes[i] or not np.array_equal(boxes[i], box(cloud)):
             raise CloudError(f"{names[i]}: changed while the clouds were read")
         targets.put(i, frame.normalise(subsample(cloud, count, seed, i)))
         fingerprint = targets.checksum(i, fingerprint)

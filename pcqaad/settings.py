@@ -32,7 +32,7 @@ class Settings:
 
     # The loop.
     epochs: int | None = None  # passes in which every cloud is drawn once; None: as many as `minutes` holds
-    minutes: float | None = None  # wall clock until training ends, the matching before it included
+    minutes: float | None = None  # wall clock until training ends, reading and matching before it included
     batch: int = 16  # clouds a step (paper, section 4.2)
     sample: int = 1024  # points of a cloud a step; more steps beat more points on a CPU
     learning_rate: float = 5e-3

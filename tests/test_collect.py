@@ -9,6 +9,7 @@ import pytest
 
 import pcqaad
 from pcqaad.clouds import collect
+from pcqaad.formats.clouds import LazyClouds, find_clouds, write_clouds
 from pcqaad.parallel import AHEAD
 from pcqaad.targets import Targets
 from tests.generators import population
@@ -64,6 +65,24 @@ def test_what_collecting_takes_is_the_targets_and_a_few_clouds():
         tracemalloc.stop()
     cloud = 24 * 5000
     assert peak < 100 * 5000 * 6 + 12 * cloud
+
+
+@pytest.mark.parametrize("target", ["clouds", "clouds.npy", "clouds.h5"])
+def test_files_are_read_cloud_by_cloud(target, tmp_path):
+    """Of a single file too, each time a cloud is asked for."""
+    drawn = [cloud.astype(np.float32) for cloud in np.random.default_rng(0).standard_normal((30, 4000, 3))]
+    write_clouds(tmp_path / target, [f"x{i}" for i in range(30)], 4000, iter(drawn))
+    clouds = LazyClouds(find_clouds([tmp_path / target]))
+    assert len(clouds) == len(clouds[5:35]) + 5 == 30
+    assert np.array_equal(clouds[0], drawn[0])  # and whatever reading imports is imported
+    tracemalloc.start()
+    try:
+        for cloud, own in zip(clouds, drawn, strict=True):
+            assert np.array_equal(cloud, own)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * drawn[0].nbytes
 
 
 def test_lazy_clouds_are_fitted_as_a_list_is(tmp_path):

@@ -20,8 +20,8 @@ Assignments = NDArray[np.int32]
 # The medoid is sought among this many clouds, by this many points of each: enough to avoid an outlier.
 _CANDIDATES = 16
 _CANDIDATE_POINTS = 256
-# Coordinates of all clouds that are decomposed at once, in float64: 256 MB.
-_TOGETHER = 1 << 25
+# Coordinates of all clouds that are decomposed at once: 128 MB in float64.
+_TOGETHER = 1 << 24
 
 
 def choose_template(clouds: Targets, settings: Settings) -> int:

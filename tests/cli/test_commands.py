@@ -7,18 +7,21 @@ import re
 import shlex
 import signal
 import sys
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import Result
+from numpy.typing import NDArray
 
 import pcqaad
 from pcqaad.cli.errors import CommandError, one_line_errors
 from pcqaad.cli.progress import Display
 from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.text import size
-from pcqaad.formats.ply import read_ply
+from pcqaad.formats.ply import read_ply, write_ply
 from pcqaad.progress import Progress
 from tests.cli.commands import CLOUDS, COMMANDS, POINTS, QUICK, python, refused, run
 
@@ -172,6 +175,66 @@ def test_compress_speaks_on_stderr(compressed: Result) -> None:
     assert stages[0] == "reading"
     assert "fitting" in stages
     assert "\r" not in compressed.stderr
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for i in range(30):
+        write_ply(folder / f"x{i}.ply", np.random.default_rng(i).standard_normal((POINTS + i, 3)).astype(np.float32))
+    return folder
+
+
+def test_compress_holds_few_clouds_at_once(many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[weakref.ref[NDArray[Any]]] = []
+    most = []
+
+    def read(path: Path) -> tuple[NDArray[Any], list[str]]:
+        points, notes = read_ply(path)
+        alive.append(weakref.ref(points))
+        most.append(sum(cloud() is not None for cloud in alive))
+        return points, [*notes, "colours not kept"]
+
+    monkeypatch.setattr("pcqaad.formats.clouds.read_ply", read)
+    result = run("compress", many, "-o", tmp_path / "x.qaad", *QUICK, "--matching", "random")
+    assert result.exit_code == 0, result.output
+    assert len(most) == 2 * 30
+    assert max(most) <= 2
+    # Of what is read twice a note is made once.
+    lines = result.stderr.splitlines()
+    assert lines.count("note: 30 files: colours not kept") == 1
+    assert "note: clouds hold 256 to 285 points: brought to 256 each by random subsampling" in lines
+
+
+def test_a_file_that_goes_while_the_clouds_are_read(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Careless(Display):
+        def __call__(self, progress: Progress) -> None:
+            super().__call__(progress)
+            if progress.stage == "normalise":
+                (many / "x7.ply").unlink(missing_ok=True)
+
+    monkeypatch.setattr("pcqaad.cli.compress.Display", Careless)
+    message = refused("compress", many, "-o", tmp_path / "x.qaad", *QUICK)
+    assert message == f"{many / 'x7.ply'}: cannot read: No such file or directory"
+    assert list(tmp_path.iterdir()) == [many]
+
+
+def test_interrupted_while_reading(many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class AtOnce(Display):
+        def __call__(self, progress: Progress) -> None:
+            super().__call__(progress)
+            if progress.stage == "read" and progress.done == 3:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("pcqaad.cli.compress.Display", AtOnce)
+    result = run("compress", many, "-o", tmp_path / "x.qaad", *QUICK)
+    *_, reading, last = result.stderr.splitlines()
+    assert (result.exit_code, last) == (1, "pcqaad: interrupted before there was anything to resume from")
+    assert reading.startswith("reading: 10 %, 3 of 30 clouds")
+    assert list(tmp_path.iterdir()) == [many]
 
 
 def test_info_for_people(eggs: Path) -> None:
