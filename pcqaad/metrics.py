@@ -163,10 +163,12 @@ def measure(
         return [measures[name](*pair) for name in here]
 
     found: dict[str, list[Errors]] = {name: [] for name in metrics}
-    # As far apart as there are pairs solved together, and no farther.
-    for_here, for_there = tee(pairs)
-    emkds = _emkd_on(device, for_there, cell) if there else repeat(None)
-    for errors, matched in zip(in_parallel(judge, for_here), emkds, strict=False):
+    emkds: Iterator[Errors | None] = repeat(None)
+    if there:
+        # The two are as far apart as there are pairs solved together, and no farther.
+        pairs, for_there = tee(pairs)
+        emkds = _emkd_on(device, for_there, cell)
+    for errors, matched in zip(in_parallel(judge, pairs), emkds, strict=False):
         for name, error in zip(here, errors, strict=True):
             found[name].append(error)
         if matched is not None:
