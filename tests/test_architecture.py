@@ -16,7 +16,7 @@ FORBIDDEN = {
     "cli": ("pickle",),
 }
 # The only modules that may import torch when imported.
-TORCH = {"codec.py", "network.py", "devices.py", "loop.py"}
+TORCH = {"batches.py", "codec.py", "network.py", "devices.py", "loop.py"}
 
 
 def imports(path):
