@@ -148,8 +148,12 @@ class Fitted:
     def _decoded(self, quantised: Quantised) -> Decode:
         """Return what decodes cloud i to the very points that a reader of the file gets, normalised."""
         decoder, placement = IntegerDecoder(quantised.shared), self._placement()
-        parts = quantised.shared.cloud_parts(quantised.latents)
-        return lambda i: self.clouds.frame.normalise(placement.points(decoder.decode(parts[i])))
+
+        def decode(i: int) -> Array:
+            part = quantised.shared.cloud_parts(quantised.latents[i : i + 1])[0]
+            return self.clouds.frame.normalise(placement.points(decoder.decode(part)))
+
+        return decode
 
     def _measure(self, decode: Decode, sample: list[int], stage: str) -> list[Errors]:
         done = 0

@@ -151,7 +151,10 @@ class IntegerModel:
 
         Those that a file holds give what their symbols give. Raises ValueError where they are not finite or too large.
         """
-        fine = np.rint(np.asarray(latents, np.float64) / step_values(self.latent_steps) * 2**_FINE)
+        if latents.ndim != 2 or latents.shape[1] != self.shape.latent:
+            raise ValueError(f"expected latents of {self.shape.latent} numbers, found shape {latents.shape}")
+        with np.errstate(over="ignore"):
+            fine = np.rint(latents.astype(np.float64) / step_values(self.latent_steps) * 2**_FINE)
         # False for NaN as well.
         within = bool((np.abs(fine) < LARGEST_LATENT << _FINE).all())
         symbols = np.where(within, fine, 0).astype(np.int64)
