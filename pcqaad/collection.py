@@ -18,6 +18,7 @@ from pcqaad.formats.entropy import Model as SymbolModel
 from pcqaad.formats.errors import FormatError
 from pcqaad.integers import IntegerModel, Ints, Symbols, dequantise_latents
 from pcqaad.model import Model
+from pcqaad.placement import Placement
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +74,7 @@ class Collection(Sequence[NDArray[np.float32]]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"cloud {index} of {len(self)}")
         group, row = divmod(index % len(self), storage.GROUP)
-        return self._decode(self._model.cloud_parts(self._group(group)[row : row + 1]))
+        return self._decode(self.integers.cloud_parts(self._group(group)[row : row + 1]))
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return (self[i] for i in range(len(self)))
@@ -87,7 +88,7 @@ class Collection(Sequence[NDArray[np.float32]]):
         It is rounded to 1/1024 of the file's steps, so that `latents[i]` gives the very points of cloud i.
         Raises ValueError where it is not finite, or far larger than the file's own.
         """
-        return self._decode(self._model.cloud_parts_of(np.asarray(latent)[None]))
+        return self._decode(self.integers.cloud_parts_of(np.asarray(latent)[None]))
 
     @cached_property
     def names(self) -> list[str]:
@@ -100,17 +101,27 @@ class Collection(Sequence[NDArray[np.float32]]):
         groups = [self._group(g) for g in range(-(-len(self) // storage.GROUP))]
         return dequantise_latents(np.concatenate(groups), self._head.latent_steps)
 
+    @cached_property
+    def integers(self) -> IntegerModel:
+        """What all clouds share, as the file holds it: symbols and steps. All sums of it are exact."""
+        return self._named(storage.read_model, self._container, self._head)
+
+    @property
+    def placement(self) -> Placement:
+        """From decoded integers to coordinates in the data's unit."""
+        return self._head.placement
+
     @property
     def model(self) -> Model:
         """The fitted model in floats: what the file's integers stand for."""
-        return self._model.dequantise(self.latents)
+        return self.integers.dequantise(self.latents)
 
     def module(self) -> Decoder:
         """Return the decoder as a differentiable torch module (needs torch): latents (B, L) to (B, M, 3).
 
-        It computes in float32, where the file's own decoding rounds activations: its points are near those of
-        `self[i]`, not the same; `decoder` returns those. They are normalised: `info["normalisation"]` leads back
-        to the data's unit.
+        It computes in float32, where the file's own decoding rounds activations: its points lie within about 1e-4
+        of the diagonal of those of `self[i]`, which `decoder` returns. They are normalised: `info["normalisation"]`
+        leads back to the data's unit.
         """
         from pcqaad.network import Decoder
 
@@ -123,7 +134,7 @@ class Collection(Sequence[NDArray[np.float32]]):
         """
         from pcqaad.batches import BatchDecoder
 
-        return BatchDecoder(self._model, self._head.placement, device)
+        return BatchDecoder(self.integers, self.placement, device)
 
     @cached_property
     def info(self) -> dict[str, Any]:
@@ -179,10 +190,10 @@ class Collection(Sequence[NDArray[np.float32]]):
         """Read and check every section and every cloud's latents; raises FormatError."""
         for entry in self._container.entries:
             self._container.section(entry.tag)
-        _ = self._model, self.names, self.latents, self.info
+        _ = self.integers, self.names, self.latents, self.info
 
     def _decode(self, cloud_part: Ints) -> NDArray[np.float32]:
-        return self._head.placement.points(self._decoder.decode(cloud_part[0]))
+        return self.placement.points(self._decoder.decode(cloud_part[0]))
 
     def _group(self, group: int) -> Symbols:
         if group not in self._groups:
@@ -195,12 +206,8 @@ class Collection(Sequence[NDArray[np.float32]]):
         return self._named(storage.read_latent_model, self._container)
 
     @cached_property
-    def _model(self) -> IntegerModel:
-        return self._named(storage.read_model, self._container, self._head)
-
-    @cached_property
     def _decoder(self) -> IntegerDecoder:
-        return IntegerDecoder(self._model)
+        return IntegerDecoder(self.integers)
 
     def _named(self, read: Callable[..., Result], *arguments: Any) -> Result:
         """Call a reader, and put the file's name before what goes wrong."""

@@ -36,6 +36,8 @@ _MAX_BITS = 16
 _LARGEST_SYMBOL = 2**24
 # Finer steps than this are lost in the rounding of activations.
 _FINEST = 2.0**-24
+# What no number of a model in normalised coordinates reaches, nor a pre-activation.
+_LARGEST = 1e9
 _PROBED_CLOUDS = 4
 _PROBED_POINTS = 8192
 # Pre-activations of clouds and points that were not probed may be this much larger before they saturate.
@@ -143,11 +145,14 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
     """Measure how sensitive the decoded points are to each group, on a few clouds and part of the points.
 
     Every group in turn is rounded coarsely enough to tell from float32 noise, finely enough to stay linear.
-    Raises CloudError where the model is not finite.
+    Raises CloudError where the model's numbers are not those of any cloud.
     """
-    if not all(np.isfinite(numbers).all() for numbers in (model.template, model.latents, *model.weights.values())):
-        raise CloudError("the fit went astray: its model holds numbers that are not finite")
-    reach = _pre_activations(_thin(model, seed, 4 * _PROBED_CLOUDS))
+    with np.errstate(over="ignore", invalid="ignore"):
+        reach = _pre_activations(_thin(model, seed, 4 * _PROBED_CLOUDS))
+    # False for NaN as well.
+    numbers = (np.array(reach), model.template, model.latents, *model.weights.values())
+    if not all(float(np.abs(part).max()) < _LARGEST for part in numbers):
+        raise CloudError(f"the fit went astray: its model holds or makes numbers of {_LARGEST:.0e} and more")
     model = _thin(model, seed, _PROBED_CLOUDS)
     before = _decode_all(model)
 
