@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 import pcqaad
-from pcqaad.decoding import NumpyDecoder
+from pcqaad.floating import FloatDecoder
 from pcqaad.formats.clouds import LazyClouds, find_clouds
 from pcqaad.metrics import measure, percent
 from pcqaad.progress import Progress
@@ -69,7 +69,7 @@ def main():
         fitted = pcqaad.fit(clouds, settings, points=a.points, on_progress=show(name))
         seconds = time.monotonic() - began
         model = fitted.model
-        decoder = NumpyDecoder(model.shape, model.template, model.weights)
+        decoder = FloatDecoder(model.shape, model.template, model.weights)
         pairs = zip(fitted.targets, map(decoder.decode, model.latents), strict=True)
         errors = measure(pairs)["emkd"]
         mean = float(np.mean([e.mean for e in errors])) * fitted.clouds.frame.scale

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ import torch
 
 from pcqaad._version import __version__
 from pcqaad.clouds import CloudError, CloudSet, Points, collect
-from pcqaad.decoding import NumpyDecoder
+from pcqaad.decoding import IntegerDecoder
+from pcqaad.floating import FloatDecoder
 from pcqaad.formats.container import write_container
 from pcqaad.matching.batched import batched
 from pcqaad.matching.kd import patch_order
 from pcqaad.metrics import CELL, Errors, measure, summarise
 from pcqaad.model import Model
 from pcqaad.network import Decoder
+from pcqaad.placement import Placement
 from pcqaad.progress import Progress, Report, Stop, never, silent
 from pcqaad.quantize import Quantised, probe, quantise, search_slope
 from pcqaad.settings import Settings, choose_patches, resolve
@@ -42,6 +44,8 @@ _RECORDED = 128
 # Quantisations measured to get under the tolerance; the first or second one is, as a rule. A model exact to the
 # last digits of float32 can meet no tolerance: then the finest one tried is kept, and the record says its cost.
 _ATTEMPTS = 20
+
+Decode = Callable[[int], Points]
 
 
 class Interrupted(Exception):
@@ -88,8 +92,8 @@ class Fitted:
             "fidelity": self._fidelity(quantised) | {"rise": rise},
             "encoder": self.encoder,
         }
-        frame = self.clouds.frame
-        write_container(Path(path), to_sections(quantised, frame.centre, frame.scale, self.clouds.names, info))
+        sections = to_sections(quantised.shared, quantised.latents, self._placement(), self.clouds.names, info)
+        write_container(Path(path), sections)
         if self.checkpoint is not None:
             self.checkpoint.unlink(missing_ok=True)
 
@@ -110,10 +114,10 @@ class Fitted:
             return self._assigned_error(quantise(self.model, sensitivities, slope).model(), few) / base - 1
 
         slope = 0.8 * search_slope(assigned_rise, 1e-9 * base**2, tolerance) if base > 0 else 1e-18
-        floats = _mean(self._measure(self.model, sample, "quantise"))
+        floats = _mean(self._measure(self._floats(), sample, "quantise"))
         for _ in range(_ATTEMPTS):
             quantised = quantise(self.model, sensitivities, slope)
-            rise = _mean(self._measure(quantised.model(), sample, "quantise")) / floats - 1 if floats else 0.0
+            rise = _mean(self._measure(self._decoded(quantised), sample, "quantise")) / floats - 1 if floats else 0.0
             if rise < tolerance:
                 break
             # The rise is close to linear in the slope; aim below the bound, and never at the same point.
@@ -123,7 +127,7 @@ class Fitted:
     def _fidelity(self, quantised: Quantised) -> dict[str, Any]:
         """Measure EM-kD between the originals and what the file decodes to, in the data's unit."""
         sample = _spread(len(self.targets), _RECORDED)
-        errors = self._measure(quantised.model(), sample, "measure")
+        errors = self._measure(self._decoded(quantised), sample, "measure")
         errors = [e.scaled(self.clouds.frame.scale) for e in errors]
         figures = summarise(errors, [self.clouds.names[i] for i in sample], self.clouds.diagonal)
         return {
@@ -134,8 +138,26 @@ class Fitted:
             **figures,
         }
 
-    def _measure(self, model: Model, sample: list[int], stage: str) -> list[Errors]:
-        decoder = NumpyDecoder(model.shape, model.template, model.weights)
+    def _placement(self) -> Placement:
+        return Placement.of(self.clouds.frame.centre, self.clouds.frame.scale)
+
+    def _floats(self) -> Decode:
+        """Return what decodes cloud i of the float model, normalised."""
+        model = self.model
+        decoder = FloatDecoder(model.shape, model.template, model.weights)
+        return lambda i: decoder.decode(model.latents[i])
+
+    def _decoded(self, quantised: Quantised) -> Decode:
+        """Return what decodes cloud i to the very points that a reader of the file gets, normalised."""
+        decoder, placement = IntegerDecoder(quantised.shared), self._placement()
+
+        def decode(i: int) -> Points:
+            part = quantised.shared.cloud_parts(quantised.latents[i : i + 1])[0]
+            return self.clouds.frame.normalise(placement.points(decoder.decode(part)))
+
+        return decode
+
+    def _measure(self, decode: Decode, sample: list[int], stage: str) -> list[Errors]:
         done = 0
 
         def step() -> None:
@@ -144,12 +166,12 @@ class Fitted:
             self.on_progress(Progress(stage, done, len(sample), "clouds"))
             self._check_stop()
 
-        pairs = ((self.targets[i], decoder.decode(model.latents[i])) for i in sample)
+        pairs = ((self.targets[i], decode(i)) for i in sample)
         return measure(pairs, on_cloud=step)["emkd"]
 
     def _assigned_error(self, model: Model, clouds: list[int]) -> float:
         """Return the mean distance of clouds to their assigned targets, normalised."""
-        decoder = NumpyDecoder(model.shape, model.template, model.weights)
+        decoder = FloatDecoder(model.shape, model.template, model.weights)
         moves = (decoder.decode(model.latents[i]) - self.targets[i] for i in clouds)
         return float(np.mean([np.linalg.norm(move, axis=1).mean() for move in moves]))
 

@@ -12,14 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcqaad import storage
-from pcqaad.decoding import NumpyDecoder
+from pcqaad.decoding import IntegerDecoder
 from pcqaad.formats.container import Container
 from pcqaad.formats.entropy import Model as SymbolModel
 from pcqaad.formats.errors import FormatError
-from pcqaad.model import Array, Model
-from pcqaad.quantize import dequantise_template
+from pcqaad.integers import IntegerModel, Ints, Symbols, dequantise_latents
+from pcqaad.model import Model
+from pcqaad.placement import Placement
 
 if TYPE_CHECKING:
+    import torch
+
+    from pcqaad.batches import BatchDecoder
     from pcqaad.network import Decoder
 
 
@@ -36,7 +40,7 @@ class Collection(Sequence[NDArray[np.float32]]):
     def __init__(self, source: str | Path | bytes) -> None:
         self._file = "" if isinstance(source, bytes) else str(source)
         self._container = Container.open(source, storage.TAGS, file=self._file)
-        self._groups: dict[int, Array] = {}
+        self._groups: dict[int, Symbols] = {}
         try:
             self._head = self._named(storage.Head.unpack, self._container.section("HEAD"))
         except BaseException:
@@ -69,7 +73,8 @@ class Collection(Sequence[NDArray[np.float32]]):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(f"cloud {index} of {len(self)}")
-        return self.decode(self._latent(index % len(self)))
+        group, row = divmod(index % len(self), storage.GROUP)
+        return self._decode(self.integers.cloud_parts(self._group(group)[row : row + 1]))
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return (self[i] for i in range(len(self)))
@@ -78,13 +83,12 @@ class Collection(Sequence[NDArray[np.float32]]):
         return f"<{self._file or 'collection'}: {len(self)} clouds of {self._head.shape.points} points>"
 
     def decode(self, latent: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Decode any latent (L,), from the file or not, to points (M, 3) in the data's unit."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            decoded = self._decoder.decode(np.asarray(latent, np.float32)).astype(np.float64)
-            points = (decoded * self._head.scale + self._head.centre).astype(np.float32)
-        if not np.isfinite(points).all():
-            raise FormatError("decodes to points that are not finite", file=self._file)
-        return points
+        """Decode any latent (L,), from the file or not, to points (M, 3) in the data's unit.
+
+        It is rounded to 1/1024 of the file's steps, so that `latents[i]` gives the very points of cloud i.
+        Raises ValueError where it is not finite, or far larger than the file's own.
+        """
+        return self._decode(self.integers.cloud_parts_of(np.asarray(latent)[None]))
 
     @cached_property
     def names(self) -> list[str]:
@@ -94,21 +98,43 @@ class Collection(Sequence[NDArray[np.float32]]):
     @property
     def latents(self) -> NDArray[np.float32]:
         """The latents (N, L) of all clouds."""
-        return np.concatenate([self._group(g) for g in range(-(-len(self) // storage.GROUP))])
+        groups = [self._group(g) for g in range(-(-len(self) // storage.GROUP))]
+        return dequantise_latents(np.concatenate(groups), self._head.latent_steps)
+
+    @cached_property
+    def integers(self) -> IntegerModel:
+        """What all clouds share, as the file holds it: symbols and steps. All sums of it are exact."""
+        return self._named(storage.read_model, self._container, self._head)
+
+    @property
+    def placement(self) -> Placement:
+        """From decoded integers to coordinates in the data's unit."""
+        return self._head.placement
 
     @property
     def model(self) -> Model:
-        """The fitted model, as the file holds it."""
-        return Model(self._head.shape, self._template, self.latents, self._weights)
+        """The fitted model in floats: what the file's integers stand for."""
+        return self.integers.dequantise(self.latents)
 
     def module(self) -> Decoder:
         """Return the decoder as a differentiable torch module (needs torch): latents (B, L) to (B, M, 3).
 
-        Its points are normalised: `info["normalisation"]` leads back to the data's unit.
+        It computes in float32, where the file's own decoding rounds activations: its points lie within about 1e-4
+        of the diagonal of those of `self[i]`, which `decoder` returns. They are normalised: `info["normalisation"]`
+        leads back to the data's unit.
         """
         from pcqaad.network import Decoder
 
         return Decoder.of(self.model)
+
+    def decoder(self, device: str | torch.device = "cpu") -> BatchDecoder:
+        """Return the file's own decoding in torch (needs torch), for many clouds at once and on any device.
+
+        It maps latents (B, L) to points (B, M, 3) in the data's unit, byte for byte those of `decode`.
+        """
+        from pcqaad.batches import BatchDecoder
+
+        return BatchDecoder(self.integers, self.placement, device)
 
     @cached_property
     def info(self) -> dict[str, Any]:
@@ -146,10 +172,11 @@ class Collection(Sequence[NDArray[np.float32]]):
                 "residual": shape.residual,
                 "weights": shape.weights(),
             },
-            "normalisation": {"centre": head.centre.tolist(), "scale": head.scale},
+            "normalisation": dict(zip(("centre", "scale"), head.placement.normalisation, strict=True)),
             "quantisation": {
                 "template_bits": head.bits,
-                "template_step": float(head.step),
+                "template_step": head.step.value,
+                "activation_bits": list(head.scales),
                 "bits_per_weight": 8 * parts["weights"] / shape.weights(),
                 "bits_per_template_point": 8 * parts["template"] / shape.points,
                 "bits_per_latent": 8 * parts["latents"] / (shape.clouds * shape.latent),
@@ -163,14 +190,12 @@ class Collection(Sequence[NDArray[np.float32]]):
         """Read and check every section and every cloud's latents; raises FormatError."""
         for entry in self._container.entries:
             self._container.section(entry.tag)
-        _ = self._weights, self._template, self.names, self.latents, self.info
+        _ = self.integers, self.names, self.latents, self.info
 
-    def _latent(self, index: int) -> Array:
-        group, row = divmod(index, storage.GROUP)
-        latent: Array = self._group(group)[row]
-        return latent
+    def _decode(self, cloud_part: Ints) -> NDArray[np.float32]:
+        return self.placement.points(self._decoder.decode(cloud_part[0]))
 
-    def _group(self, group: int) -> Array:
+    def _group(self, group: int) -> Symbols:
         if group not in self._groups:
             read = storage.read_latents
             self._groups[group] = self._named(read, self._container, self._head, self._latent_model, group)
@@ -181,17 +206,8 @@ class Collection(Sequence[NDArray[np.float32]]):
         return self._named(storage.read_latent_model, self._container)
 
     @cached_property
-    def _weights(self) -> dict[str, Array]:
-        return self._named(storage.read_weights, self._container, self._head)
-
-    @cached_property
-    def _template(self) -> Array:
-        grid = self._named(storage.read_grid, self._container, self._head)
-        return dequantise_template(self._head.low, self._head.step, grid)
-
-    @cached_property
-    def _decoder(self) -> NumpyDecoder:
-        return NumpyDecoder(self._head.shape, self._template, self._weights)
+    def _decoder(self) -> IntegerDecoder:
+        return IntegerDecoder(self.integers)
 
     def _named(self, read: Callable[..., Result], *arguments: Any) -> Result:
         """Call a reader, and put the file's name before what goes wrong."""

@@ -1,59 +1,69 @@
-"""Model -> points with numpy alone."""
+"""Model -> points with numpy alone: to the bit what every other decoder returns (SPEC.md, section 7.7)."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pcqaad.matching.kd import padded_patches
-from pcqaad.model import Array, Shape
+from pcqaad.integers import Floats, IntegerModel, Ints, Matrices
+from pcqaad.matching.kd import patch_sizes
+
+# Points in flight: few enough that their features stay in the processor's cache, enough to keep BLAS busy.
+_COLUMNS = 256
 
 
-class NumpyDecoder:
-    """Decodes with numpy alone, in float32: the network of the paper's Figure 1, all patches at once.
+class IntegerDecoder:
+    """Decodes clouds in integers, by float64 matrix products that are exact.
 
     Args:
-        shape: the model's.
-        template: (M, 3), normalised.
-        weights: by tensor name, shapes as `shape.tensors()`.
+        model: of which `check` has passed.
     """
 
-    # Rows in flight: few enough to stay in the processor's cache, many enough to keep BLAS busy.
-    _ROWS = 8192
+    def __init__(self, model: IntegerModel) -> None:
+        self._matrices = Matrices.of(model)
+        self._sizes = patch_sizes(model.shape.points, model.shape.patches)
+        # One column a point: what every layer may take beside the features before it.
+        template = model.template().T
+        self._inputs = np.concatenate([np.ones((1, template.shape[1])), template])
 
-    def __init__(self, shape: Shape, template: Array, weights: dict[str, Array]) -> None:
-        self.shape = shape
-        self._weights = weights
-        index, self._inside = padded_patches(shape.points, shape.patches)
-        self._points = template[index]  # (K, S, 3)
-
-    def decode(self, latent: Array) -> Array:
-        """Decode one cloud: latent (L,) -> normalised points (M, 3)."""
-        k, s, _ = self._points.shape
-        out = np.empty((k, s, 3), np.float32)
-        rows = max(self._ROWS // k, 1)
-        of_cloud = latent @ self._weights["latent"] + self._weights["bias 0"]
-        for low in range(0, s, rows):
-            out[:, low : low + rows] = self._fold(of_cloud, self._points[:, low : low + rows])
-        return out[self._inside]
-
-    def _fold(self, of_cloud: Array, points: Array) -> Array:
-        w = self._weights
-        x = selu(points @ w["point"] + of_cloud)  # (K, s, widths[0])
-        for i in range(1, len(self.shape.shared)):
-            x = selu(x @ w[f"shared {i}"] + w[f"bias {i}"])
-        x = selu(x @ w["patch"] + points @ w["patch point"] + w["patch bias"][:, None])
-        x = x @ w["out"] + w["out bias"][:, None]
-        return points + x if self.shape.residual else x
+    def decode(self, cloud_part: Ints) -> Ints:
+        """Decode one cloud, of which layer 0 gets `cloud_part` (W[0],); returns (M, 3) in 2**-20, normalised."""
+        m = self._matrices
+        first = np.column_stack([m.bias + cloud_part * m.cloud, m.point])
+        # Threads share a decoder, so every call has buffers of its own.
+        work = _Buffers(max(len(first), *(len(w) for w in m.shared), m.patch.shape[1]))
+        points = np.empty((len(self._inputs[0]), 3), np.int64)
+        start = 0
+        for size, patch, out in zip(self._sizes, m.patch, m.out, strict=True):
+            layers = [first, *m.shared, patch]
+            for low in range(start, start + int(size), _COLUMNS):
+                block = slice(low, min(low + _COLUMNS, start + int(size)))
+                inputs = self._inputs[:, block]
+                x = inputs
+                for weights, table in zip(layers, m.tables, strict=True):
+                    x = work.layer(weights, x, table, inputs)
+                points[block] = np.floor(out @ x).T
+            start += int(size)
+        return points
 
 
-def selu(x: Array) -> Array:
-    """Scaled exponential linear unit (Klambauer et al., 2017), elementwise."""
-    scale, alpha = np.float32(1.0507009873554805), np.float32(1.6732632423543772)
-    negative = np.minimum(x, 0)
-    np.exp(negative, out=negative)
-    negative -= 1
-    negative *= scale * alpha
-    positive = np.maximum(x, 0)
-    positive *= scale
-    positive += negative
-    return positive
+class _Buffers:
+    """Memory for the features of one block of points, used by layer after layer."""
+
+    def __init__(self, width: int) -> None:
+        self._features = np.empty((width + 4) * _COLUMNS)
+        self._sums = np.empty(width * _COLUMNS)
+        self._index = np.empty(width * _COLUMNS, np.intp)
+
+    def layer(self, weights: Floats, x: Floats, table: Floats, inputs: Floats) -> Floats:
+        """Return activations and, below them, the inputs (1 + 3, columns); they lie where `x` did."""
+        rows, columns = len(weights), x.shape[1]
+        size = rows * columns
+        sums = self._sums[:size].reshape(rows, columns)
+        np.matmul(weights, x[: weights.shape[1]], out=sums)
+        # Towards zero is down for what is in the table, and what is below it goes to its first entry either way.
+        index = self._index[:size].reshape(rows, columns)
+        np.copyto(index, sums, casting="unsafe")
+        features = self._features[: size + 4 * columns].reshape(rows + 4, columns)
+        np.take(table, index, out=features[:rows], mode="clip")
+        features[rows:] = inputs
+        return features

@@ -1,8 +1,9 @@
-"""Floats <-> integer symbols, with the steps that cost the fewest bits for the error they bring.
+"""Floats -> integer symbols, with the steps that cost the fewest bits for the error they bring.
 
 Quantising a group of n numbers with step d costs about n * log2(1 / d) bits and moves the decoded points by a
 mean square of s * d ** 2, where the sensitivity s is measured. The cheapest way to a given total movement
-has the same slope in every group (reverse water-filling), d = sqrt(mu * n / s): one number mu to search.
+has the same slope in every group (reverse water-filling), d = sqrt(mu * n / s): one number mu to search. About
+this optimum the cost is flat, so steps of four significant bits, at most 6 % off, do as well.
 """
 
 from __future__ import annotations
@@ -14,117 +15,154 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.decoding import NumpyDecoder
+from pcqaad.clouds import CloudError
+from pcqaad.dyadic import Step, step_values
+from pcqaad.floating import FloatDecoder
+from pcqaad.integers import (
+    HALF,
+    LARGEST_LATENT,
+    LARGEST_LATENT_WEIGHT,
+    LARGEST_SCALE,
+    IntegerModel,
+    Symbols,
+    dequantise_latents,
+    latent_reach,
+)
 from pcqaad.matching.kd import patch_sizes
-from pcqaad.model import Array, Model, Shape
-
-Symbols = NDArray[np.int32]
+from pcqaad.model import Array, Model
 
 # A finer grid than this has more digits than the float32 coordinates it stands for.
-MAX_BITS = 16
+_MAX_BITS = 16
 _LARGEST_SYMBOL = 2**24
-# Squares of it are still float32.
-_TINY = 1e-18
+# Finer steps than this are lost in the rounding of activations.
+_FINEST = 2.0**-24
+# What no number of a model in normalised coordinates reaches, nor a pre-activation.
+_LARGEST = 1e9
 _PROBED_CLOUDS = 4
 _PROBED_POINTS = 8192
+# Pre-activations of clouds and points that were not probed may be this much larger before they saturate.
+_MARGIN = 1.5
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """A model in integers, and the steps that turn them back into its numbers.
+    """A model in integers: `shared` by all clouds, and the symbols of their `latents` (N, L)."""
 
-    Attributes:
-        shape: the model's.
-        bits: of the template's grid, per axis.
-        low: (3,) the grid's origin, normalised.
-        step: of the grid.
-        grid: (M, 3) the template's grid points, patch after patch; the file keeps no order inside a patch.
-        weight_steps: per tensor.
-        weights: the symbols of each tensor.
-        latent_steps: (L,) per latent dimension.
-        latents: (N, L) symbols.
-    """
-
-    shape: Shape
-    bits: int
-    low: Array
-    step: np.float32
-    grid: Symbols
-    weight_steps: dict[str, np.float32]
-    weights: dict[str, Symbols]
-    latent_steps: Array
+    shared: IntegerModel
     latents: Symbols
 
     def model(self) -> Model:
-        """Return the numbers a decoder works with: symbols times steps, in float32."""
-        return Model(
-            self.shape,
-            dequantise_template(self.low, self.step, self.grid),
-            self.latents * self.latent_steps,
-            {name: symbols * self.weight_steps[name] for name, symbols in self.weights.items()},
-        )
-
-
-def dequantise_template(low: Array, step: np.float32, grid: Symbols) -> Array:
-    """Return the normalised points (M, 3) of a grid."""
-    return low + grid.astype(np.float32) * step
+        """Return the numbers that the integers stand for: symbols times steps, in float32."""
+        return self.shared.dequantise(dequantise_latents(self.latents, self.shared.latent_steps))
 
 
 @dataclass(frozen=True)
 class Sensitivities:
-    """How far the decoded points move: mean square per squared step, for each group of numbers."""
+    """How far the decoded points move: mean square per squared step, for each group of numbers.
+
+    Attributes:
+        template, latents, weights: of these groups, the weights by tensor.
+        reach: the largest pre-activation of each hidden layer.
+    """
 
     template: float
     latents: float
     weights: dict[str, float]
+    reach: tuple[float, ...]
 
 
 def quantise(model: Model, sensitivities: Sensitivities, slope: float) -> Quantised:
-    """Quantise a model at one slope `slope` (mu): a larger one gives fewer bits and more movement."""
+    """Quantise a model at one slope `slope` (mu): a larger one gives fewer bits and more movement.
 
-    def step(count: int, sensitivity: float, values: Array) -> np.float32:
+    Raises CloudError where no steps make its sums exact: a fit that went astray.
+    """
+
+    def step(count: int, sensitivity: float, values: Array) -> float:
         largest = float(np.abs(values).max(initial=0))
+        if largest == 0:
+            return 1.0
         # Neither finer than symbols can hold, nor (for what hardly matters) coarser than the values.
-        finest = max(largest / _LARGEST_SYMBOL, _TINY)
+        finest = max(largest / _LARGEST_SYMBOL, _FINEST)
         wanted = math.sqrt(slope * count / sensitivity) if sensitivity > 0 else math.inf
-        return np.float32(min(max(wanted, finest), max(2 * largest, finest)))
+        return min(max(wanted, finest), max(2 * largest, finest))
 
-    low, extent = model.template.min(0), float(np.ptp(model.template, axis=0).max())
-    template_step = step(3 * len(model.template), sensitivities.template, model.template)
-    template_step = np.float32(max(float(template_step), extent / (2**MAX_BITS - 1)))
-    grid = np.rint((model.template - low) / template_step).astype(np.int32)
-    bits = max(int(grid.max()).bit_length(), 1)
-    steps = {name: step(w.size, sensitivities.weights[name], w) for name, w in model.weights.items()}
-    reach = _latent_reach(model)
-    latent_step = step(model.latents.size, sensitivities.latents, model.latents * reach)
-    return Quantised(
+    extent = float(np.ptp(model.template, axis=0).max())
+    template = step(3 * len(model.template), sensitivities.template, model.template)
+    # The nearest step may be 6 % finer than asked for, and still the grid must reach across.
+    template_step = Step.nearest(max(template, 1.07 * extent / (2**_MAX_BITS - 1)))
+    steps = {name: Step.nearest(step(w.size, sensitivities.weights[name], w)) for name, w in model.weights.items()}
+    drive = _latent_drive(model)
+    latent = step(model.latents.size, sensitivities.latents, model.latents * drive)
+    latent_steps = tuple(Step.nearest(latent / float(d)) for d in drive)
+    points = _round(model.template, template_step.value)
+    origin = points.min(0)
+    grid = points - origin
+    shared = IntegerModel(
         model.shape,
-        bits,
-        low,
+        max(int(grid.max()).bit_length(), 1),
+        (int(origin[0]), int(origin[1]), int(origin[2])),
         template_step,
         grid,
         steps,
-        {name: _round(w, steps[name]) for name, w in model.weights.items()},
-        (latent_step / reach).astype(np.float32),
-        _round(model.latents, (latent_step / reach).astype(np.float32)),
+        {name: _round(w, steps[name].value) for name, w in model.weights.items()},
+        latent_steps,
+        tuple(_scale(largest) for largest in sensitivities.reach),
     )
+    return _made_exact(model, Quantised(shared, _round(model.latents, step_values(latent_steps))))
+
+
+def _made_exact(model: Model, quantised: Quantised) -> Quantised:
+    """Double the finest steps until all sums are exact; hardly any model needs it."""
+    shared, latents = quantised.shared, quantised.latents
+    while (latent_reach(latents, shared.latent_steps) >= LARGEST_LATENT).any():
+        shared = replace(shared, latent_steps=tuple(step.doubled() for step in shared.latent_steps))
+        latents = _round(model.latents, step_values(shared.latent_steps))
+
+    def coarser(shared: IntegerModel, name: str) -> IntegerModel:
+        step = shared.weight_steps[name].doubled()
+        symbols = _round(model.weights[name], step.value)
+        weight_steps = {**shared.weight_steps, name: step}
+        return replace(shared, weight_steps=weight_steps, weights={**shared.weights, name: symbols})
+
+    while np.abs(shared.weights["latent"]).max() >= LARGEST_LATENT_WEIGHT:
+        shared = coarser(shared, "latent")
+    for layer in range(len(shared.scales) + 1):
+        while not (total := list(shared.sums())[layer]).exact:
+            finest = min(total.terms, key=lambda term: term.exponent)
+            if finest.exponent > total.exponent or not finest.tensor:
+                raise CloudError(f"the fit went astray: the sums of its layer {layer} are too large to be exact")
+            shared = coarser(shared, finest.tensor)
+    return Quantised(shared, latents)
+
+
+def _scale(largest: float) -> int:
+    """Return the finest scale at which a pre-activation of this size stays within the table."""
+    room = math.floor(math.log2(HALF / max(_MARGIN * largest, 1e-9)))
+    return min(max(room, 0), LARGEST_SCALE)
 
 
 def probe(model: Model, seed: int = 0) -> Sensitivities:
     """Measure how sensitive the decoded points are to each group, on a few clouds and part of the points.
 
     Every group in turn is rounded coarsely enough to tell from float32 noise, finely enough to stay linear.
+    Raises CloudError where the model's numbers are not those of any cloud.
     """
-    model = _thin(model, seed)
+    with np.errstate(over="ignore", invalid="ignore"):
+        reach = _pre_activations(_thin(model, seed, 4 * _PROBED_CLOUDS))
+    # False for NaN as well.
+    numbers = (np.array(reach), model.template, model.latents, *model.weights.values())
+    if not all(float(np.abs(part).max()) < _LARGEST for part in numbers):
+        raise CloudError(f"the fit went astray: its model holds or makes numbers of {_LARGEST:.0e} and more")
+    model = _thin(model, seed, _PROBED_CLOUDS)
     before = _decode_all(model)
 
     def moved(changed: Model) -> float:
         return float(np.square(_decode_all(changed) - before).sum(2).mean())
 
     def coarse(values: Array) -> np.float32:
-        return np.float32(max(float(values.std()) / 16, _TINY))
+        return np.float32(max(float(values.std()) / 16, _FINEST))
 
-    def rounded(values: Array, step: np.float32 | Array) -> Array:
+    def rounded(values: Array, step: np.float32 | NDArray[np.float32]) -> Array:
         return (_round(values, step) * step).astype(np.float32)
 
     weights = {}
@@ -134,10 +172,10 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
         weights[name] = moved(replace(model, weights=changed)) / float(step) ** 2
     step = coarse(model.template)
     template = moved(replace(model, template=rounded(model.template, step))) / float(step) ** 2
-    reach = _latent_reach(model)
-    step = coarse(model.latents * reach)
-    latents = moved(replace(model, latents=rounded(model.latents, step / reach))) / float(step) ** 2
-    return Sensitivities(template, latents, weights)
+    drive = _latent_drive(model)
+    step = coarse(model.latents * drive)
+    latents = moved(replace(model, latents=rounded(model.latents, step / drive))) / float(step) ** 2
+    return Sensitivities(template, latents, weights, reach)
 
 
 def search_slope(rise: Callable[[float], float], start: float, target: float, rounds: int = 24) -> float:
@@ -157,22 +195,22 @@ def search_slope(rise: Callable[[float], float], start: float, target: float, ro
     return low
 
 
-def _round(values: Array, step: np.float32 | Array) -> Symbols:
-    symbols: Symbols = np.rint(values / step).astype(np.int32)
+def _round(values: Array, step: float | np.floating | NDArray[np.floating]) -> Symbols:
+    symbols: Symbols = np.rint(np.divide(values, step, dtype=np.float64)).astype(np.int32)
     return symbols
 
 
-def _latent_reach(model: Model) -> Array:
+def _latent_drive(model: Model) -> Array:
     """Return how strongly each latent dimension drives the first layer, (L,): its step is finer for that."""
     norms = np.linalg.norm(model.weights["latent"], axis=1)
-    reach: Array = np.maximum(norms, max(float(norms.max()) * 1e-3, _TINY)).astype(np.float32)
-    return reach
+    drive: Array = np.maximum(norms, max(float(norms.max()) * 1e-3, _FINEST)).astype(np.float32)
+    return drive
 
 
-def _thin(model: Model, seed: int) -> Model:
-    """Keep a few clouds and an equal number of random template points of each patch."""
+def _thin(model: Model, seed: int, most: int) -> Model:
+    """Keep at most `most` clouds and an equal number of random template points of each patch."""
     rng = np.random.default_rng([seed, 7])
-    clouds = rng.choice(model.shape.clouds, min(_PROBED_CLOUDS, model.shape.clouds), replace=False)
+    clouds = rng.choice(model.shape.clouds, min(most, model.shape.clouds), replace=False)
     sizes = patch_sizes(model.shape.points, model.shape.patches)
     each = min(int(sizes.min()), max(_PROBED_POINTS // model.shape.patches, 1))
     starts = np.cumsum(sizes) - sizes
@@ -181,6 +219,15 @@ def _thin(model: Model, seed: int) -> Model:
     return replace(model, shape=shape, template=model.template[np.concatenate(rows)], latents=model.latents[clouds])
 
 
+def _pre_activations(model: Model) -> tuple[float, ...]:
+    """Return the largest pre-activation of each hidden layer."""
+    decoder = FloatDecoder(model.shape, model.template, model.weights)
+    seen = np.zeros(len(model.shape.shared) + 1, np.float32)
+    for latent in model.latents:
+        decoder.decode(latent, seen)
+    return tuple(seen.tolist())
+
+
 def _decode_all(model: Model) -> Array:
-    decoder = NumpyDecoder(model.shape, model.template, model.weights)
+    decoder = FloatDecoder(model.shape, model.template, model.weights)
     return np.stack([decoder.decode(latent) for latent in model.latents])

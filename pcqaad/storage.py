@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pcqaad.dyadic import CODES, Step
 from pcqaad.formats.clouds import safe_name
 from pcqaad.formats.container import DEFLATE, RAW, Container, Section
 from pcqaad.formats.entropy import Model as SymbolModel
@@ -19,12 +20,13 @@ from pcqaad.formats.entropy import decode, encode
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.groups import pack_groups
 from pcqaad.formats.pointset import decode_points, encode_points
+from pcqaad.integers import LARGEST_LATENT, LARGEST_SCALE, IntegerModel, Symbols, latent_reach
 from pcqaad.matching.kd import patch_sizes
-from pcqaad.model import Array, Shape
-from pcqaad.quantize import MAX_BITS, Quantised, Symbols
+from pcqaad.model import Shape
+from pcqaad.placement import LARGEST_CENTRE, UNIT_EXPONENTS, Placement
 
 TAGS = {
-    "HEAD": "sizes, normalisation and steps",
+    "HEAD": "sizes, placement, scales and steps",
     "WGTS": "weights",
     "TMPL": "template",
     "LMOD": "the latents' model",
@@ -37,9 +39,9 @@ TAGS = {
 GROUP = 64
 # Sizes that no real model has, refused before anything is allocated for them.
 _MAX_CLOUDS, _MAX_POINTS, _MAX_WEIGHTS, _MAX_WIDTH, _MAX_LAYERS = 2**24, 2**24, 2**26, 2**14, 32
-_MAX_FLOAT = 2.0**64
+MAX_BITS = 16
 
-_HEAD = struct.Struct("<IIHHHBBBBH3dd3ff")
+_HEAD = struct.Struct("<IIHHHBBBBH3qd3iH")
 
 
 @dataclass(frozen=True)
@@ -48,25 +50,25 @@ class Head:
 
     Attributes:
         shape: of the model.
-        centre: (3,) and
-        scale: of the normalisation, data units: points = centre + scale * decoded.
+        placement: from decoded integers to the data's unit.
         bits: of the template's grid.
-        low: (3,) the grid's origin, normalised.
+        origin: of the grid, in steps.
         step: of the grid.
         latent_contexts: 1, or L when every latent dimension has its own table.
         weight_steps: per tensor.
-        latent_steps: (L,).
+        latent_steps: per latent dimension.
+        scales: per hidden layer, of its activations.
     """
 
     shape: Shape
-    centre: NDArray[np.float64]
-    scale: float
+    placement: Placement
     bits: int
-    low: Array
-    step: np.float32
+    origin: tuple[int, int, int]
+    step: Step
     latent_contexts: int
-    weight_steps: dict[str, np.float32]
-    latent_steps: Array
+    weight_steps: dict[str, Step]
+    latent_steps: tuple[Step, ...]
+    scales: tuple[int, ...]
 
     def pack(self) -> bytes:
         """Return the bytes of the HEAD section."""
@@ -82,14 +84,14 @@ class Head:
             self.bits,
             0,
             self.latent_contexts,
-            *self.centre,
-            self.scale,
-            *self.low,
-            self.step,
+            *self.placement.centre,
+            self.placement.unit,
+            *self.origin,
+            self.step.code,
         )
-        widths = np.array(s.shared, "<u2").tobytes()
-        steps = np.array([self.weight_steps[name] for name in s.tensors()], "<f4").tobytes()
-        return fixed + widths + steps + self.latent_steps.astype("<f4").tobytes()
+        steps = [*(self.weight_steps[name] for name in s.tensors()), *self.latent_steps]
+        numbers = np.array([*s.shared, *(step.code for step in steps)], "<u2").tobytes()
+        return fixed + bytes(self.scales) + numbers
 
     @classmethod
     def unpack(cls, data: bytes) -> Head:
@@ -100,7 +102,7 @@ class Head:
                 raise FormatError(problem, where="HEAD")
 
         demand(len(data) >= _HEAD.size, f"expected at least {_HEAD.size} bytes, found {len(data)}")
-        n, m, k, latent, patch, layers, flags, bits, zero, contexts, *floats = _HEAD.unpack_from(data)
+        n, m, k, latent, patch, layers, flags, bits, zero, contexts, *numbers = _HEAD.unpack_from(data)
         demand(2 <= n <= _MAX_CLOUDS, f"expected 2 to {_MAX_CLOUDS} clouds, found {n}")
         demand(1 <= m <= _MAX_POINTS, f"expected 1 to {_MAX_POINTS} points, found {m}")
         demand(1 <= k <= m, f"expected 1 to {m} patches, found {k}")
@@ -109,8 +111,14 @@ class Head:
         demand(flags <= 1 and zero == 0, f"expected known flags, found {flags}, {zero}")
         demand(1 <= bits <= MAX_BITS, f"expected a grid of 1 to {MAX_BITS} bits, found {bits}")
         demand(contexts == 1 or contexts == latent <= 256, f"found {contexts} contexts of latents")
+        centre, unit, origin, step = tuple(numbers[:3]), numbers[3], tuple(numbers[4:7]), numbers[7]
+        demand(max(map(abs, centre)) <= LARGEST_CENTRE, f"expected a centre up to 2^52 in size, found {centre}")
+        demand(_is_unit(unit), f"expected a unit of 24 significant bits, found {unit!r}")
         at = _HEAD.size
-        demand(len(data) >= at + 2 * layers, f"expected {layers} widths, found {len(data) - at} bytes")
+        demand(len(data) >= at + 3 * layers + 1, f"expected the sizes of {layers} layers, found {len(data) - at} bytes")
+        scales = tuple(data[at : at + layers + 1])
+        demand(max(scales) <= LARGEST_SCALE, f"expected scales up to {LARGEST_SCALE}, found {scales}")
+        at += layers + 1
         widths = tuple(int(w) for w in np.frombuffer(data, "<u2", layers, at))
         at += 2 * layers
         demand(all(1 <= w <= _MAX_WIDTH for w in widths), f"expected widths up to {_MAX_WIDTH}, found {widths}")
@@ -119,84 +127,93 @@ class Head:
         demand(weights <= _MAX_WEIGHTS, f"expected at most {_MAX_WEIGHTS} weights, found {weights}")
         demand(n * latent <= _MAX_WEIGHTS, f"expected at most {_MAX_WEIGHTS} latent numbers, found {n * latent}")
         names = list(shape.tensors())
-        size = at + 4 * (len(names) + latent)
+        size = at + 2 * (len(names) + latent)
         demand(len(data) == size, f"expected {size} bytes, found {len(data)}")
-        steps = np.frombuffer(data, "<f4", len(names) + latent, at).astype(np.float32)
-        values = np.concatenate([floats, steps])
-        demand(bool(np.isfinite(values).all()), "expected finite numbers, found NaN or infinity")
-        positive = np.concatenate([[floats[3], floats[7]], steps])
-        demand(bool((positive > 0).all()), "expected a scale and steps above 0")
-        # A symbol has 31 bits: what it stands for then stays finite in float32.
-        largest = max(float(np.abs(floats[4:7]).max()), float(positive[1:].max()))
-        demand(largest <= _MAX_FLOAT, f"expected an origin and steps up to {_MAX_FLOAT:g}, found {largest:g}")
+        codes = [step, *np.frombuffer(data, "<u2", len(names) + latent, at).tolist()]
+        demand(max(codes) < CODES, f"expected steps below {CODES}, found {max(codes)}")
+        steps = [Step.of(code) for code in codes]
         return cls(
             shape,
-            np.array(floats[:3]),
-            floats[3],
+            Placement(centre, unit),
             bits,
-            np.array(floats[4:7], np.float32),
-            np.float32(floats[7]),
+            origin,
+            steps[0],
             contexts,
-            dict(zip(names, steps[: len(names)], strict=True)),
-            steps[len(names) :],
+            dict(zip(names, steps[1:], strict=False)),
+            tuple(steps[1 + len(names) :]),
+            scales,
         )
 
 
+def _is_unit(unit: float) -> bool:
+    """Whether a double is what a unit may be; not so for NaN and infinity."""
+    low, high = UNIT_EXPONENTS
+    mantissa = math.frexp(unit)[0]
+    return 2.0**low <= unit <= 2.0**high and math.ldexp(mantissa, 24).is_integer()
+
+
 def to_sections(
-    quantised: Quantised,
-    centre: NDArray[np.float64],
-    scale: float,
+    model: IntegerModel,
+    latents: Symbols,
+    placement: Placement,
     names: Sequence[str],
     info: dict[str, Any],
 ) -> list[Section]:
-    """Return the sections of a file."""
-    shape = quantised.shape
-    symbols, contexts = _weight_stream(quantised.weights)
-    template, _ = encode_points(_by_patch(quantised.grid, shape), quantised.bits)
-    latent_contexts, model, groups = min(
-        (_latent_stream(quantised.latents, c) for c in {1, shape.latent if shape.latent <= 256 else 1}),
+    """Return the sections of a file, of clouds with `latents` (N, L)."""
+    shape = model.shape
+    symbols, contexts = _weight_stream(model.weights)
+    template, _ = encode_points(_by_patch(model.grid, shape), model.bits)
+    latent_contexts, latent_model, groups = min(
+        (_latent_stream(latents, c) for c in {1, shape.latent if shape.latent <= 256 else 1}),
         key=lambda coded: len(coded[1]) + sum(map(len, coded[2])),
     )
     head = Head(
         shape,
-        centre,
-        scale,
-        quantised.bits,
-        quantised.low,
-        quantised.step,
+        placement,
+        model.bits,
+        model.origin,
+        model.step,
         latent_contexts,
-        quantised.weight_steps,
-        quantised.latent_steps,
+        model.weight_steps,
+        model.latent_steps,
+        model.scales,
     )
     return [
         Section("HEAD", head.pack(), RAW),
         Section("WGTS", encode(symbols, contexts), RAW),
         Section("TMPL", template, RAW),
-        Section("LMOD", model, RAW),
+        Section("LMOD", latent_model, RAW),
         Section("LATS", pack_groups(groups), RAW),
         Section("NAME", "\0".join(names).encode(), DEFLATE),
         Section("info", json.dumps(info, separators=(",", ":"), allow_nan=False).encode(), DEFLATE),
     ]
 
 
-def read_weights(container: Container, head: Head) -> dict[str, Array]:
-    """Return the dequantised weight tensors."""
+def read_model(container: Container, head: Head) -> IntegerModel:
+    """Return what all clouds share; its sums are exact."""
     shapes = head.shape.tensors()
     sizes = [math.prod(shape) for shape in shapes.values()]
     contexts = np.repeat(np.arange(len(sizes)), sizes)
     with _InSection("WGTS"):
         symbols = decode(container.section("WGTS"), len(contexts), contexts)
-    weights = {}
-    for (name, shape), part in zip(shapes.items(), np.split(symbols, np.cumsum(sizes)[:-1]), strict=True):
-        weights[name] = (part.reshape(shape) * head.weight_steps[name]).astype(np.float32)
-    return weights
-
-
-def read_grid(container: Container, head: Head) -> Symbols:
-    """Return the template's grid points (M, 3), patch after patch."""
-    sizes = [int(size) for size in patch_sizes(head.shape.points, head.shape.patches)]
+    parts = zip(shapes.items(), np.split(symbols, np.cumsum(sizes)[:-1]), strict=True)
+    weights = {name: part.reshape(shape) for (name, shape), part in parts}
+    patches = [int(size) for size in patch_sizes(head.shape.points, head.shape.patches)]
     with _InSection("TMPL"):
-        return np.concatenate(decode_points(container.section("TMPL"), sizes, head.bits)).astype(np.int32)
+        grid = np.concatenate(decode_points(container.section("TMPL"), patches, head.bits)).astype(np.int32)
+    model = IntegerModel(
+        head.shape,
+        head.bits,
+        head.origin,
+        head.step,
+        grid,
+        head.weight_steps,
+        weights,
+        head.latent_steps,
+        head.scales,
+    )
+    model.check()
+    return model
 
 
 def read_latent_model(container: Container) -> SymbolModel:
@@ -209,8 +226,8 @@ def read_latent_model(container: Container) -> SymbolModel:
     return model
 
 
-def read_latents(container: Container, head: Head, model: SymbolModel, group: int) -> Array:
-    """Return the dequantised latents (clouds, L) of one group of clouds."""
+def read_latents(container: Container, head: Head, model: SymbolModel, group: int) -> Symbols:
+    """Return the latents (clouds, L) of one group of clouds, in symbols."""
     groups = container.groups("LATS")
     expected = math.ceil(head.shape.clouds / GROUP)
     if len(groups) != expected:
@@ -219,7 +236,12 @@ def read_latents(container: Container, head: Head, model: SymbolModel, group: in
     contexts = _latent_contexts(clouds, head.shape.latent, head.latent_contexts)
     with _InSection("LATS"):
         symbols = model.decode(groups.read(group), clouds * head.shape.latent, contexts)
-    return (symbols.reshape(clouds, head.shape.latent) * head.latent_steps).astype(np.float32)
+    latents = symbols.reshape(clouds, head.shape.latent)
+    largest = max(latent_reach(latents, head.latent_steps))
+    if largest >= LARGEST_LATENT:
+        problem = f"expected latents below 2^36 in all, found up to 2^{largest.bit_length()}"
+        raise FormatError(problem, where=f"LATS: group {group}")
+    return latents
 
 
 def read_names(container: Container, head: Head) -> list[str]:

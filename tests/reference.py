@@ -1,10 +1,15 @@
-"""Decoders written from SPEC.md alone, one symbol at a time in plain Python: the law for the fast ones."""
+"""Decoders written from SPEC.md alone, in plain Python and 64-bit integers: the law for the fast ones."""
 
 from __future__ import annotations
 
+import math
+import struct
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+
+import numpy as np
 
 Points = list[tuple[int, int, int]]
 
@@ -86,17 +91,31 @@ class Rans:
         assert self.x == [2**16] * self.lanes
 
 
+class ArrayModel:
+    """Section 5: a model, and the bytes behind it."""
+
+    def __init__(self, data: bytes) -> None:
+        bits = Bits(data)
+        count, self.escape_bits = bits.gamma() - 1, bits.fixed(6)
+        self.low, self.shift, self.table, self.escape = {}, {}, {}, {}
+        for c in range(count):
+            n = bits.gamma() - 1
+            if n:
+                self.low[c], self.shift[c], self.escape[c] = bits.signed(), bits.fixed(4), n
+                self.table[c] = weights(bits, n + (self.escape_bits > 0))
+        self.rest = data[bits.padding() :]
+
+
 def decode_array(data: bytes, contexts: Sequence[int]) -> list[int]:
-    """Section 5, for at least one integer."""
-    bits = Bits(data)
-    count, escape_bits = bits.gamma() - 1, bits.fixed(6)
-    low, shift, table, escape = {}, {}, {}, {}
-    for c in range(count):
-        n = bits.gamma() - 1
-        if n:
-            low[c], shift[c], escape[c] = bits.signed(), bits.fixed(4), n
-            table[c] = weights(bits, n + (escape_bits > 0))
-    rans = Rans(data[bits.padding() :])
+    """Section 5, for at least one integer: a model and its stream."""
+    model = ArrayModel(data)
+    return decode_stream(model, model.rest, contexts)
+
+
+def decode_stream(model: ArrayModel, data: bytes, contexts: Sequence[int]) -> list[int]:
+    """Section 5, for at least one integer: the stream."""
+    low, shift, table, escape, escape_bits = model.low, model.shift, model.table, model.escape, model.escape_bits
+    rans = Rans(data)
     coded: Iterator[int] = iter(rans.call([table[c] for c in contexts if max(table[c]) < 2**14]))
     s = [next(coded) if max(table[c]) < 2**14 else table[c].index(2**14) for c in contexts]
     out = [low[c] + (v << shift[c]) for c, v in zip(contexts, s, strict=True)]
@@ -169,3 +188,154 @@ def decode_points(data: bytes, counts: Sequence[int], b: int) -> list[Points]:
         cells = grown
     rans.finish()
     return [[(x, y, z) for (j, x, y, z), n in cells.items() if j == i for _ in range(n)] for i in range(len(counts))]
+
+
+def sections(data: bytes) -> dict[str, bytes]:
+    """Section 1."""
+    assert data[:8] == bytes.fromhex("93 51 41 41 44 0D 0A 1A")
+    version, count, checksum = struct.unpack_from("<HHI", data, 8)
+    at = 16 + 17 * count
+    assert version == 0 and checksum == zlib.crc32(data[:12] + data[16:at])
+    found = {}
+    for row in struct.iter_unpack("<4sBIII", data[16:at]):
+        tag, coding, length, size, checksum = row
+        body = data[at : at + length]
+        assert zlib.crc32(body) == checksum
+        found[tag.decode()] = zlib.decompress(body, -15) if coding else body
+        assert len(found[tag.decode()]) == size
+        at += length
+    assert at == len(data)
+    return found
+
+
+def groups(data: bytes) -> list[bytes]:
+    """Section 1.1."""
+    count, checksum = struct.unpack_from("<II", data)
+    at = 8 + 8 * count
+    assert checksum == zlib.crc32(data[:4] + data[8:at])
+    found = []
+    for length, checksum in struct.iter_unpack("<II", data[8:at]):
+        found.append(data[at : at + length])
+        assert zlib.crc32(found[-1]) == checksum
+        at += length
+    assert at == len(data)
+    return found
+
+
+def selu(scale: int, z: int) -> int:
+    """Section 7.7."""
+    y = min(max(z, -(2**15)), 2**15 - 1)
+    if y > 0:
+        return math.floor(1.0507009873554805 * y + 0.5)
+    return math.floor(2**scale * 1.0507009873554805 * 1.6732632423543772 * (math.exp(y / 2**scale) - 1) + 0.5)
+
+
+def rounded_sum(scale: int, terms: Sequence[tuple[np.ndarray, int, int]]) -> np.ndarray:
+    """Section 7.8: terms are numbers, the exponent t of their unit and the bound B."""
+    u = min(-scale - 1, *(t for _, t, _ in terms))
+    assert sum(b << (t - u) for _, t, b in terms) + (1 << (16 - scale - u)) < 2**53
+    total = sum(numbers << (t - u) for numbers, t, _ in terms)
+    return (total + (1 << (-scale - 1 - u))) >> (-scale - u)
+
+
+def decode_file(data: bytes) -> np.ndarray:
+    """Sections 7.1 to 7.8: the points (N, M, 3) of all clouds, float32."""
+    section = sections(data)
+    head = section["HEAD"]
+    n, m, k, size, hidden, d, flags, bits, _, latent_contexts = struct.unpack_from("<IIHHHBBBBH", head)
+    *centre, unit = struct.unpack_from("<3qd", head, 20)
+    *origin, grid_code = struct.unpack_from("<3iH", head, 52)
+    scales = list(head[66 : 67 + d])
+    widths = struct.unpack_from(f"<{d}H", head, 67 + d)
+    shapes = {"latent part": (size, widths[0]), "point part": (3, widths[0]), "bias 0": (widths[0],)}
+    for i in range(1, d):
+        shapes |= {f"weights {i}": (widths[i - 1], widths[i]), f"bias {i}": (widths[i],)}
+    shapes |= {"feature part": (k, widths[-1], hidden), "patch point part": (k, 3, hidden), "patch bias": (k, hidden)}
+    shapes |= {"output": (k, hidden, 3), "output bias": (k, 3)}
+    codes = struct.unpack(f"<{len(shapes) + size}H", head[67 + 3 * d :])
+
+    def step(code: int) -> tuple[int, int]:
+        assert code < 1024
+        return 8 + code % 8, code // 8 - 64
+
+    grid = step(grid_code)
+    steps = dict(zip(shapes, map(step, codes), strict=False))
+    of_latents = [step(code) for code in codes[len(shapes) :]]
+
+    counts = [math.prod(shape) for shape in shapes.values()]
+    symbols = decode_array(section["WGTS"], [i for i, count in enumerate(counts) for _ in range(count)])
+    ends = [*accumulate(counts)]
+    tensors = {
+        name: np.array(symbols[end - math.prod(shape) : end], np.int64).reshape(shape)
+        for (name, shape), end in zip(shapes.items(), ends, strict=True)
+    }
+    sizes = [m // k + (i < m % k) for i in range(k)]
+    template = [np.array(part) + origin for part in decode_points(section["TMPL"], sizes, bits)]
+    latent_model = ArrayModel(section["LMOD"])
+    assert latent_model.rest == b""
+    latents: list[list[int]] = []
+    for g, group in enumerate(groups(section["LATS"])):
+        clouds = min(64, n - 64 * g)
+        flat = decode_stream(latent_model, group, [i % latent_contexts for _ in range(clouds) for i in range(size)])
+        latents += [flat[i * size : (i + 1) * size] for i in range(clouds)]
+
+    reach = max(max(abs(o), abs(o + 2**bits - 1)) for o in origin)
+
+    def product(x: np.ndarray, name: str, tensor: np.ndarray, inputs: tuple[int, int, int]) -> tuple:
+        """A term x @ tensor, for inputs of at most `largest` multiples of mantissa * 2**exponent."""
+        largest, mantissa, exponent = inputs
+        total = int(np.abs(tensors[name]).sum(-2).max())
+        scale = mantissa * steps[name][0]
+        return scale * (x @ tensor), exponent + steps[name][1], largest * scale * total
+
+    def bias(name: str, tensor: np.ndarray) -> tuple:
+        return steps[name][0] * tensor, steps[name][1], steps[name][0] * int(np.abs(tensors[name]).max())
+
+    low = min(e for _, e in of_latents)
+    assert np.abs(tensors["latent part"]).max() < 2**16
+    points = np.empty((n, m, 3), np.float32)
+    for cloud, latent in enumerate(latents):
+        scaled = [l * mantissa << (e - low) for l, (mantissa, e) in zip(latent, of_latents, strict=True)]
+        assert sum(map(abs, scaled)) < 2**36
+        mantissa, exponent = steps["latent part"]
+        own = []
+        for column in tensors["latent part"].T.tolist():
+            total = mantissa * sum(a * w for a, w in zip(scaled, column, strict=True))
+            shift = low + exponent + 24
+            total = total << shift if shift >= 0 else (total + (1 << (-shift - 1))) >> -shift
+            own.append(min(max(total, -(2**36)), 2**36))
+        decoded = []
+        for patch, q in enumerate(template):
+            of_grid, part = (reach, *grid), tensors["point part"]
+            terms = [
+                (np.array(own), -24, 2**36),
+                product(q, "point part", part, of_grid),
+                bias("bias 0", tensors["bias 0"]),
+            ]
+            z = rounded_sum(scales[0], terms)
+            for i in range(1, d):
+                x = np.vectorize(selu, otypes=[np.int64])(scales[i - 1], z)
+                of_layer = 34428, 1, -scales[i - 1]
+                terms = [
+                    product(x, f"weights {i}", tensors[f"weights {i}"], of_layer),
+                    bias(f"bias {i}", tensors[f"bias {i}"]),
+                ]
+                z = rounded_sum(scales[i], terms)
+            x = np.vectorize(selu, otypes=[np.int64])(scales[d - 1], z)
+            terms = [
+                product(x, "feature part", tensors["feature part"][patch], (34428, 1, -scales[d - 1])),
+                product(q, "patch point part", tensors["patch point part"][patch], of_grid),
+                bias("patch bias", tensors["patch bias"][patch]),
+            ]
+            x = np.vectorize(selu, otypes=[np.int64])(scales[d], rounded_sum(scales[d], terms))
+            terms = [
+                product(x, "output", tensors["output"][patch], (34428, 1, -scales[d])),
+                bias("output bias", tensors["output bias"][patch]),
+            ]
+            if flags & 1:
+                terms.append((grid[0] * q, grid[1], reach * grid[0]))
+            decoded.append(rounded_sum(20, terms))
+        largest = (2**24 - 1) * 2.0**104
+        exact = (np.concatenate(decoded) + centre).astype(np.float64) * unit
+        points[cloud] = np.clip(exact, -largest, largest)
+    return points

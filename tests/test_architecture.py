@@ -16,7 +16,7 @@ FORBIDDEN = {
     "cli": ("pickle",),
 }
 # The only modules that may import torch when imported.
-TORCH = {"codec.py", "network.py", "devices.py", "loop.py", "batched.py", "swap_torch.py"}
+TORCH = {"batched.py", "batches.py", "codec.py", "network.py", "devices.py", "loop.py", "swap_torch.py"}
 
 
 def imports(path):

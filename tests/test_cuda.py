@@ -16,6 +16,13 @@ def test_a_fit_on_the_gpu_is_as_good_and_decodes_anywhere(originals, fitted_file
         assert gpu.info["fidelity"]["mean"] <= 1.2 * cpu.info["fidelity"]["mean"]
 
 
+def test_the_integer_decoder_gives_the_same_bytes_on_the_gpu(fitted_file):
+    with pcqaad.open(fitted_file) as c:
+        there = c.decoder("cuda")(torch.from_numpy(c.latents).cuda())
+        assert there.is_cuda
+        assert there.cpu().numpy().tobytes() == np.stack(list(c)).tobytes()
+
+
 def test_the_module_decodes_alike_on_the_gpu(fitted_file):
     with pcqaad.open(fitted_file) as c:
         module = c.module().cuda()

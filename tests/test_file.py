@@ -1,5 +1,8 @@
 """Whole files: random access, growth of what is read, and refusal of what is damaged."""
 
+import math
+import struct
+
 import numpy as np
 import pytest
 
@@ -113,6 +116,16 @@ def test_forged_contents_are_refused_or_read_never_a_crash(fitted_file):
         ),
         ("HEAD", lambda b: b[:4] + b"\0\0\0\0" + b[8:], "HEAD: expected 1 to 16777216 points, found 0"),
         ("HEAD", lambda b: b[:8] + b"\xff\xff" + b[10:], "HEAD: expected 1 to 256 patches, found 65535"),
+        ("HEAD", lambda b: b[:20] + struct.pack("<q", 2**52 + 1) + b[28:], "HEAD: expected a centre up to 2^52"),
+        ("HEAD", lambda b: b[:20] + struct.pack("<q", -(2**63)) + b[28:], "HEAD: expected a centre up to 2^52"),
+        *(
+            ("HEAD", lambda b, unit=unit: b[:44] + struct.pack("<d", unit) + b[52:], "HEAD: expected a unit of 24")
+            for unit in (0.0, -1.0, math.nan, math.inf, 2.0**129, 2.0**-401, 1 + 2.0**-24)
+        ),
+        ("HEAD", lambda b: b[:64] + b"\0\4" + b[66:], "HEAD: expected steps below 1024, found 1024"),
+        ("HEAD", lambda b: b[:-2] + b"\0\4", "HEAD: expected steps below 1024, found 1024"),
+        ("HEAD", lambda b: b[:66] + b"\x0f" + b[67:], "HEAD: expected scales up to 14"),
+        ("HEAD", lambda b: b[:64] + b"\xff\3" + b[66:], "WGTS: expected sums of layer 0 below 2^53"),
         ("NAME", lambda b: b"../x" + b[b.index(b"\0") :], "NAME: name '../x' is not safe"),
         ("NAME", lambda b: b.split(b"\0")[0], "NAME: expected 6 different names"),
         ("NAME", lambda b: b"\xff" + b, "NAME: expected UTF-8"),

@@ -1,0 +1,271 @@
+"""A model in integers, and the rules under which every decoder computes the same points of it (SPEC.md, 7.7).
+
+Symbols times steps of four significant bits are integers times powers of two, and activations are integers times a
+power of two. So every sum of a layer is an integer times a power of two as well; where it stays below 2^53 times
+the smallest one involved, float64 holds it and all partial sums exactly, in whatever order they are added.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcqaad.dyadic import Step, in_common, round_shift, step_values
+from pcqaad.formats.errors import FormatError
+from pcqaad.model import Array, Model, Shape
+
+Symbols = NDArray[np.int32]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+# The activation function is a table over the pre-activations -HALF .. HALF - 1; beyond, its ends continue.
+HALF = 2**15
+LARGEST_SCALE = 14
+# What no activation exceeds: 1.05 * (HALF - 1). Below zero it is 1.76 * 2**scale at most.
+_LARGEST_ACTIVATION = 34428
+# A cloud's own part of the first layer is rounded to 2**-_CLOUD_SCALE and ends at _CLOUD_LIMIT of these.
+_CLOUD_SCALE, _CLOUD_LIMIT = 24, 2**36
+# Decoded coordinates are counted in 2**-POINT_SCALE of the normalised unit: a cloud spans 2**22 of them.
+POINT_SCALE = 20
+# float64 holds every integer below.
+_EXACT = 2**53
+# Below these the sums of a cloud's part stay within 64 bits, with room for latents between the file's.
+LARGEST_LATENT_WEIGHT = 2**16
+LARGEST_LATENT = 2**36
+# A latent that is given as floats is taken to this part of a step.
+_FINE = 10
+
+
+@dataclass(frozen=True)
+class Term:
+    """What a sum has from one tensor: whole multiples of 2**exponent, `bound` of them at most; no name: a constant."""
+
+    tensor: str
+    exponent: int
+    bound: int
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The sums of one layer, rounded to whole multiples of 2**-scale."""
+
+    scale: int
+    terms: tuple[Term, ...]
+
+    @property
+    def exponent(self) -> int:
+        """Of the smallest power of two involved; half a unit of the result, added to round, is one of them."""
+        return min(-self.scale - 1, *(term.exponent for term in self.terms))
+
+    @property
+    def bound(self) -> int:
+        """What no sum exceeds, in units of 2**exponent; 2**16 units of the result are left for a table's offset."""
+        return sum(t.bound << (t.exponent - self.exponent) for t in self.terms) + (1 << 16 - self.scale - self.exponent)
+
+    @property
+    def exact(self) -> bool:
+        """Whether float64 holds all of it."""
+        return self.bound < _EXACT
+
+
+@dataclass(frozen=True)
+class IntegerModel:
+    """What all clouds of a file share.
+
+    Attributes:
+        shape: the model's.
+        bits: of the template's grid, per axis.
+        origin: of the grid, three integers.
+        step: of the grid; a template point is (origin + grid point) * step.
+        grid: (M, 3) the template's grid points, patch after patch; the file keeps no order inside a patch.
+        weight_steps: per tensor.
+        weights: the symbols of each tensor.
+        latent_steps: per latent dimension.
+        scales: per hidden layer, the patches' last: its activations are counted in 2**-scale.
+    """
+
+    shape: Shape
+    bits: int
+    origin: tuple[int, int, int]
+    step: Step
+    grid: Symbols
+    weight_steps: dict[str, Step]
+    weights: dict[str, Symbols]
+    latent_steps: tuple[Step, ...]
+    scales: tuple[int, ...]
+
+    def check(self) -> None:
+        """Raise FormatError where a sum could be too large to be exact."""
+        largest = int(np.abs(self.weights["latent"].astype(np.int64)).max())
+        if largest >= LARGEST_LATENT_WEIGHT:
+            problem = f"expected symbols of the latent part below {LARGEST_LATENT_WEIGHT}, found {largest}"
+            raise FormatError(problem, where="WGTS")
+        for layer, total in enumerate(self.sums()):
+            if not total.exact:
+                problem = f"expected sums of layer {layer} below 2^53, found up to 2^{total.bound.bit_length()}"
+                raise FormatError(problem, where="WGTS")
+
+    def sums(self) -> Iterator[Sum]:
+        """Yield the sums of each layer: the shared ones, the patches' hidden and their output layer."""
+
+        def term(tensor: str, inputs: int = 1, mantissa: int = 1, exponent: int = 0) -> Term:
+            """A tensor times inputs of at most `inputs` * mantissa * 2**exponent."""
+            sizes = np.abs(self.weights[tensor].astype(np.int64))
+            step = self.weight_steps[tensor]
+            # A bias is added; of a matrix every output sums over all inputs.
+            largest = int(sizes.max() if "bias" in tensor else sizes.sum(-2).max())
+            return Term(tensor, exponent + step.exponent, largest * inputs * mantissa * step.mantissa)
+
+        far = 2**self.bits - 1
+        reach = max(max(abs(o), abs(o + far)) for o in self.origin)
+        of_template = reach, *self.step
+        last = len(self.scales) - 1
+        cloud = Term("", -_CLOUD_SCALE, _CLOUD_LIMIT)
+        yield Sum(self.scales[0], (cloud, term("point", *of_template), term("bias 0")))
+        for i in range(1, last):
+            inputs = _LARGEST_ACTIVATION, 1, -self.scales[i - 1]
+            yield Sum(self.scales[i], (term(f"shared {i}", *inputs), term(f"bias {i}")))
+        inputs = _LARGEST_ACTIVATION, 1, -self.scales[last - 1]
+        yield Sum(self.scales[last], (term("patch", *inputs), term("patch point", *of_template), term("patch bias")))
+        inputs = _LARGEST_ACTIVATION, 1, -self.scales[last]
+        out = [term("out", *inputs), term("out bias")]
+        if self.shape.residual:
+            out.append(Term("", self.step.exponent, reach * self.step.mantissa))
+        yield Sum(POINT_SCALE, tuple(out))
+
+    def template(self) -> Ints:
+        """Return the template (M, 3) in whole steps."""
+        return self.grid.astype(np.int64) + np.array(self.origin, np.int64)
+
+    def cloud_parts(self, latents: Symbols) -> Ints:
+        """Return the clouds' parts of layer 0 (B, W[0]), in 2**-24, for latents (B, L) in symbols."""
+        return self._cloud_parts(latents.astype(np.int64) << _FINE)
+
+    def cloud_parts_of(self, latents: NDArray[np.floating]) -> Ints:
+        """Return the same for latents (B, L) in numbers, taken to 1/1024 of a dimension's step.
+
+        Those that a file holds give what their symbols give. Raises ValueError where they are not finite or too large.
+        """
+        if latents.ndim != 2 or latents.shape[1] != self.shape.latent:
+            raise ValueError(f"expected latents of {self.shape.latent} numbers, found shape {latents.shape}")
+        with np.errstate(over="ignore"):
+            fine = np.rint(latents.astype(np.float64) / step_values(self.latent_steps) * 2**_FINE)
+        # False for NaN as well.
+        within = bool((np.abs(fine) < LARGEST_LATENT << _FINE).all())
+        symbols = np.where(within, fine, 0).astype(np.int64)
+        if not within or (latent_reach(symbols, self.latent_steps) >= LARGEST_LATENT << _FINE).any():
+            raise ValueError("expected latents that are finite and of the size of the file's own")
+        return self._cloud_parts(symbols)
+
+    def _cloud_parts(self, fine: Ints) -> Ints:
+        factors, low = in_common(self.latent_steps)
+        scaled = (fine.astype(object) * np.array(factors, object)).astype(np.int64)
+        sums = scaled @ self.weights["latent"].astype(np.int64)
+        step = self.weight_steps["latent"]
+        shift = low - _FINE + step.exponent + _CLOUD_SCALE
+        parts = [round_shift(int(total) * step.mantissa, shift) for total in sums.ravel()]
+        return np.array([min(max(part, -_CLOUD_LIMIT), _CLOUD_LIMIT) for part in parts], np.int64).reshape(sums.shape)
+
+    def dequantise(self, latents: Array) -> Model:
+        """Return the numbers that this model stands for, in float32, with these latents (N, L)."""
+        weights = {name: (w * self.weight_steps[name].value).astype(np.float32) for name, w in self.weights.items()}
+        return Model(self.shape, (self.template() * self.step.value).astype(np.float32), latents, weights)
+
+
+def latent_reach(symbols: NDArray[np.signedinteger], steps: tuple[Step, ...]) -> NDArray[np.object_]:
+    """Return how large latents (B, L) are, added up in the smallest power of two of their steps; exact, (B,)."""
+    factors, _ = in_common(steps)
+    reach: NDArray[np.object_] = np.abs(symbols.astype(np.int64)).astype(object) @ np.array(factors, object)
+    return reach
+
+
+def dequantise_latents(symbols: Symbols, steps: tuple[Step, ...]) -> Array:
+    """Return latents (N, L) as numbers, in float32."""
+    return (symbols * step_values(steps)).astype(np.float32)
+
+
+@functools.cache
+def selu_table(scale: int) -> Ints:
+    """Return round(2**scale * selu(z / 2**scale)) for z = -HALF .. HALF - 1.
+
+    No entry is nearer to a half than 4e-6, so that any exp in double precision gives the same integers.
+    """
+    z = np.arange(-HALF, HALF) / 2.0**scale
+    selu = 1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * np.expm1(np.minimum(z, 0)))
+    table = np.floor(selu * 2.0**scale + 0.5).astype(np.int64)
+    table.setflags(write=False)
+    return table
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """The layers as float64 matrices for columns of points, each one product: exact where the model's `check` passes.
+
+    The inputs of a layer are [the features before it; 1; the template point in steps], as far as it takes them; the
+    pre-activation comes out in units of the layer's scale, plus HALF, plus 1/2: rounded down it is the index of its
+    activation in the table.
+
+    Attributes:
+        point: (W[0], 3) and
+        bias: (W[0],) of layer 0, to which `cloud` times the cloud's part is added.
+        shared: (W[i], W[i-1] + 1) each.
+        patch: (K, H, W[D-1] + 4).
+        out: (K, 3, H + 4), in units of 2**-POINT_SCALE, plus 1/2.
+        tables: activations of the hidden layers, as float64.
+    """
+
+    point: Floats
+    bias: Floats
+    cloud: float
+    shared: list[Floats]
+    patch: Floats
+    out: Floats
+    tables: list[Floats]
+
+    @classmethod
+    def of(cls, model: IntegerModel) -> Matrices:
+        """Put the steps, the scales and the offsets of a model into matrices."""
+
+        def scaled(tensor: str, scale: int, exponent: int = 0, mantissa: int = 1) -> Floats:
+            step = model.weight_steps[tensor]
+            factor = math.ldexp(mantissa * step.mantissa, exponent + step.exponent + scale)
+            numbers = model.weights[tensor].astype(np.float64) * factor
+            return numbers if "bias" in tensor else np.moveaxis(numbers, -1, -2)
+
+        template, scales = model.step, model.scales
+        last = len(scales) - 1
+        in_steps = template.exponent, template.mantissa
+        shared = [
+            np.column_stack(
+                [scaled(f"shared {i}", scales[i], -scales[i - 1]), scaled(f"bias {i}", scales[i]) + _OFFSET]
+            )
+            for i in range(1, last)
+        ]
+        patch = [
+            scaled("patch", scales[last], -scales[last - 1]),
+            scaled("patch bias", scales[last])[..., None] + _OFFSET,
+            scaled("patch point", scales[last], *in_steps),
+        ]
+        own = np.eye(3) * (math.ldexp(template.mantissa, template.exponent + POINT_SCALE) * model.shape.residual)
+        out = [
+            scaled("out", POINT_SCALE, -scales[last]),
+            scaled("out bias", POINT_SCALE)[..., None] + 0.5,
+            np.broadcast_to(own, (model.shape.patches, 3, 3)),
+        ]
+        return cls(
+            scaled("point", scales[0], *in_steps),
+            scaled("bias 0", scales[0]) + _OFFSET,
+            math.ldexp(1, scales[0] - _CLOUD_SCALE),
+            shared,
+            np.concatenate(patch, -1),
+            np.concatenate(out, -1),
+            [selu_table(scale).astype(np.float64) for scale in scales],
+        )
+
+
+_OFFSET = HALF + 0.5
