@@ -109,18 +109,16 @@ def times(points: int, seed: int) -> dict[str, Any]:
     }
 
 
-def fidelity(parser: argparse.ArgumentParser, file: str, inputs: Sequence[str], count: int) -> dict[str, Any]:
+def fidelity(
+    parser: argparse.ArgumentParser, collection: pcqaad.Collection, inputs: Sequence[str], count: int
+) -> dict[str, Any]:
     """Compare the clouds of a file, decoded at several scales, with the float32 decoding of the same weights."""
-    try:
-        collection = pcqaad.open(file)
-        originals = {source.name: source for source in find_clouds(inputs)}
-        drawn = [int(i) for i in np.unique(np.linspace(0, len(collection) - 1, min(count, len(collection))).round())]
-        missing = [collection.names[i] for i in drawn if collection.names[i] not in originals]
-        if missing:
-            parser.error(f"expected the originals of the file, found none of {missing[0]}")
-        clouds = {i: originals[collection.names[i]].read().points for i in drawn}
-    except FormatError as error:
-        parser.error(str(error))
+    originals = {source.name: source for source in find_clouds(inputs)}
+    drawn = [int(i) for i in np.unique(np.linspace(0, len(collection) - 1, min(count, len(collection))).round())]
+    missing = [collection.names[i] for i in drawn if collection.names[i] not in originals]
+    if missing:
+        parser.error(f"expected the originals of the file, found none of {missing[0]}")
+    clouds = {i: originals[collection.names[i]].read().points for i in drawn}
     settings, shared, model = collection.info["settings"], collection.integers, collection.model
     points, seed = model.shape.points, settings.get("seed", 0)
     references = [subsample(clouds[i], points, seed, i) for i in drawn]
@@ -146,7 +144,7 @@ def fidelity(parser: argparse.ArgumentParser, file: str, inputs: Sequence[str], 
         rows[name] = {"emkd_rise_percent": 100 * (emkd(decoded) / base - 1), "apart_percent": 100 * away / diagonal}
     if any(a.tobytes() != collection[i].tobytes() for a, i in zip(decoded, drawn, strict=True)):
         sys.exit("the file's own scales do not give the file's own points")
-    return {"file": file, "clouds": len(drawn), "emkd_float32_percent": 100 * base / diagonal, "scales": rows}
+    return {"clouds": len(drawn), "emkd_float32_percent": 100 * base / diagonal, "scales": rows}
 
 
 def show_times(found: dict[str, Any]) -> str:
@@ -190,7 +188,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     threads = os.environ.get("OMP_NUM_THREADS", "all")
     about = {"threads": threads, "seed": a.seed, "python": platform.python_version()}
     about |= {module.__name__: module.__version__ for module in (np, torch)}
-    found = fidelity(parser, a.file, a.inputs, a.clouds) if a.file else times(a.points, a.seed)
+    if a.file:
+        try:
+            with pcqaad.open(a.file) as collection:
+                found = fidelity(parser, collection, a.inputs, a.clouds)
+        except FormatError as error:
+            parser.error(str(error))
+    else:
+        found = times(a.points, a.seed)
     if a.json:
         print(json.dumps({**about, **found}, indent=2))
         return

@@ -11,8 +11,10 @@ from pcqaad.integers import HALF, IntegerModel, Matrices
 from pcqaad.matching.kd import patch_sizes
 from pcqaad.placement import Placement
 
-# Points in flight, of all clouds together: their widest features take some hundred megabytes.
-_COLUMNS = 2**17
+# Points in flight, of all clouds together: features that stay in a processor's cache, and on a GPU some hundred
+# megabytes of them.
+_COLUMNS = {"cpu": 2**10}
+_COLUMNS_ELSEWHERE = 2**17
 
 
 class BatchDecoder:
@@ -53,7 +55,7 @@ class BatchDecoder:
         clouds = torch.from_numpy(parts).to(self._device) * self._cloud + self._bias  # (B, W[0])
         shape = self._model.shape
         decoded = torch.empty(len(clouds), shape.points, 3, dtype=torch.int64, device=self._device)
-        columns = max(_COLUMNS // max(len(clouds), 1), 1)
+        columns = max(_COLUMNS.get(self._device.type, _COLUMNS_ELSEWHERE) // max(len(clouds), 1), 1)
         start = 0
         for patch, size in enumerate(patch_sizes(shape.points, shape.patches).tolist()):
             for low in range(start, start + size, columns):

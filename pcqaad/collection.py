@@ -141,6 +141,7 @@ class Collection(Sequence[NDArray[np.float32]]):
         """What the file holds and how it was made, JSON-able."""
         head, made = self._head, self._named(storage.read_info, self._container)
         shape = head.shape
+        centre, scale = head.placement.normalisation
         entries = {entry.tag: entry.length for entry in self._container.entries}
         total = self._container.size
         raw = 12 * shape.clouds * shape.points
@@ -172,7 +173,7 @@ class Collection(Sequence[NDArray[np.float32]]):
                 "residual": shape.residual,
                 "weights": shape.weights(),
             },
-            "normalisation": dict(zip(("centre", "scale"), head.placement.normalisation, strict=True)),
+            "normalisation": {"centre": centre, "scale": scale},
             "quantisation": {
                 "template_bits": head.bits,
                 "template_step": head.step.value,

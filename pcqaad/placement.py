@@ -38,7 +38,7 @@ class Placement:
         low, high = UNIT_EXPONENTS
         exponent = min(max(exponent, low + 1), high)
         unit = math.ldexp(round(fraction * 2**24), exponent - 24)
-        x, y, z = (round(float(c) / unit) for c in centre)
+        x, y, z = (min(max(round(float(c) / unit), -LARGEST_CENTRE), LARGEST_CENTRE) for c in centre)
         return cls((x, y, z), unit)
 
     def points(self, decoded: Ints) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What the benchmarks of matchers print keeps to the laws its columns state."""
+"""What the benchmarks print keeps to the laws its columns state."""
 
 import importlib.util
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pcqaad.formats.ply import write_ply
 from tests.generators import population
 
 
@@ -68,3 +69,27 @@ def test_throughput_counts_what_it_was_given(tmp_path, capsys):
     assert [row["points"] for row in rows] == [200, 350]  # the clouds' halves hold no more
     for row in rows:
         assert row["clouds_per_second"] == pytest.approx(3 / row["seconds"])
+
+
+def test_decoders_take_turns_and_agree(monkeypatch, capsys):
+    decoding = load("decoding")
+    monkeypatch.setattr(decoding, "ROUNDS", 1)
+    decoding.main(["--points", "100", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"][decoding.BASE]["ratio"] == 1
+    assert all(row["seconds"] > 0 for row in found["rows"].values())
+    assert 0 < found["apart_percent"] < 0.1
+
+
+def test_finer_scales_are_nearer_to_float32(fitted_file, originals, names, tmp_path, capsys):
+    decoding = load("decoding")
+    for name, cloud in zip(names, originals, strict=True):
+        write_ply(tmp_path / f"{name}.ply", cloud)
+    decoding.main([str(tmp_path), "--file", str(fitted_file), "--clouds", "3", "--json"])
+    scales = json.loads(capsys.readouterr().out)["scales"]
+    apart = [scales[str(f)]["apart_percent"] for f in decoding.SCALES]
+    assert apart == sorted(apart, reverse=True)
+    assert abs(scales["12"]["emkd_rise_percent"]) < 0.5
+    with pytest.raises(SystemExit):
+        decoding.main([str(tmp_path / f"{names[0]}.ply"), "--file", str(fitted_file)])
+    assert "expected the originals of the file" in capsys.readouterr().err
