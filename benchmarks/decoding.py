@@ -42,7 +42,7 @@ from pcqaad.metrics import measure
 from pcqaad.model import Array, Model, Shape
 from pcqaad.network import Decoder
 from pcqaad.placement import Placement
-from pcqaad.quantize import Quantised, probe, quantise
+from pcqaad.quantize import Quantised, choose_steps, probe, quantise
 
 ROUNDS = 7
 SCALES = (4, 6, 8, 10, 12)
@@ -67,7 +67,7 @@ def paper_model(points: int, seed: int) -> Quantised:
     template = rng.standard_normal((points, 3)).astype(np.float32)
     latents = rng.standard_normal((shape.clouds, shape.latent)).astype(np.float32)
     model = Model(shape, template, latents, weights)
-    return quantise(model, probe(model, seed), SLOPE)
+    return quantise(model, choose_steps(model, probe(model, seed), SLOPE), seed)
 
 
 def times(points: int, seed: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ _LABELS = {
     "normalise": "normalising",
     "match": "matching",
     "fit": "fitting",
+    "tune": "tuning",
     "quantise": "quantising",
     "measure": "measuring",
     "decode": "decoding",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,21 @@ import torch
 
 from pcqaad._version import __version__
 from pcqaad.clouds import CloudError, CloudSet, Points, collect
-from pcqaad.decoding import IntegerDecoder
-from pcqaad.floating import FloatDecoder
+from pcqaad.encoding import Encoded, Judge, encode
 from pcqaad.formats.container import write_container
 from pcqaad.matching.batched import batched
 from pcqaad.matching.kd import patch_order
-from pcqaad.metrics import CELL, Errors, measure, summarise
+from pcqaad.metrics import CELL, summarise
 from pcqaad.model import Model
 from pcqaad.network import Decoder
-from pcqaad.placement import Placement
 from pcqaad.progress import Progress, Report, Stop, never, silent
-from pcqaad.quantize import Quantised, probe, quantise, search_slope
+from pcqaad.quantize import Steps
 from pcqaad.settings import Settings, choose_patches, resolve
 from pcqaad.storage import to_sections
-from pcqaad.targets import Targets
 from pcqaad.training import devices
 from pcqaad.training.checkpoint import Checkpoint
 from pcqaad.training.loop import Trainer
+from pcqaad.training.rounding import Rounding
 from pcqaad.training.start import (
     choose_template,
     first_latents,
@@ -41,12 +39,6 @@ from pcqaad.training.start import (
 # Of a larger set this many clouds are measured for the record: one of 65,536 points takes a second or two of a core.
 _RECORDED = 128
 
-# Quantisations measured to get under the tolerance; the first or second one is, as a rule. A model exact to the
-# last digits of float32 can meet no tolerance: then the finest one tried is kept, and the record says its cost.
-_ATTEMPTS = 20
-
-Decode = Callable[[int], Points]
-
 
 class Interrupted(Exception):
     """The caller asked to stop. `resumable` says whether a checkpoint was left to go on from."""
@@ -56,78 +48,50 @@ class Interrupted(Exception):
         super().__init__("interrupted" + ("" if resumable else " before there was anything to resume from"))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fitted:
-    """A fitted collection, still in floats; `save` quantises it into a file.
+    """A fitted collection, in floats and as `save` will write it.
 
     Attributes:
-        model: the decoder's numbers.
-        clouds: what was fitted.
-        targets: the clouds in assigned order, normalised.
+        model: the decoder's numbers as trained, before any rounding.
+        encoded: the integers that a file will hold.
+        clouds: what was fitted, with the targets in assigned order, normalised.
         settings: as resolved.
         unit: of the coordinates, as the user named it.
         encoder: versions, steps and seconds, for the record.
     """
 
     model: Model
+    encoded: Encoded
     clouds: CloudSet
-    targets: Targets
     settings: Settings
     unit: str
     encoder: dict[str, Any]
     checkpoint: Path | None = None
-    on_progress: Report = field(default=silent, repr=False)
-    should_stop: Stop = field(default=never, repr=False)
+    judge: Judge = field(repr=False, kw_only=True)
 
     def save(self, path: Path | str) -> None:
-        """Quantise within the settings' tolerance, measure what a reader will decode, write the file.
+        """Measure what a reader will decode, and write the file.
 
         The checkpoint goes once the file stands. Raises FormatError where it cannot be written, and
         Interrupted when asked to stop.
         """
-        quantised, rise = self._quantise()
+        quantised = self.encoded.quantised
         info = {
             "unit": self.unit,
             "settings": self.settings.as_json(),
-            "fidelity": self._fidelity(quantised) | {"rise": rise},
+            "fidelity": self._fidelity() | {"rise": self.encoded.rise},
             "encoder": self.encoder,
         }
-        sections = to_sections(quantised.shared, quantised.latents, self._placement(), self.clouds.names, info)
+        sections = to_sections(quantised.shared, quantised.latents, self.judge.placement, self.clouds.names, info)
         write_container(Path(path), sections)
         if self.checkpoint is not None:
             self.checkpoint.unlink(missing_ok=True)
 
-    def _quantise(self) -> tuple[Quantised, float]:
-        """Find the coarsest steps at which EM-kD rises by less than the tolerance; returns the rise too.
-
-        The distances to the assigned targets, cheap to take, lead near it; EM-kD itself decides.
-        """
-        tolerance = self.settings.tolerance
-        sensitivities = probe(self.model, self.settings.seed)
-        sample = _spread(len(self.targets), self.settings.measure)
-        few = sample[:: max(len(sample) // 8, 1)]
-        base = self._assigned_error(self.model, few)
-
-        def assigned_rise(slope: float) -> float:
-            self._check_stop()
-            self.on_progress(Progress("quantise"))
-            return self._assigned_error(quantise(self.model, sensitivities, slope).model(), few) / base - 1
-
-        slope = 0.8 * search_slope(assigned_rise, 1e-9 * base**2, tolerance) if base > 0 else 1e-18
-        floats = _mean(self._measure(self._floats(), sample, "quantise"))
-        for _ in range(_ATTEMPTS):
-            quantised = quantise(self.model, sensitivities, slope)
-            rise = _mean(self._measure(self._decoded(quantised), sample, "quantise")) / floats - 1 if floats else 0.0
-            if rise < tolerance:
-                break
-            # The rise is close to linear in the slope; aim below the bound, and never at the same point.
-            slope *= min(0.9 * tolerance / rise, 0.8)
-        return quantised, rise
-
-    def _fidelity(self, quantised: Quantised) -> dict[str, Any]:
+    def _fidelity(self) -> dict[str, Any]:
         """Measure EM-kD between the originals and what the file decodes to, in the data's unit."""
-        sample = _spread(len(self.targets), _RECORDED)
-        errors = self._measure(self._decoded(quantised), sample, "measure")
+        sample = self.judge.sample(_RECORDED)
+        errors = self.judge.errors(self.judge.integers(self.encoded.quantised), sample, "measure")
         errors = [e.scaled(self.clouds.frame.scale) for e in errors]
         figures = summarise(errors, [self.clouds.names[i] for i in sample], self.clouds.diagonal)
         return {
@@ -137,47 +101,6 @@ class Fitted:
             "diagonal": self.clouds.diagonal,
             **figures,
         }
-
-    def _placement(self) -> Placement:
-        return Placement.of(self.clouds.frame.centre, self.clouds.frame.scale)
-
-    def _floats(self) -> Decode:
-        """Return what decodes cloud i of the float model, normalised."""
-        model = self.model
-        decoder = FloatDecoder(model.shape, model.template, model.weights)
-        return lambda i: decoder.decode(model.latents[i])
-
-    def _decoded(self, quantised: Quantised) -> Decode:
-        """Return what decodes cloud i to the very points that a reader of the file gets, normalised."""
-        decoder, placement = IntegerDecoder(quantised.shared), self._placement()
-
-        def decode(i: int) -> Points:
-            part = quantised.shared.cloud_parts(quantised.latents[i : i + 1])[0]
-            return self.clouds.frame.normalise(placement.points(decoder.decode(part)))
-
-        return decode
-
-    def _measure(self, decode: Decode, sample: list[int], stage: str) -> list[Errors]:
-        done = 0
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            self.on_progress(Progress(stage, done, len(sample), "clouds"))
-            self._check_stop()
-
-        pairs = ((self.targets[i], decode(i)) for i in sample)
-        return measure(pairs, on_cloud=step)["emkd"]
-
-    def _assigned_error(self, model: Model, clouds: list[int]) -> float:
-        """Return the mean distance of clouds to their assigned targets, normalised."""
-        decoder = FloatDecoder(model.shape, model.template, model.weights)
-        moves = (decoder.decode(model.latents[i]) - self.targets[i] for i in clouds)
-        return float(np.mean([np.linalg.norm(move, axis=1).mean() for move in moves]))
-
-    def _check_stop(self) -> None:
-        if self.should_stop():
-            raise Interrupted(self.checkpoint is not None)
 
 
 def fit(
@@ -300,10 +223,24 @@ def fit(
     if settings.minutes and elapsed() >= settings.minutes * 60 and not trainer.step:
         text = f"the {settings.minutes:g} minutes were over before training began: give it more"
         on_progress(Progress("note", text=text))
-    finished = trainer.run(elapsed, in_percent, should_stop, save_trainer)
-    if not finished:
+    if not trainer.run(elapsed, in_percent, should_stop, save_trainer):
         raise Interrupted(checkpoint is not None)
     save_trainer()
+    model = network.arrays()
+
+    def check_stop() -> None:
+        if should_stop():
+            raise Interrupted(checkpoint is not None)
+
+    def tune(steps: Steps, share: float) -> Model | None:
+        before = trainer.step
+        finished = trainer.tune(Rounding(model.shape, steps, device), share, elapsed, in_percent, should_stop)
+        if not finished:
+            raise Interrupted(checkpoint is not None)
+        return network.arrays() if trainer.step > before else None
+
+    judge = Judge(collected, settings, on_progress, check_stop)
+    encoded = encode(model, judge, tune if settings.tune else None)
     encoder = {
         "pcqaad": __version__,
         "torch": torch.__version__,
@@ -312,23 +249,4 @@ def fit(
         "device": devices.describe(device),
         "steps": trainer.step,
     }
-    return Fitted(
-        network.arrays(),
-        collected,
-        trainer.targets,
-        settings,
-        unit,
-        encoder,
-        checkpoint,
-        on_progress,
-        should_stop,
-    )
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Return at most `most` of `count` indices, evenly spread."""
-    return [int(i) for i in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
-
-
-def _mean(errors: Sequence[Errors]) -> float:
-    return float(np.mean([e.mean for e in errors]))
+    return Fitted(model, encoded, collected, settings, unit, encoder, checkpoint, judge=judge)

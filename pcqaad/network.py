@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,15 @@ from pcqaad.model import Array, Model, Shape
 def _lecun(*shape: int, fan_in: int) -> nn.Parameter:
     # The initialisation SELU is self-normalising under (Klambauer et al., 2017).
     return nn.Parameter(torch.randn(*shape) / math.sqrt(fan_in))
+
+
+class Weights(NamedTuple):
+    """The layers of a decoder, shaped as its attributes of the same names; other tensors may stand in for them."""
+
+    shared: Sequence[Tensor]
+    shared_bias: Sequence[Tensor]
+    patch: Sequence[Tensor]
+    patch_bias: Sequence[Tensor]
 
 
 class Decoder(nn.Module):
@@ -128,22 +138,26 @@ class Decoder(nn.Module):
         )
         return Model(shape, array(self.template), array(self.latents), weights)
 
-    def fold(self, latents: Tensor, points: Tensor) -> Tensor:
-        """Decode template points: latents (B, L), points (K, S, 3) -> (K, B, S, 3)."""
+    def weights(self) -> Weights:
+        """Return the layers."""
+        return Weights(list(self.shared), list(self.shared_bias), list(self.patch), list(self.patch_bias))
+
+    def fold(self, latents: Tensor, points: Tensor, weights: Weights | None = None) -> Tensor:
+        """Decode template points by these layers or the decoder's own: (B, L), (K, S, 3) -> (K, B, S, 3)."""
+        shared, shared_bias, patch, patch_bias = weights or self.weights()
         size = latents.shape[1]
-        first = self.shared[0]
         # The sum of a part per cloud and a part per point: neither is computed twice.
-        x = (latents @ first[:size] + self.shared_bias[0])[None, :, None] + (points @ first[size:])[:, None]
+        x = (latents @ shared[0][:size] + shared_bias[0])[None, :, None] + (points @ shared[0][size:])[:, None]
         x = selu(x)  # (K, B, S, widths[0])
         k, b, s, width = x.shape
         x = x.reshape(k * b * s, width)
-        for weight, bias in zip(self.shared[1:], self.shared_bias[1:], strict=True):
+        for weight, bias in zip(shared[1:], shared_bias[1:], strict=True):
             x = selu(torch.addmm(bias, x, weight))
         width = x.shape[1]
-        hidden = torch.bmm(x.view(k, b * s, width), self.patch[0][:, :width]).view(k, b, s, -1)
-        again = torch.baddbmm(self.patch_bias[0], points, self.patch[0][:, width:])
+        hidden = torch.bmm(x.view(k, b * s, width), patch[0][:, :width]).view(k, b, s, -1)
+        again = torch.baddbmm(patch_bias[0], points, patch[0][:, width:])
         x = selu(hidden + again[:, None])
-        out = torch.baddbmm(self.patch_bias[1], x.reshape(k, b * s, -1), self.patch[1]).view(k, b, s, 3)
+        out = torch.baddbmm(patch_bias[1], x.reshape(k, b * s, -1), patch[1]).view(k, b, s, 3)
         return out + points[:, None] if self.residual else out
 
     def patch_points(self) -> Tensor:

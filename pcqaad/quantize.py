@@ -62,20 +62,24 @@ class Sensitivities:
 
     Attributes:
         template, latents, weights: of these groups, the weights by tensor.
-        reach: the largest pre-activation of each hidden layer.
     """
 
     template: float
     latents: float
     weights: dict[str, float]
-    reach: tuple[float, ...]
 
 
-def quantise(model: Model, sensitivities: Sensitivities, slope: float) -> Quantised:
-    """Quantise a model at one slope `slope` (mu): a larger one gives fewer bits and more movement.
+@dataclass(frozen=True)
+class Steps:
+    """The steps of all groups: of the template's grid, per weight tensor, and per latent dimension."""
 
-    Raises CloudError where no steps make its sums exact: a fit that went astray.
-    """
+    template: Step
+    weights: dict[str, Step]
+    latents: tuple[Step, ...]
+
+
+def choose_steps(model: Model, sensitivities: Sensitivities, slope: float) -> Steps:
+    """Choose the steps of a model at one slope `slope` (mu): a larger one gives fewer bits and more movement."""
 
     def step(count: int, sensitivity: float, values: Array) -> float:
         largest = float(np.abs(values).max(initial=0))
@@ -88,27 +92,50 @@ def quantise(model: Model, sensitivities: Sensitivities, slope: float) -> Quanti
 
     extent = float(np.ptp(model.template, axis=0).max())
     template = step(3 * len(model.template), sensitivities.template, model.template)
-    # The nearest step may be 6 % finer than asked for, and still the grid must reach across.
-    template_step = Step.nearest(max(template, 1.07 * extent / (2**_MAX_BITS - 1)))
-    steps = {name: Step.nearest(step(w.size, sensitivities.weights[name], w)) for name, w in model.weights.items()}
     drive = _latent_drive(model)
     latent = step(model.latents.size, sensitivities.latents, model.latents * drive)
-    latent_steps = tuple(Step.nearest(latent / float(d)) for d in drive)
-    points = _round(model.template, template_step.value)
+    return Steps(
+        # The nearest step may be 6 % finer than asked for, and still the grid must reach across.
+        Step.nearest(max(template, 1.07 * extent / (2**_MAX_BITS - 1))),
+        {name: Step.nearest(step(w.size, sensitivities.weights[name], w)) for name, w in model.weights.items()},
+        tuple(Step.nearest(latent / float(d)) for d in drive),
+    )
+
+
+def rounded(model: Model, steps: Steps) -> Model:
+    """Return the numbers that a model rounded to steps stands for, in float32: the quick way to judge steps."""
+
+    def near(values: Array, step: float | NDArray[np.float64]) -> Array:
+        return (_round(values, step) * step).astype(np.float32)
+
+    return replace(
+        model,
+        template=near(model.template, steps.template.value),
+        latents=near(model.latents, step_values(steps.latents)),
+        weights={name: near(w, steps.weights[name].value) for name, w in model.weights.items()},
+    )
+
+
+def quantise(model: Model, steps: Steps, seed: int = 0) -> Quantised:
+    """Round a model to steps, and choose the scales of its activations.
+
+    Raises CloudError where no steps make its sums exact: a fit that went astray.
+    """
+    points = _round(model.template, steps.template.value)
     origin = points.min(0)
     grid = points - origin
     shared = IntegerModel(
         model.shape,
         max(int(grid.max()).bit_length(), 1),
         (int(origin[0]), int(origin[1]), int(origin[2])),
-        template_step,
+        steps.template,
         grid,
-        steps,
-        {name: _round(w, steps[name].value) for name, w in model.weights.items()},
-        latent_steps,
-        tuple(_scale(largest) for largest in sensitivities.reach),
+        steps.weights,
+        {name: _round(w, steps.weights[name].value) for name, w in model.weights.items()},
+        steps.latents,
+        tuple(_scale(largest) for largest in _reach(model, seed)),
     )
-    return _made_exact(model, Quantised(shared, _round(model.latents, step_values(latent_steps))))
+    return _made_exact(model, Quantised(shared, _round(model.latents, step_values(steps.latents))))
 
 
 def _made_exact(model: Model, quantised: Quantised) -> Quantised:
@@ -147,12 +174,7 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
     Every group in turn is rounded coarsely enough to tell from float32 noise, finely enough to stay linear.
     Raises CloudError where the model's numbers are not those of any cloud.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        reach = _pre_activations(_thin(model, seed, 4 * _PROBED_CLOUDS))
-    # False for NaN as well.
-    numbers = (np.array(reach), model.template, model.latents, *model.weights.values())
-    if not all(float(np.abs(part).max()) < _LARGEST for part in numbers):
-        raise CloudError(f"the fit went astray: its model holds or makes numbers of {_LARGEST:.0e} and more")
+    _reach(model, seed)
     model = _thin(model, seed, _PROBED_CLOUDS)
     before = _decode_all(model)
 
@@ -175,7 +197,7 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
     drive = _latent_drive(model)
     step = coarse(model.latents * drive)
     latents = moved(replace(model, latents=rounded(model.latents, step / drive))) / float(step) ** 2
-    return Sensitivities(template, latents, weights, reach)
+    return Sensitivities(template, latents, weights)
 
 
 def search_slope(rise: Callable[[float], float], start: float, target: float, rounds: int = 24) -> float:
@@ -217,6 +239,20 @@ def _thin(model: Model, seed: int, most: int) -> Model:
     rows = [s + rng.choice(n, each, replace=False) for s, n in zip(starts, sizes, strict=True)]
     shape = replace(model.shape, clouds=len(clouds), points=each * model.shape.patches)
     return replace(model, shape=shape, template=model.template[np.concatenate(rows)], latents=model.latents[clouds])
+
+
+def _reach(model: Model, seed: int) -> tuple[float, ...]:
+    """Return the largest pre-activation of each hidden layer, on more clouds than are probed.
+
+    Raises CloudError where the model's numbers are not those of any cloud.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        reach = _pre_activations(_thin(model, seed, 4 * _PROBED_CLOUDS))
+    # False for NaN as well.
+    numbers = (np.array(reach), model.template, model.latents, *model.weights.values())
+    if not all(float(np.abs(part).max()) < _LARGEST for part in numbers):
+        raise CloudError(f"the fit went astray: its model holds or makes numbers of {_LARGEST:.0e} and more")
+    return reach
 
 
 def _pre_activations(model: Model) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile("same")
 
-SMALL = {"epochs": 30}
+SMALL = {"epochs": 36}
 
 
 @pytest.fixture(scope="session")

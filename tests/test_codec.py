@@ -15,8 +15,9 @@ from pcqaad.integers import LARGEST_LATENT, latent_reach
 from pcqaad.matching.kd import patch_sizes
 from pcqaad.model import Shape
 from pcqaad.network import Decoder
-from pcqaad.quantize import probe, quantise, search_slope
+from pcqaad.quantize import choose_steps, probe, quantise, rounded, search_slope
 from pcqaad.settings import PRESETS, Settings, latent_size, resolve
+from pcqaad.training.rounding import Rounding, straight_through
 from tests.conftest import SMALL
 from tests.generators import population
 
@@ -95,14 +96,14 @@ def test_a_fit_learns(fitted, originals):
     file = fitted.model
     assert file.shape.clouds == 6
     with_template = np.mean([pcqaad.emkd(originals[0], x).mean for x in originals[1:]])
-    decoded = fitted.clouds.frame.scale * fitted._measure(fitted._floats(), [0], "measure")[0].mean
+    decoded = fitted.clouds.frame.scale * fitted.judge.errors(fitted.judge.floats(file), [0], "measure")[0].mean
     assert decoded < 0.5 * with_template
 
 
 def test_targets_stay_the_clouds_themselves(fitted, originals):
     collected = collect(originals, None, None, 0).targets
-    assert not np.array_equal(list(fitted.targets), list(collected))
-    for target, cloud in zip(fitted.targets, collected, strict=True):
+    assert not np.array_equal(list(fitted.clouds.targets), list(collected))
+    for target, cloud in zip(fitted.clouds.targets, collected, strict=True):
         assert np.array_equal(target[np.lexsort(target.T)], cloud[np.lexsort(cloud.T)])
 
 
@@ -114,7 +115,7 @@ def test_a_collection_in_a_file_is_fitted_alike(fitted, originals, monkeypatch):
     )
     again = pcqaad.fit(originals, Settings(**SMALL, device="cpu"))
     assert [file.shape for file in files] == [(6, 256, 3), (6, 256)]
-    assert np.array_equal(list(again.targets), list(fitted.targets))
+    assert np.array_equal(list(again.clouds.targets), list(fitted.clouds.targets))
     assert np.array_equal(again.model.template, fitted.model.template)
 
 
@@ -164,6 +165,55 @@ def test_a_killed_fit_resumes_to_the_same_bytes(originals, fitted_file, names, t
     pcqaad.fit(originals, settings, **common, resume=True).save(path)
     assert path.read_bytes() == fitted_file.read_bytes()
     assert not checkpoint.exists()
+
+
+def test_a_fit_killed_while_it_is_tuned_resumes_to_the_same_bytes(originals, fitted_file, names, tmp_path):
+    checkpoint, path = tmp_path / "x.checkpoint", tmp_path / "x.qaad"
+    common = {"names": names, "unit": "mm", "checkpoint": checkpoint}
+    tuned = []
+
+    def see(progress):
+        if progress.stage == "tune":
+            tuned.append(progress.done)
+
+    settings = Settings(**SMALL, device="cpu")
+    with pytest.raises(pcqaad.Interrupted) as stopped:
+        pcqaad.fit(originals, settings, **common, on_progress=see, should_stop=lambda: len(tuned) == 2)
+    assert stopped.value.resumable
+    pcqaad.fit(originals, settings, **common, resume=True).save(path)
+    assert path.read_bytes() == fitted_file.read_bytes()
+
+
+def test_rounding_is_what_the_file_will_hold_and_its_gradient_passes_through():
+    values = torch.tensor([0.26, -0.74, 3.0], requires_grad=True)
+    rounded = straight_through(values, torch.tensor(0.5))
+    assert torch.equal(rounded.detach(), torch.tensor([0.5, -0.5, 3.0]))
+    (rounded * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert torch.equal(values.grad, torch.tensor([1.0, 2.0, 3.0]))
+
+
+def test_a_network_in_tuning_decodes_as_its_rounded_model(fitted):
+    model = fitted.model
+    steps = choose_steps(model, probe(model), 1e-4)
+    network, near = Decoder.of(model), rounded(model, steps)
+    rounding = Rounding(model.shape, steps, torch.device("cpu"))
+    with torch.no_grad():
+        latents = straight_through(network.latents, rounding.latents)
+        points = straight_through(network.patch_points(), rounding.template)
+        tuned = network.fold(latents, points, rounding.weights(network))
+        expected = Decoder.of(near)(torch.from_numpy(near.latents))
+    assert torch.allclose(tuned.transpose(0, 1)[:, network.in_patch], expected, atol=1e-5)
+    assert not torch.allclose(expected, network(network.latents), atol=1e-3)
+
+
+def test_tuning_takes_coarser_steps_at_the_same_tolerance(originals):
+    def bits(**choices):
+        fitted = pcqaad.fit(originals, Settings(**choices, device="cpu"))
+        assert fitted.encoded.rise < 0.01
+        return -np.mean([np.log2(step.value) for step in fitted.encoded.quantised.shared.weight_steps.values()])
+
+    # The same 36 steps before it.
+    assert bits(epochs=90, tune=0.6) < bits(epochs=36, tune=0) - 0.5
 
 
 def test_a_fit_stops_while_it_reads(originals, tmp_path):
@@ -291,7 +341,7 @@ def test_small_sets_get_small_models():
 
 def test_a_smaller_slope_quantises_finer(fitted):
     sensitivities = probe(fitted.model)
-    coarse, fine = (quantise(fitted.model, sensitivities, slope) for slope in (1e-4, 1e-6))
+    coarse, fine = (quantise(fitted.model, choose_steps(fitted.model, sensitivities, slope)) for slope in (1e-4, 1e-6))
     model, finer, coarser = fine.model(), fine.shared, coarse.shared
     assert finer.step.value < coarser.step.value
     # What hardly matters is as coarse as its own size allows either way.
@@ -306,9 +356,9 @@ def test_a_smaller_slope_quantises_finer(fitted):
 
 @pytest.mark.parametrize("slope", [1e-30, 1e-12])
 def test_a_model_quantised_as_finely_as_can_be_decodes_like_the_floats(fitted, slope):
-    quantised = quantise(fitted.model, probe(fitted.model), slope)
+    quantised = quantise(fitted.model, choose_steps(fitted.model, probe(fitted.model), slope))
     quantised.shared.check()
-    floats, decoded = fitted._floats(), fitted._decoded(quantised)
+    floats, decoded = fitted.judge.floats(fitted.model), fitted.judge.integers(quantised)
     for i in range(3):
         # What is left is the rounding of activations: a cloud spans 4 units.
         assert np.abs(decoded(i) - floats(i)).max() < 4 * 1e-4
@@ -327,7 +377,7 @@ def test_a_model_of_any_size_is_exact_or_refused(fitted, part, factor):
         else:
             model = dataclasses.replace(model, **{part: getattr(model, part) * np.float32(factor)})
         try:
-            quantised = quantise(model, probe(model), 1e-9)
+            quantised = quantise(model, choose_steps(model, probe(model), 1e-9))
         except pcqaad.CloudError as error:
             assert "astray" in str(error)
             assert factor > 1e3

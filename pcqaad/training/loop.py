@@ -21,6 +21,7 @@ from pcqaad.parallel import in_parallel
 from pcqaad.progress import Progress, Report, Stop
 from pcqaad.settings import Settings
 from pcqaad.targets import Targets, permute_some
+from pcqaad.training.rounding import Rounding, straight_through
 
 # Steps whose error is averaged for the reader.
 _WINDOW = 50
@@ -30,6 +31,8 @@ _DRAW = 5
 _TURN = 6
 # Clouds re-matched at once, so that cores can share them; the result must not depend on the cores.
 _TOGETHER = 4
+# The rate at which tuning begins, of that at which training did: enough to move numbers by a step.
+_TUNING_RATE = 0.2
 # Pairs of a block that a GPU re-matches; whole clouds would leave it idle.
 _GPU_BLOCK = 1024
 
@@ -59,6 +62,7 @@ class Trainer:
         self.device = network.template.device
         self.solver = None if self.device.type == "cpu" else batched(self.device)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+        self.rounding: Rounding | None = None
         sizes = patch_sizes(targets.points, network.patches)
         self._patch_bounds = np.concatenate([[0], np.cumsum(sizes)])
 
@@ -75,7 +79,7 @@ class Trainer:
         save: Callable[[], None],
         save_every: float = 60.0,
     ) -> bool:
-        """Train to the end of the settings' epochs or minutes; False when stopped before.
+        """Train until what the settings leave for tuning is left of their epochs or minutes; False when stopped.
 
         Args:
             elapsed: seconds spent on the fit so far, preparations included.
@@ -85,44 +89,73 @@ class Trainer:
             save: writes a checkpoint; called every `save_every` seconds and when stopped.
             save_every: seconds.
         """
-        epochs = self.settings.epochs
-        total = epochs * self.steps_per_epoch if epochs is not None else math.inf
-        limit = self.settings.minutes * 60 if self.settings.minutes else None
+        end = 1 - self.settings.tune
         saved = time.monotonic()
-        distances: deque[float] = deque(maxlen=_WINDOW)
-        while True:
-            spent = elapsed()
-            done = self.step / total
-            if limit is not None:
-                # The rate must have fallen when the time is up, wherever the steps are by then.
-                done = max(done, spent / limit)
-            if done >= 1:
-                return True
+        window = _Window()
+        while (done := self._done(elapsed) / end) < 1:
             if should_stop():
                 save()
                 return False
-            loss, distance = self._train_step(done)
-            distances.append(distance)
+            window.add(*self._train_step(self.settings.learning_rate * self._schedule(done)))
             self._rematch()
             self.step += 1
-            figures = {"loss": loss, "matched": float(np.mean(distances))}
-            if limit is not None and spent / limit > self.step / total:
-                report(Progress("fit", spent, limit, "seconds", figures))
-            else:
-                report(Progress("fit", self.step, total, "steps", figures))
+            report(self._progress("fit", elapsed, window))
             if time.monotonic() - saved > save_every:
                 save()
                 saved = time.monotonic()
+        return True
 
-    def _train_step(self, done: float) -> tuple[float, float]:
+    def tune(
+        self, rounding: Rounding, share: float, elapsed: Callable[[], float], report: Report, should_stop: Stop
+    ) -> bool:
+        """Train on, rounding what a file will hold, for a share of what is left of epochs or minutes.
+
+        What `run` ended with stays in its last checkpoint: an interrupted fit tunes anew. Returns False when
+        stopped.
+        """
+        start = self._done(elapsed)
+        end = start + share * (1 - start)
+        self.optimiser = torch.optim.Adam(self.network.parameters())
+        self.rounding = rounding
+        window = _Window()
+        while (done := self._done(elapsed)) < end:
+            if should_stop():
+                return False
+            rate = _TUNING_RATE * self.settings.learning_rate * _cosine((done - start) / (end - start))
+            window.add(*self._train_step(rate))
+            self._rematch()
+            self.step += 1
+            report(self._progress("tune", elapsed, window))
+        return True
+
+    def _done(self, elapsed: Callable[[], float]) -> float:
+        """Return the part of the fit that is over: of its steps, or of its minutes where these run out before."""
+        epochs, minutes = self.settings.epochs, self.settings.minutes
+        done = self.step / (epochs * self.steps_per_epoch) if epochs is not None else 0.0
+        # The rate must have fallen when the time is up, wherever the steps are by then.
+        return max(done, elapsed() / (60 * minutes)) if minutes else done
+
+    def _progress(self, stage: str, elapsed: Callable[[], float], window: _Window) -> Progress:
+        epochs, minutes = self.settings.epochs, self.settings.minutes
+        total = epochs * self.steps_per_epoch if epochs is not None else math.inf
+        spent = elapsed()
+        if minutes and spent / (60 * minutes) > self.step / total:
+            return Progress(stage, spent, 60 * minutes, "seconds", window.figures())
+        return Progress(stage, self.step, total, "steps", window.figures())
+
+    def _train_step(self, rate: float) -> tuple[float, float]:
         """Draw clouds and points, decode, swap, descend. Returns the mean squared and the mean distance."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate * self._schedule(done)
+            group["lr"] = rate
         clouds, points = self._draw()
-        predicted = self.network.fold(  # (K, B, S, 3)
-            self.network.latents[torch.from_numpy(clouds).to(self.device)],
-            self.network.template[torch.from_numpy(points).to(self.device)],
-        )
+        latents = self.network.latents[torch.from_numpy(clouds).to(self.device)]
+        template = self.network.template[torch.from_numpy(points).to(self.device)]
+        weights = None
+        if self.rounding is not None:
+            latents = straight_through(latents, self.rounding.latents)
+            template = straight_through(template, self.rounding.template)
+            weights = self.rounding.weights(self.network)
+        predicted = self.network.fold(latents, template, weights)  # (K, B, S, 3)
         target = self.targets.gather(clouds, points.ravel())  # (B, K * S, 3)
         if self.settings.reassign:
             swapped = self._swaps(predicted.detach().transpose(0, 1).reshape(target.shape), target)
@@ -148,8 +181,7 @@ class Trainer:
         warm = min(1.0, (self.step + 1) / self.settings.warmup)
         if self.settings.schedule == "constant":
             return warm
-        # To a hundredth: the last steps then move less than quantisation will.
-        return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+        return warm * _cosine(done)
 
     def _draw(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw the step's clouds (B,) and, the same for all of them, its template points (K, S)."""
@@ -207,6 +239,28 @@ class Trainer:
                 slots.setdefault(int(index), {})[slot] = torch.from_numpy(value)
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
         self.step = step
+
+
+class _Window:
+    """The loss of the last step, and the mean error of the last steps."""
+
+    def __init__(self) -> None:
+        self.loss = 0.0
+        self.distances: deque[float] = deque(maxlen=_WINDOW)
+
+    def add(self, loss: float, distance: float) -> None:
+        """Take in a step's mean squared and mean distance."""
+        self.loss = loss
+        self.distances.append(distance)
+
+    def figures(self) -> dict[str, float]:
+        """Return what a reader is told."""
+        return {"loss": self.loss, "matched": float(np.mean(self.distances))}
+
+
+def _cosine(done: float) -> float:
+    """Fall from 1 to a hundredth: the last steps then move less than quantisation will."""
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
 
 
 @torch.no_grad()
