@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pcqaad.integers import Floats, IntegerModel, Ints, Matrices
+from pcqaad.integers import HALF, Floats, IntegerModel, Ints, Matrices
 from pcqaad.matching.kd import patch_sizes
 
 # Points in flight: few enough that their features stay in the processor's cache, enough to keep BLAS busy.
@@ -60,7 +60,8 @@ class _Buffers:
         size = rows * columns
         sums = self._sums[:size].reshape(rows, columns)
         np.matmul(weights, x[: weights.shape[1]], out=sums)
-        # Towards zero is down for what is in the table, and what is below it goes to its first entry either way.
+        # Within the table before they become indices, which have 32 bits on small machines; then towards zero is down.
+        np.clip(sums, 0, 2 * HALF - 1, out=sums)
         index = self._index[:size].reshape(rows, columns)
         np.copyto(index, sums, casting="unsafe")
         features = self._features[: size + 4 * columns].reshape(rows + 4, columns)

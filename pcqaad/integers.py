@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 # The activation function is a table over the pre-activations -HALF .. HALF - 1; beyond, its ends continue.
 HALF = 2**15
 LARGEST_SCALE = 14
+# What leads from a pre-activation to its place in the table, rounded.
+_OFFSET = HALF + 0.5
 # What no activation exceeds: 1.05 * (HALF - 1). Below zero it is 1.76 * 2**scale at most.
 _LARGEST_ACTIVATION = 34428
 # A cloud's own part of the first layer is rounded to 2**-_CLOUD_SCALE and ends at _CLOUD_LIMIT of these.
@@ -149,7 +151,8 @@ class IntegerModel:
     def cloud_parts_of(self, latents: NDArray[np.floating]) -> Ints:
         """Return the same for latents (B, L) in numbers, taken to 1/1024 of a dimension's step.
 
-        Those that a file holds give what their symbols give. Raises ValueError where they are not finite or too large.
+        A file's own, of symbols below 2**20, give what the symbols give. Raises ValueError where they are not finite
+        or too large.
         """
         if latents.ndim != 2 or latents.shape[1] != self.shape.latent:
             raise ValueError(f"expected latents of {self.shape.latent} numbers, found shape {latents.shape}")
@@ -266,6 +269,3 @@ class Matrices:
             np.concatenate(out, -1),
             [selu_table(scale).astype(np.float64) for scale in scales],
         )
-
-
-_OFFSET = HALF + 0.5

@@ -34,6 +34,8 @@ from pcqaad.model import Array, Model
 # A finer grid than this has more digits than the float32 coordinates it stands for.
 _MAX_BITS = 16
 _LARGEST_SYMBOL = 2**24
+# Of a latent: float32, in which latents are handed out, holds it times its step.
+_LARGEST_LATENT_SYMBOL = 2**19
 # Finer steps than this are lost in the rounding of activations.
 _FINEST = 2.0**-24
 # What no number of a model in normalised coordinates reaches, nor a pre-activation.
@@ -81,19 +83,19 @@ class Steps:
 def choose_steps(model: Model, sensitivities: Sensitivities, slope: float) -> Steps:
     """Choose the steps of a model at one slope `slope` (mu): a larger one gives fewer bits and more movement."""
 
-    def step(count: int, sensitivity: float, values: Array) -> float:
+    def step(count: int, sensitivity: float, values: Array, largest_symbol: int = _LARGEST_SYMBOL) -> float:
         largest = float(np.abs(values).max(initial=0))
         if largest == 0:
             return 1.0
         # Neither finer than symbols can hold, nor (for what hardly matters) coarser than the values.
-        finest = max(largest / _LARGEST_SYMBOL, _FINEST)
+        finest = max(largest / largest_symbol, _FINEST)
         wanted = math.sqrt(slope * count / sensitivity) if sensitivity > 0 else math.inf
         return min(max(wanted, finest), max(2 * largest, finest))
 
     extent = float(np.ptp(model.template, axis=0).max())
     template = step(3 * len(model.template), sensitivities.template, model.template)
     drive = _latent_drive(model)
-    latent = step(model.latents.size, sensitivities.latents, model.latents * drive)
+    latent = step(model.latents.size, sensitivities.latents, model.latents * drive, _LARGEST_LATENT_SYMBOL)
     return Steps(
         # The nearest step may be 6 % finer than asked for, and still the grid must reach across.
         Step.nearest(max(template, 1.07 * extent / (2**_MAX_BITS - 1))),
