@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -25,12 +26,29 @@ from pcqaad.settings import CHOICES, PRESETS, Settings
 _COUNT = click.IntRange(min=1)
 
 
+class Bytes(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number of bytes, with kB, MB or GB behind it or without: powers of a thousand, as files are listed."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the whole number of bytes."""
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([kmg]?)b?", str(value).strip(), re.IGNORECASE)
+        if match is None:
+            self.fail(f"expected a number of bytes such as 200000, 200kB or 1.5MB, found {value!r}", param, ctx)
+        number = int(float(match[1]) * 1000 ** "_kmg".index(match[2].lower() or "_"))
+        if number < 1:
+            self.fail(f"expected at least 1 byte, found {value!r}", param, ctx)
+        return number
+
+
 @click.command(
     epilog="""\b
 Examples:
   pcqaad compress skulls/*.ply -o skulls.qaad
   pcqaad compress scans.h5:female/clouds -o scans.qaad --unit m --minutes 30
   pcqaad compress skulls/ -o skulls.qaad --preset paper-skulls --seed 7
+  pcqaad compress skulls/ -o skulls.qaad --ratio 500
   pcqaad compress skulls/ -o skulls.qaad --resume
 """
 )
@@ -48,6 +66,19 @@ Examples:
 @click.option("--points", metavar="M", type=_COUNT, help="Points kept of each cloud [smallest cloud's].")
 @click.option("--epochs", metavar="E", type=_COUNT, help="Passes over the collection.")
 @click.option("--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the whole job.")
+@click.option("--max-bytes", metavar="N", type=Bytes(), help="The file's size, never more: 200000, 200kB, 1.5MB.")
+@click.option(
+    "--ratio",
+    metavar="R",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Raw float32 coordinates to file, at least.",
+)
+@click.option(
+    "--max-emkd",
+    metavar="PERCENT",
+    type=click.FloatRange(min=0, min_open=True),
+    help="The smallest file with at most this EM-kD, in percent of the diagonal.",
+)
 @click.option("--seed", metavar="S", type=click.IntRange(min=0), help="Of all random choices [0].")
 @click.option("--device", type=click.Choice(CHOICES["device"]), help="Where to fit [auto].")
 @click.option("--unit", metavar="UNIT", default="", help="Of the coordinates, to be recorded: mm.")

@@ -14,15 +14,15 @@ import torch
 
 from pcqaad._version import __version__
 from pcqaad.clouds import CloudError, CloudSet, Points, collect
-from pcqaad.encoding import Encoded, Judge, encode
-from pcqaad.formats.container import write_container
+from pcqaad.encoding import Budget, Encoded, Judge, encode
+from pcqaad.formats.container import Section, pack, write_container
 from pcqaad.matching.batched import batched
 from pcqaad.matching.kd import patch_order
 from pcqaad.metrics import CELL, summarise
 from pcqaad.model import Model
 from pcqaad.network import Decoder
 from pcqaad.progress import Progress, Report, Stop, never, silent
-from pcqaad.quantize import Steps
+from pcqaad.quantize import Quantised, Steps
 from pcqaad.settings import Settings, choose_patches, resolve
 from pcqaad.storage import to_sections
 from pcqaad.training import devices
@@ -38,6 +38,8 @@ from pcqaad.training.start import (
 
 # Of a larger set this many clouds are measured for the record: one of 65,536 points takes a second or two of a core.
 _RECORDED = 128
+# Bytes of a budget that are kept for what the record of the fidelity may take more than its stand-in.
+_ROOM = 64
 
 
 class Interrupted(Exception):
@@ -76,14 +78,12 @@ class Fitted:
         The checkpoint goes once the file stands. Raises FormatError where it cannot be written, and
         Interrupted when asked to stop.
         """
-        quantised = self.encoded.quantised
-        info = {
-            "unit": self.unit,
-            "settings": self.settings.as_json(),
-            "fidelity": self._fidelity() | {"rise": self.encoded.rise},
-            "encoder": self.encoder,
-        }
-        sections = to_sections(quantised.shared, quantised.latents, self.judge.placement, self.clouds.names, info)
+        fidelity = self._fidelity() | {"rise": self.encoded.rise}
+        info = _info(self.unit, self.settings, fidelity, self.encoder)
+        sections = _sections(self.encoded.quantised, self.judge, info)
+        limit, size = self.settings.budget(len(self.clouds.names), self.clouds.targets.points), len(pack(sections))
+        if limit is not None and size > limit:
+            raise CloudError(f"{path}: expected at most {limit:,} bytes, found {size:,}: nothing was written")
         write_container(Path(path), sections)
         if self.checkpoint is not None:
             self.checkpoint.unlink(missing_ok=True)
@@ -226,22 +226,7 @@ def fit(
     if not trainer.run(elapsed, in_percent, should_stop, save_trainer):
         raise Interrupted(checkpoint is not None)
     save_trainer()
-    model = network.arrays()
-
-    def check_stop() -> None:
-        if should_stop():
-            raise Interrupted(checkpoint is not None)
-
-    def tune(steps: Steps, share: float) -> Model | None:
-        before = trainer.step
-        finished = trainer.tune(Rounding(model.shape, steps, device), share, elapsed, in_percent, should_stop)
-        if not finished:
-            raise Interrupted(checkpoint is not None)
-        return network.arrays() if trainer.step > before else None
-
-    judge = Judge(collected, settings, on_progress, check_stop)
-    encoded = encode(model, judge, tune if settings.tune else None)
-    encoder = {
+    encoder: dict[str, Any] = {
         "pcqaad": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -249,4 +234,53 @@ def fit(
         "device": devices.describe(device),
         "steps": trainer.step,
     }
+
+    def check_stop() -> None:
+        if should_stop():
+            raise Interrupted(checkpoint is not None)
+
+    def tune(steps: Steps, share: float) -> Model | None:
+        rounding = Rounding(model.shape, steps, device)
+        if not trainer.tune(rounding, share, elapsed, in_percent, should_stop):
+            raise Interrupted(checkpoint is not None)
+        changed = trainer.step > encoder["steps"]
+        encoder["steps"] = trainer.step
+        return network.arrays() if changed else None
+
+    def size(quantised: Quantised) -> int:
+        info = _info(unit, judge.settings, _stand_in(collected.names), encoder)
+        return len(pack(_sections(quantised, judge, info))) + _ROOM
+
+    model = network.arrays()
+    if settings.max_emkd is not None:
+        # What is promised of the file is measured on as many clouds as are recorded.
+        settings = replace(settings, measure=_RECORDED)
+    judge = Judge(collected, settings, on_progress, check_stop)
+    limit = settings.budget(len(clouds), count)
+    budget = None if limit is None else Budget(limit, size)
+    encoded = encode(model, judge, tune if settings.tune else None, budget)
     return Fitted(model, encoded, collected, settings, unit, encoder, checkpoint, judge=judge)
+
+
+def _info(unit: str, settings: Settings, fidelity: dict[str, Any], encoder: dict[str, Any]) -> dict[str, Any]:
+    """Return what the file's `info` section says (SPEC.md, section 7.6)."""
+    return {"unit": unit, "settings": settings.as_json(), "fidelity": fidelity, "encoder": encoder}
+
+
+def _sections(quantised: Quantised, judge: Judge, info: dict[str, Any]) -> list[Section]:
+    """Return the sections of the file."""
+    return to_sections(quantised.shared, quantised.latents, judge.placement, judge.clouds.names, info)
+
+
+def _stand_in(names: Sequence[str]) -> dict[str, Any]:
+    """Return a record of fidelity as long as any: digits that nothing shortens, and the longest name."""
+    digits = iter(np.random.default_rng(0).random(16).tolist())
+    keys = ("diagonal", "mean", "mean_squared", "sum", "rms", "mean_percent", "at_least", "rise")
+    worst = {"name": max(names, key=len), "mean": next(digits)}
+    return {
+        "metric": "emkd",
+        "cell": CELL,
+        "measured": _RECORDED,
+        "worst": worst,
+        **{key: next(digits) for key in keys},
+    }

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pcqaad.clouds import CloudSet, Points
+from pcqaad.clouds import CloudError, CloudSet, Points
 from pcqaad.decoding import IntegerDecoder
 from pcqaad.floating import FloatDecoder
-from pcqaad.metrics import Errors, measure
+from pcqaad.metrics import Errors, measure, percent
 from pcqaad.model import Model
 from pcqaad.placement import Placement
 from pcqaad.progress import Progress, Report
-from pcqaad.quantize import Quantised, Sensitivities, Steps, choose_steps, probe, quantise, rounded, search_slope
-from pcqaad.settings import Settings
+from pcqaad.quantize import (
+    Quantised,
+    Sensitivities,
+    Steps,
+    activation_reach,
+    choose_steps,
+    probe,
+    quantise,
+    rounded,
+    search_slope,
+)
+from pcqaad.settings import Settings, SettingsError
 
 # Quantisations measured to get under the tolerance; the first or second one is, as a rule. A model exact to the
 # last digits of float32 can meet no tolerance: then the finest one tried is kept, and the record says its cost.
 _ATTEMPTS = 20
 
 # How much larger a slope tuning aims at than rounding alone allows: a bit less for every number. Where that comes
-# out within the tolerance, the next is tried in the time that is left, otherwise the last.
+# out within the tolerance, the next is tried in the rest of the tuning's time, otherwise the last.
 _TUNED_SLOPE, _TUNED_FURTHER, _TUNED_LESS = 4.0, 6.0, 2.0
-# The share of the tuning that the first slope gets.
-_FIRST_SHARE = 0.65
+# The share of the tuning that the first slope gets, and the second.
+_FIRST_SHARE, _SECOND_SHARE = 0.65, 0.35
+
+# An error five times the float model's is that of no model any more; a smaller rise than a thousandth is noise.
+_MOST_TOLERANCE, _LEAST_TOLERANCE = 4.0, 0.001
+# Within the tolerance, so many coarser steps are tried until the error is this near to it.
+_COARSENED, _NEAR = 6, 0.8
+
+# How much of its budget a file has to take, the sizes that are tried for that, and the strides of the search, in
+# logarithms of the slope. Finer than the finest slope, a larger file is no better.
+_FILLED, _SIZES_TRIED, _STRIDE, _FINEST_SLOPE = 0.97, 24, 1.0, -32.0
 
 Decode = Callable[[int], Points]
-# Train a model on while it is rounded to steps, for a share of the time that is left; None when there is none.
+# Train a model on while it is rounded to steps, for a share of the tuning; None where that holds no step.
 Tune = Callable[[Steps, float], "Model | None"]
 
 
@@ -91,6 +111,10 @@ class Judge:
         errors = self.errors(decode, self.sample(self.settings.measure), "quantise")
         return float(np.mean([e.mean for e in errors]))
 
+    def percent(self, error: float) -> float:
+        """Return a normalised error in percent of the clouds' diagonal."""
+        return percent(error * self.clouds.frame.scale, self.clouds.diagonal)
+
     def assigned_error(self, model: Model) -> float:
         """Return the mean distance of a few clouds to their assigned targets: cheap to take."""
         sample = self.sample(self.settings.measure)
@@ -107,43 +131,119 @@ class Encoded:
     rise: float
 
 
-def encode(model: Model, judge: Judge, tune: Tune | None = None) -> Encoded:
-    """Quantise a model so that EM-kD rises by less than the settings' tolerance.
+@dataclass(frozen=True)
+class Budget:
+    """What the file may take: so many bytes, never more, and how many it takes with a quantised model in it."""
+
+    limit: int
+    size: Callable[[Quantised], int]
+
+
+def encode(model: Model, judge: Judge, tune: Tune | None = None, budget: Budget | None = None) -> Encoded:
+    """Quantise a model for the settings' goal: a tolerance, the largest error, or a budget of bytes.
+
+    Raises:
+        CloudError: the model does not reach the error, even in floats.
+        SettingsError: no steps make the file as small as the budget.
+    """
+    sensitivities = probe(model, judge.settings.seed)
+    floats = judge.error(judge.floats(model))
+    if budget is not None:
+        return _within_budget(model, sensitivities, floats, judge, tune, budget)
+    tolerance = judge.settings.tolerance
+    if (wanted := judge.settings.max_emkd) is not None:
+        reached = judge.percent(floats)
+        tolerance = wanted / reached - 1 if reached else math.inf
+        if tolerance < _LEAST_TOLERANCE:
+            raise CloudError(f"an EM-kD of {wanted:g} % was not reached: the fit ended at {reached:.4g} %")
+    return _within_tolerance(model, sensitivities, floats, judge, tune, min(tolerance, _MOST_TOLERANCE))
+
+
+def _encoded(model: Model, steps: Steps, floats: float, judge: Judge) -> Encoded:
+    quantised = quantise(model, steps, judge.settings.seed)
+    error = judge.error(judge.integers(quantised))
+    return Encoded(quantised, error / floats - 1 if floats else 0.0)
+
+
+def _within_tolerance(
+    model: Model, sensitivities: Sensitivities, floats: float, judge: Judge, tune: Tune | None, tolerance: float
+) -> Encoded:
+    """Find the coarsest steps that raise EM-kD by less than the tolerance.
 
     The distances to the assigned targets, cheap to take, lead near the slope at which rounding alone does so; EM-kD
     itself decides. Where the model can be tuned to its rounding, slopes some times as large are tried first.
     """
-    tolerance, seed = judge.settings.tolerance, judge.settings.seed
-    sensitivities = probe(model, seed)
-    floats = judge.error(judge.floats(model))
     slope = _rounding_slope(model, sensitivities, judge, tolerance)
-
-    def encoded(model: Model, steps: Steps) -> Encoded:
-        quantised = quantise(model, steps, seed)
-        error = judge.error(judge.integers(quantised))
-        return Encoded(quantised, error / floats - 1 if floats else 0.0)
-
-    best: Encoded | None = None
+    best: tuple[Encoded, Model, float] | None = None
     times, share = _TUNED_SLOPE, _FIRST_SHARE
     while tune is not None and times:
         steps = choose_steps(model, sensitivities, slope * times)
         tuned = tune(steps, share)
         if tuned is None:
             break
-        found = encoded(tuned, steps)
+        found = _encoded(tuned, steps, floats, judge)
         within = found.rise < tolerance
-        best = found if within else best
+        if within:
+            best = found, tuned, slope * times
         following = {(_TUNED_SLOPE, True): _TUNED_FURTHER, (_TUNED_SLOPE, False): _TUNED_LESS}
-        times, share = following.get((times, within), 0.0), 1.0
-    if best is not None:
-        return best
-    for _ in range(_ATTEMPTS):
-        found = encoded(model, choose_steps(model, sensitivities, slope))
+        times, share = following.get((times, within), 0.0), _SECOND_SHARE
+    for _ in range(0 if best else _ATTEMPTS):
+        found = _encoded(model, choose_steps(model, sensitivities, slope), floats, judge)
         if found.rise < tolerance:
+            best = found, model, slope
             break
         # The rise is close to linear in the slope; aim below the bound, and never at the same point.
         slope *= min(0.9 * tolerance / found.rise, 0.8)
-    return found
+    if best is None:
+        return found
+    # As far as the tolerance goes: distances to assigned targets say more of a rise than comes of it.
+    result, model, slope = best
+    for _ in range(_COARSENED):
+        if result.rise > _NEAR * tolerance:
+            break
+        slope *= 1 + min((tolerance - result.rise) / (2 * tolerance), 0.6)
+        found = _encoded(model, choose_steps(model, sensitivities, slope), floats, judge)
+        if found.rise >= tolerance:
+            break
+        result = found
+    return result
+
+
+def _within_budget(
+    model: Model, sensitivities: Sensitivities, floats: float, judge: Judge, tune: Tune | None, budget: Budget
+) -> Encoded:
+    """Find the finest steps at which the file keeps to its budget, and tune the model to them."""
+
+    def fill(model: Model, guess: float) -> float:
+        """Return the slope at which the file takes nearly all of the budget, from a guess."""
+        too_fine, within = -math.inf, math.inf
+        reach = activation_reach(model, judge.settings.seed)
+        tried = math.log(guess)
+        for _ in range(_SIZES_TRIED):
+            judge.check_stop()
+            judge.report(Progress("quantise"))
+            steps = choose_steps(model, sensitivities, math.exp(tried))
+            size = budget.size(quantise(model, steps, judge.settings.seed, reach))
+            if size > budget.limit:
+                too_fine = tried
+            else:
+                within = tried
+                if size >= _FILLED * budget.limit or tried < _FINEST_SLOPE:
+                    break
+            if math.isinf(within):
+                tried = too_fine + _STRIDE
+            else:
+                tried = within - _STRIDE if math.isinf(too_fine) else (too_fine + within) / 2
+        if math.isinf(within):
+            text = f"a file of {budget.limit:,} bytes cannot be made: the coarsest steps take {size:,}"
+            raise SettingsError(f"{text}; fewer --points, --latent or --patches make a smaller one")
+        return math.exp(within)
+
+    slope = fill(model, _rounding_slope(model, sensitivities, judge, judge.settings.tolerance))
+    tuned = tune(choose_steps(model, sensitivities, slope), 1.0) if tune is not None else None
+    if tuned is not None:
+        model, slope = tuned, fill(tuned, slope)
+    return _encoded(model, choose_steps(model, sensitivities, slope), floats, judge)
 
 
 def _rounding_slope(model: Model, sensitivities: Sensitivities, judge: Judge, tolerance: float) -> float:

@@ -118,8 +118,8 @@ def rounded(model: Model, steps: Steps) -> Model:
     )
 
 
-def quantise(model: Model, steps: Steps, seed: int = 0) -> Quantised:
-    """Round a model to steps, and choose the scales of its activations.
+def quantise(model: Model, steps: Steps, seed: int = 0, reach: tuple[float, ...] | None = None) -> Quantised:
+    """Round a model to steps, and choose the scales of its activations, from their `reach` where that is known.
 
     Raises CloudError where no steps make its sums exact: a fit that went astray.
     """
@@ -135,7 +135,7 @@ def quantise(model: Model, steps: Steps, seed: int = 0) -> Quantised:
         steps.weights,
         {name: _round(w, steps.weights[name].value) for name, w in model.weights.items()},
         steps.latents,
-        tuple(_scale(largest) for largest in _reach(model, seed)),
+        tuple(_scale(largest) for largest in reach or activation_reach(model, seed)),
     )
     return _made_exact(model, Quantised(shared, _round(model.latents, step_values(steps.latents))))
 
@@ -176,7 +176,7 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
     Every group in turn is rounded coarsely enough to tell from float32 noise, finely enough to stay linear.
     Raises CloudError where the model's numbers are not those of any cloud.
     """
-    _reach(model, seed)
+    activation_reach(model, seed)
     model = _thin(model, seed, _PROBED_CLOUDS)
     before = _decode_all(model)
 
@@ -243,7 +243,7 @@ def _thin(model: Model, seed: int, most: int) -> Model:
     return replace(model, shape=shape, template=model.template[np.concatenate(rows)], latents=model.latents[clouds])
 
 
-def _reach(model: Model, seed: int) -> tuple[float, ...]:
+def activation_reach(model: Model, seed: int) -> tuple[float, ...]:
     """Return the largest pre-activation of each hidden layer, on more clouds than are probed.
 
     Raises CloudError where the model's numbers are not those of any cloud.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pcqaad.model import Shape
 
 
 class SettingsError(ValueError):
@@ -46,6 +49,11 @@ class Settings:
     tolerance: float = 0.01  # how much quantisation may raise the EM-kD over the float model's
     measure: int = 16  # clouds on which that rise is measured, spread over the collection
 
+    # Instead of the tolerance, at most one of these.
+    max_bytes: int | None = None  # of the file, never more
+    ratio: float | None = None  # raw float32 coordinates to file, at least
+    max_emkd: float | None = None  # percent of the diagonal: the smallest file that reaches it
+
     seed: int = 0
     device: str = "auto"
 
@@ -66,8 +74,17 @@ class Settings:
         demand(self.learning_rate > 0, "learning_rate", "more than 0")
         demand(0 < self.tolerance <= 1, "tolerance", "a fraction above 0")
         demand(0 <= self.tune < 1, "tune", "a fraction of the fit")
+        for name in _GOALS:
+            value = getattr(self, name)
+            demand(value is None or value > 0, name, "more than 0")
+        if len(given := [name for name in _GOALS if getattr(self, name) is not None]) > 1:
+            raise SettingsError(f"{given[0]} and {given[1]} cannot both be asked for")
         for name, choices in CHOICES.items():
             demand(getattr(self, name) in choices, name, " or ".join(choices))
+
+    def budget(self, clouds: int, points: int) -> int | None:
+        """Return the bytes that a file of so many clouds and points may take; None where nothing limits them."""
+        return math.floor(12 * clouds * points / self.ratio) if self.ratio else self.max_bytes
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as a JSON-able mapping."""
@@ -82,6 +99,8 @@ class Settings:
             kept["shared"] = tuple(kept["shared"])
         return cls(**kept)
 
+
+_GOALS = ("max_bytes", "ratio", "max_emkd")
 
 CHOICES = {
     "template": ("medoid", "random"),
@@ -129,6 +148,11 @@ _SIZES: list[tuple[float, tuple[int, ...], int]] = [
 ]
 _LARGEST: tuple[tuple[int, ...], int] = ((256, 160, 160, 160), 80)
 
+# What a tuned file takes, roughly: bits a weight, a template point and a latent number, and bytes of all else.
+_WEIGHT_BITS, _TEMPLATE_BITS, _LATENT_BITS, _OVERHEAD, _CLOUD_OVERHEAD = 5.0, 10.0, 7.5, 1000, 5
+# Networks for a budget are so much narrower or wider than usual.
+_NARROWEST, _WIDEST = 0.1, 2.5
+
 # Updates a default fit aims at, whatever the size of the set: what the error gains flattens out there.
 _STEPS = 2000
 
@@ -148,6 +172,10 @@ def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.f
     """Fill in what is left to `auto` from the numbers of clouds and points and the matched spectrum."""
     widths, patch = next(((w, p) for limit, w, p in _SIZES if clouds * points <= limit), _LARGEST)
     patches = min(settings.patches or choose_patches(points), points)
+    latent = settings.latent or latent_size(spectrum)
+    if budget := settings.budget(clouds, points):
+        usual = Shape(clouds, points, latent, widths, patch, patches, settings.residual)
+        widths, patch = _widths_within(budget, usual)
     batch = min(settings.batch, clouds)
     epochs = settings.epochs
     if epochs is None and settings.minutes is None:
@@ -158,11 +186,34 @@ def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.f
         shared=settings.shared or widths,
         patch=settings.patch or patch,
         patches=patches,
-        latent=settings.latent or latent_size(spectrum),
+        latent=latent,
         batch=batch,
         sample=min(settings.sample, points),
         epochs=epochs,
     )
+
+
+def _widths_within(budget: int, usual: Shape) -> tuple[tuple[int, ...], int]:
+    """Scale the usual widths so that the weights take what the rest of a file of `budget` bytes leaves them.
+
+    A prediction, by the bits that tuned files need; the steps then make up for what it is off. Where the template
+    alone would take too much of the budget, a small network keeps to half of it.
+    """
+    rest = usual.points * _TEMPLATE_BITS + usual.clouds * usual.latent * _LATENT_BITS
+    rest += 8 * (_OVERHEAD + _CLOUD_OVERHEAD * usual.clouds)
+    weights = max(8 * budget - rest, 4 * budget) / _WEIGHT_BITS
+
+    def scaled(factor: float) -> tuple[tuple[int, ...], int]:
+        shared = tuple(max(8, 4 * round(width * factor / 4)) for width in usual.shared)
+        return shared, max(8, 4 * round(usual.patch * factor / 4))
+
+    def count(factor: float) -> int:
+        shared, patch = scaled(factor)
+        return replace(usual, shared=shared, patch=patch).weights()
+
+    factors = np.geomspace(_NARROWEST, _WIDEST, 100)
+    fitting = [factor for factor in factors if count(factor) <= weights]
+    return scaled(max(fitting, default=_NARROWEST))
 
 
 def choose_patches(points: int) -> int:

@@ -92,7 +92,7 @@ class Trainer:
         end = 1 - self.settings.tune
         saved = time.monotonic()
         window = _Window()
-        while (done := self._done(elapsed) / end) < 1:
+        while (done := self._part(self.step, elapsed()) / end) < 1:
             if should_stop():
                 save()
                 return False
@@ -108,38 +108,38 @@ class Trainer:
     def tune(
         self, rounding: Rounding, share: float, elapsed: Callable[[], float], report: Report, should_stop: Stop
     ) -> bool:
-        """Train on, rounding what a file will hold, for a share of what is left of epochs or minutes.
+        """Train on, rounding what a file will hold, for a share of the epochs or minutes that `run` left for it.
 
         What `run` ended with stays in its last checkpoint: an interrupted fit tunes anew. Returns False when
         stopped.
         """
-        start = self._done(elapsed)
-        end = start + share * (1 - start)
+        first, began = self.step, elapsed()
         self.optimiser = torch.optim.Adam(self.network.parameters())
         self.rounding = rounding
         window = _Window()
-        while (done := self._done(elapsed)) < end:
+        # From its own beginning: what was measured since `run` takes no time from it.
+        while (done := self._part(self.step - first, elapsed() - began) / (share * self.settings.tune)) < 1:
             if should_stop():
                 return False
-            rate = _TUNING_RATE * self.settings.learning_rate * _cosine((done - start) / (end - start))
-            window.add(*self._train_step(rate))
+            window.add(*self._train_step(_TUNING_RATE * self.settings.learning_rate * _cosine(done)))
             self._rematch()
             self.step += 1
             report(self._progress("tune", elapsed, window))
         return True
 
-    def _done(self, elapsed: Callable[[], float]) -> float:
-        """Return the part of the fit that is over: of its steps, or of its minutes where these run out before."""
+    def _part(self, steps: int, seconds: float) -> float:
+        """Return the part of the fit's epochs that steps are, or of its minutes that seconds are: the larger."""
         epochs, minutes = self.settings.epochs, self.settings.minutes
-        done = self.step / (epochs * self.steps_per_epoch) if epochs is not None else 0.0
+        part = steps / (epochs * self.steps_per_epoch) if epochs is not None else 0.0
         # The rate must have fallen when the time is up, wherever the steps are by then.
-        return max(done, elapsed() / (60 * minutes)) if minutes else done
+        return max(part, seconds / (60 * minutes)) if minutes else part
 
     def _progress(self, stage: str, elapsed: Callable[[], float], window: _Window) -> Progress:
         epochs, minutes = self.settings.epochs, self.settings.minutes
         total = epochs * self.steps_per_epoch if epochs is not None else math.inf
         spent = elapsed()
         if minutes and spent / (60 * minutes) > self.step / total:
+            spent = min(spent, 60 * minutes)
             return Progress(stage, spent, 60 * minutes, "seconds", window.figures())
         return Progress(stage, self.step, total, "steps", window.figures())
 
