@@ -348,14 +348,14 @@ def _shortest_latent_stream(latents: Symbols) -> tuple[int, bytes, list[bytes]]:
 
 
 def _latent_stream(latents: Symbols, contexts: int) -> tuple[int, bytes, list[bytes]]:
-    model = SymbolModel.fit(latents.ravel(), _latent_contexts(*latents.shape, contexts))
+    model = SymbolModel.fit(latents.ravel(), _latent_contexts(len(latents), latents.shape[1], contexts))
     return contexts, model.to_bytes(), _latent_groups(model, latents, contexts)
 
 
 def _latent_groups(model: SymbolModel, latents: Symbols, contexts: int) -> list[bytes]:
     """Code latents (N, L) by a model, group by group; raises ValueError for what it cannot express."""
     parts = (latents[low : low + GROUP] for low in range(0, len(latents), GROUP))
-    return [model.encode(part.ravel(), _latent_contexts(*part.shape, contexts)) for part in parts]
+    return [model.encode(part.ravel(), _latent_contexts(len(part), part.shape[1], contexts)) for part in parts]
 
 
 class _InSection:
