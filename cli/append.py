@@ -34,7 +34,7 @@ Examples:
     help="Where to write the file that holds all [FILE.qaad itself].",
 )
 @click.option("--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the fit.")
-@click.option("--steps", metavar="N", type=click.IntRange(min=1), help="Steps of the fit of a cloud [300].")
+@click.option("--steps", metavar="N", type=click.IntRange(min=1), help="Steps of the fit of a cloud [200].")
 @click.option(
     "--seed", metavar="S", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random choices."
 )

@@ -28,7 +28,7 @@ from pcqaad.training import devices
 from pcqaad.training.latents import LatentFit
 
 # Steps of a cloud's latent where nothing else is asked for: more gain less than a hundredth of its error.
-_STEPS = 300
+_STEPS = 200
 # Clouds fitted together: few enough for the memory, enough to keep the cores busy.
 _TOGETHER = 8
 
@@ -71,7 +71,7 @@ def append(
         clouds: arrays (n_i, 3) in the data's unit, aligned as the file's clouds are, with at least as many points as
             these, M; of larger ones M random points stay, the same ones as in a fit of all. Each is asked for once.
         names: one per cloud, new to the file.
-        steps: of each cloud's latent; 300 where neither these nor `minutes` are given.
+        steps: of each cloud's latent; 200 where neither these nor `minutes` are given.
         minutes: wall clock until the fit ends; what was fitted is measured after that.
         seed: of random choices.
         device: "auto", "cpu" or "cuda".

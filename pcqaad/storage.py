@@ -216,7 +216,7 @@ def grown_sections(
     full, rest = divmod(head.shape.clouds, GROUP)
     model, stored = read_latent_model(container), container.groups("LATS")
     tail = np.concatenate([read_latents(container, head, model, full), latents]) if rest else latents
-    head = head.with_more(len(latents))
+    grown = head.with_more(len(latents))
     try:
         coded = _latent_groups(model, tail, head.latent_contexts)
         groups = [*(stored.read(group) for group in range(full)), *coded]
@@ -227,9 +227,9 @@ def grown_sections(
         # A symbol that no old cloud has: all latents get a model that knows it.
         before = [read_latents(container, head, model, group) for group in range(full)]
         contexts, latent_model, groups = _shortest_latent_stream(np.concatenate([*before, tail]))
-        head = replace(head, latent_contexts=contexts)
+        grown = replace(grown, latent_contexts=contexts)
     return [
-        Section("HEAD", head.pack(), RAW),
+        Section("HEAD", grown.pack(), RAW),
         Section("WGTS", container.section("WGTS"), RAW),
         Section("TMPL", container.section("TMPL"), RAW),
         Section("LMOD", latent_model, RAW),
