@@ -8,7 +8,7 @@ import sys
 from types import FrameType, TracebackType
 from typing import Any
 
-_MESSAGE = b"\npcqaad: stopping as soon as the state is saved; once more ends it at once\n"
+_MESSAGE = b"\npcqaad: stopping at the next safe place; once more ends it at once\n"
 
 
 class StopSignals:

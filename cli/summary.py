@@ -11,12 +11,12 @@ _WORST = 5  # clouds listed when there are measurements of each
 
 
 def compressed(result: Mapping[str, Any]) -> str:
-    """Return the table that `compress` ends with: `info` with the `seconds` the command took."""
+    """Return the table that `compress` and `append` end with: `info` with the `seconds` the command took."""
     return pairs([*_sizes(result), *_fidelity(result), ("time", seconds(result["seconds"]))])
 
 
 def described(info: Mapping[str, Any]) -> str:
-    """Return what `info` shows: the file, its sections, how it was made."""
+    """Return what `info` shows: the file, where its bytes went, how it was made."""
     model, sections = info["model"], info["bytes"]["sections"]
     rows = [[tag, f"{count:,}"] for tag, count in sections.items()]
     layers = "-".join(str(width) for width in model["shared"])
@@ -36,11 +36,28 @@ def described(info: Mapping[str, Any]) -> str:
             ]
         ),
         columns(["section", "bytes"], rows),
-        "parts\n" + pairs([(f"  {name}", size(count)) for name, count in info["bytes"]["parts"].items()]),
+        columns(["part", "bytes", "of the file", "that is"], _parts(info)),
     ]
     for name in ("settings", "quantisation", "encoder"):
         parts.append(f"{name}\n" + pairs([(f"  {key}", _plain(value)) for key, value in info[name].items()]))
     return "\n\n".join(parts)
+
+
+def _parts(info: Mapping[str, Any]) -> list[list[str]]:
+    """Return a row for every part of the file: bytes, share, and what one of its numbers or clouds takes."""
+    stored, rates = info["bytes"], info["quantisation"]
+    costs = {
+        "weights": f"{figure(rates['bits_per_weight'])} bits per weight",
+        "template": f"{figure(rates['bits_per_template_point'])} bits per template point",
+        "latents": f"{figure(rates['bits_per_latent'])} bits per latent number",
+    }
+    costs |= {part: f"{figure(stored['per_cloud'][part])} bytes per cloud" for part in ("names", "rest")}
+    labels = {"latents": "latents and their model", "rest": "all else"}
+    rows = [
+        [labels.get(part, part), f"{count:,}", f"{100 * count / stored['file']:.1f} %", costs[part]]
+        for part, count in stored["parts"].items()
+    ]
+    return [*rows, ["sum", f"{stored['file']:,}", "", ""]]
 
 
 def verified(file: str, result: Mapping[str, Any]) -> str:
@@ -122,7 +139,7 @@ def _sizes(info: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _fidelity(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     recorded, unit = info["fidelity"], info["unit"]
     if not recorded:
-        return []
+        return _appended(info)
     name = METRICS.get(recorded["metric"], recorded["metric"])
     mean = f"mean {length(recorded['mean'], unit)}, {figure(recorded['mean_percent'])} % of the diagonal"
     over = "" if recorded["measured"] == info["clouds"] else f", over {plural(recorded['measured'], 'cloud')}"
@@ -130,7 +147,21 @@ def _fidelity(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (f"{name} (cell {recorded['cell']:,})", f"{mean}{over}"),
         ("worst cloud", f"{worst['name']}, mean {length(worst['mean'], unit)}"),
+        *_appended(info),
     ]
+
+
+def _appended(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a row for every time that clouds were appended: their errors, beside those of the fit's clouds."""
+    rows, unit = [], info["unit"]
+    for record in info["appended"]:
+        mean = f"mean {length(record['mean'], unit)}, {figure(record['mean_percent'])} % of the diagonal"
+        fitted = info["fidelity"].get("mean")
+        beside = f", {figure(record['mean'] / fitted)} times the fit's" if fitted else ""
+        worst = record["worst"]
+        text = f"{plural(record['clouds'], 'cloud')}, {mean}{beside}; worst {worst['name']}"
+        rows.append(("appended", text if record["clouds"] == 1 else f"{text}, mean {length(worst['mean'], unit)}"))
+    return rows
 
 
 def _plain(value: Any) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pcqaad.codec import fit as fit
     from pcqaad.collection import Collection as Collection
     from pcqaad.formats.errors import FormatError as FormatError
+    from pcqaad.growth import Grown as Grown
+    from pcqaad.growth import append as append
     from pcqaad.metrics import emd as emd
     from pcqaad.metrics import emkd as emkd
     from pcqaad.metrics import verify as verify
@@ -34,10 +36,12 @@ _HOMES = {
     "Collection": "collection",
     "Fitted": "codec",
     "FormatError": "formats.errors",
+    "Grown": "growth",
     "Interrupted": "codec",
     "PRESETS": "settings",
     "Settings": "settings",
     "SettingsError": "settings",
+    "append": "growth",
     "emd": "metrics",
     "emkd": "metrics",
     "fit": "codec",

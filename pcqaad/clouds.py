@@ -19,7 +19,7 @@ Points = NDArray[np.floating]
 # Arrays larger than this many bytes lie in a temporary file.
 _IN_MEMORY = 4_000_000_000
 # Squares of normalised coordinates must fit into float32.
-_FARTHEST = 1e18
+FARTHEST = 1e18
 
 
 class CloudError(ValueError):
@@ -98,7 +98,7 @@ def collect(
     def checked(stage: str) -> Iterator[tuple[int, Points]]:
         on_cloud(stage, 0)
         for i, name in enumerate(names):
-            yield i, _checked(clouds[i], name)
+            yield i, check_cloud(clouds[i], name)
             on_cloud(stage, i + 1)
 
     sizes = np.zeros(len(clouds), np.int64)
@@ -112,7 +112,7 @@ def collect(
     median = float(np.median(np.linalg.norm(boxes[:, 1] - boxes[:, 0], axis=1)))
     frame = Frame(boxes.mean((0, 1)), median / 4 if median > 0 else 1.0)
     reach = np.abs(frame.normalise(boxes)).max((1, 2))
-    if not reach.max() < _FARTHEST:
+    if not reach.max() < FARTHEST:
         farthest = int(np.argmax(reach))
         raise CloudError(f"{names[farthest]}: lies too far from the other clouds to be fitted with them")
 
@@ -126,7 +126,8 @@ def collect(
     return CloudSet(targets, names, frame, median, sizes, fingerprint)
 
 
-def _checked(cloud: Points, name: str) -> Points:
+def check_cloud(cloud: Points, name: str) -> Points:
+    """Return a cloud (n, 3) of at least one point, all finite; raises CloudError for another."""
     if cloud.ndim != 2 or cloud.shape[1] != 3 or len(cloud) == 0:
         raise CloudError(f"{name}: expected points of shape (n, 3), found {cloud.shape}")
     if not np.isfinite(cloud).all():

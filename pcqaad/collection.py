@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pcqaad import storage
 from pcqaad.decoding import IntegerDecoder
-from pcqaad.formats.container import Container
+from pcqaad.formats.container import Container, Section
 from pcqaad.formats.entropy import Model as SymbolModel
 from pcqaad.formats.errors import FormatError
 from pcqaad.integers import IntegerModel, Ints, Symbols, dequantise_latents
@@ -149,7 +149,10 @@ class Collection(Sequence[NDArray[np.float32]]):
             "weights": entries.get("WGTS", 0),
             "template": entries.get("TMPL", 0),
             "latents": entries.get("LMOD", 0) + entries.get("LATS", 0),
+            "names": entries.get("NAME", 0),
         }
+        # The header, the tables, what is recorded: nothing of it decodes to points.
+        parts["rest"] = total - sum(parts.values())
         return {
             "file": self._file,
             "version": 0,
@@ -160,7 +163,8 @@ class Collection(Sequence[NDArray[np.float32]]):
                 "file": total,
                 "raw_float32": raw,
                 "sections": entries,
-                "parts": {**parts, "rest": total - sum(parts.values())},
+                "parts": parts,
+                "per_cloud": {name: parts[name] / shape.clouds for name in ("latents", "names", "rest")},
             },
             "ratio": raw / total,
             "bits_per_point": 8 * total / (shape.clouds * shape.points),
@@ -185,7 +189,28 @@ class Collection(Sequence[NDArray[np.float32]]):
             "settings": made.get("settings", {}),
             "fidelity": made.get("fidelity", {}),
             "encoder": made.get("encoder", {}),
+            "appended": made.get("appended", []),
         }
+
+    def room_for(self, clouds: int) -> None:
+        """Raise FormatError where a file cannot hold so many clouds more."""
+        self._named(self._head.with_more, clouds)
+
+    def grown(self, latents: Symbols, names: Sequence[str], record: dict[str, Any]) -> list[Section]:
+        """Return the sections of a file with more clouds behind these, which decode to the same bytes as before.
+
+        Args:
+            latents: (n, L) of the new clouds, in symbols.
+            names: of the new clouds, none of them taken.
+            record: of them, to stand in the info behind those that are there. `pcqaad.append` makes all three.
+        """
+        made = self._named(storage.read_info, self._container)
+        appended = made.get("appended", [])
+        if not isinstance(appended, list):
+            raise FormatError("expected a list of what was appended", file=self._file, where="info")
+        info = {**made, "appended": [*appended, record]}
+        everyone = [*self.names, *names]
+        return self._named(storage.grown_sections, self._container, self._head, latents, everyone, info)
 
     def check(self) -> None:
         """Read and check every section and every cloud's latents; raises FormatError."""

@@ -35,7 +35,7 @@ from pcqaad.model import Array, Model
 _MAX_BITS = 16
 _LARGEST_SYMBOL = 2**24
 # Of a latent: float32, in which latents are handed out, holds it times its step.
-_LARGEST_LATENT_SYMBOL = 2**19
+LARGEST_LATENT_SYMBOL = 2**19
 # Finer steps than this are lost in the rounding of activations.
 _FINEST = 2.0**-24
 # What no number of a model in normalised coordinates reaches, nor a pre-activation.
@@ -95,7 +95,7 @@ def choose_steps(model: Model, sensitivities: Sensitivities, slope: float) -> St
     extent = float(np.ptp(model.template, axis=0).max())
     template = step(3 * len(model.template), sensitivities.template, model.template)
     drive = _latent_drive(model)
-    latent = step(model.latents.size, sensitivities.latents, model.latents * drive, _LARGEST_LATENT_SYMBOL)
+    latent = step(model.latents.size, sensitivities.latents, model.latents * drive, LARGEST_LATENT_SYMBOL)
     return Steps(
         # The nearest step may be 6 % finer than asked for, and still the grid must reach across.
         Step.nearest(max(template, 1.07 * extent / (2**_MAX_BITS - 1))),

@@ -6,7 +6,7 @@ import json
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,11 @@ class Head:
         numbers = np.array([*s.shared, *(step.code for step in steps)], "<u2").tobytes()
         return fixed + bytes(self.scales) + numbers
 
+    def with_more(self, clouds: int) -> Head:
+        """Return the same for so many clouds more; raises FormatError where a file cannot hold them."""
+        more = replace(self, shape=replace(self.shape, clouds=min(self.shape.clouds + clouds, 2**32 - 1)))
+        return Head.unpack(more.pack())
+
     @classmethod
     def unpack(cls, data: bytes) -> Head:
         """Read the HEAD section; raises FormatError where it breaks a rule of the specification."""
@@ -163,10 +168,7 @@ def to_sections(
     shape = model.shape
     symbols, contexts = _weight_stream(model.weights)
     template, _ = encode_points(_by_patch(model.grid, shape), model.bits)
-    latent_contexts, latent_model, groups = min(
-        (_latent_stream(latents, c) for c in {1, shape.latent if shape.latent <= 256 else 1}),
-        key=lambda coded: len(coded[1]) + sum(map(len, coded[2])),
-    )
+    latent_contexts, latent_model, groups = _shortest_latent_stream(latents)
     head = Head(
         shape,
         placement,
@@ -184,9 +186,65 @@ def to_sections(
         Section("TMPL", template, RAW),
         Section("LMOD", latent_model, RAW),
         Section("LATS", pack_groups(groups), RAW),
-        Section("NAME", "\0".join(names).encode(), DEFLATE),
-        Section("info", json.dumps(info, separators=(",", ":"), allow_nan=False).encode(), DEFLATE),
+        _names_section(names),
+        _info_section(info),
     ]
+
+
+def grown_sections(
+    container: Container, head: Head, latents: Symbols, names: Sequence[str], info: dict[str, Any]
+) -> list[Section]:
+    """Return the sections of a file with more clouds behind its own.
+
+    Weights, template and the old latents' symbols stay as they are; sections that only another version knows, which
+    may speak of the old clouds alone, are left out.
+
+    Args:
+        container: of the file.
+        head: of the file.
+        latents: (n, L) of the new clouds, in symbols.
+        names: of all clouds.
+        info: of the new file.
+
+    Raises:
+        FormatError: the file is damaged, or cannot hold them.
+    """
+    try:
+        about = _info_section(info)
+    except (ValueError, RecursionError) as error:
+        raise FormatError("expected finite numbers", where="info") from error
+    full, rest = divmod(head.shape.clouds, GROUP)
+    model, stored = read_latent_model(container), container.groups("LATS")
+    tail = np.concatenate([read_latents(container, head, model, full), latents]) if rest else latents
+    grown = head.with_more(len(latents))
+    try:
+        coded = _latent_groups(model, tail, head.latent_contexts)
+        groups = [*(stored.read(group) for group in range(full)), *coded]
+        latent_model = model.to_bytes()
+    except ValueError as error:
+        if isinstance(error, FormatError):
+            raise
+        # A symbol that no old cloud has: all latents get a model that knows it.
+        before = [read_latents(container, head, model, group) for group in range(full)]
+        contexts, latent_model, groups = _shortest_latent_stream(np.concatenate([*before, tail]))
+        grown = replace(grown, latent_contexts=contexts)
+    return [
+        Section("HEAD", grown.pack(), RAW),
+        Section("WGTS", container.section("WGTS"), RAW),
+        Section("TMPL", container.section("TMPL"), RAW),
+        Section("LMOD", latent_model, RAW),
+        Section("LATS", pack_groups(groups), RAW),
+        _names_section(names),
+        about,
+    ]
+
+
+def _names_section(names: Sequence[str]) -> Section:
+    return Section("NAME", "\0".join(names).encode(), DEFLATE)
+
+
+def _info_section(info: dict[str, Any]) -> Section:
+    return Section("info", json.dumps(info, separators=(",", ":"), allow_nan=False).encode(), DEFLATE)
 
 
 def read_model(container: Container, head: Head) -> IntegerModel:
@@ -282,15 +340,22 @@ def _latent_contexts(clouds: int, latent: int, contexts: int) -> NDArray[np.intp
     return np.tile(np.arange(latent) % contexts, clouds)
 
 
-def _latent_stream(latents: Symbols, contexts: int) -> tuple[int, bytes, list[bytes]]:
-    """Code latents (N, L) with 1 or L tables; returns that number, the model and the groups."""
+def _shortest_latent_stream(latents: Symbols) -> tuple[int, bytes, list[bytes]]:
+    """Code latents (N, L) with 1 or L tables, as is shorter; returns that number, the model and the groups."""
     size = latents.shape[1]
-    model = SymbolModel.fit(latents.ravel(), _latent_contexts(len(latents), size, contexts))
-    groups = [
-        model.encode(part.ravel(), _latent_contexts(len(part), size, contexts))
-        for part in (latents[low : low + GROUP] for low in range(0, len(latents), GROUP))
-    ]
-    return contexts, model.to_bytes(), groups
+    streams = (_latent_stream(latents, contexts) for contexts in {1, size if size <= 256 else 1})
+    return min(streams, key=lambda coded: len(coded[1]) + sum(map(len, coded[2])))
+
+
+def _latent_stream(latents: Symbols, contexts: int) -> tuple[int, bytes, list[bytes]]:
+    model = SymbolModel.fit(latents.ravel(), _latent_contexts(len(latents), latents.shape[1], contexts))
+    return contexts, model.to_bytes(), _latent_groups(model, latents, contexts)
+
+
+def _latent_groups(model: SymbolModel, latents: Symbols, contexts: int) -> list[bytes]:
+    """Code latents (N, L) by a model, group by group; raises ValueError for what it cannot express."""
+    parts = (latents[low : low + GROUP] for low in range(0, len(latents), GROUP))
+    return [model.encode(part.ravel(), _latent_contexts(len(part), part.shape[1], contexts)) for part in parts]
 
 
 class _InSection:

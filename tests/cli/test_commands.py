@@ -53,6 +53,9 @@ def test_help_and_commands_agree() -> None:
         ["compress", "x.ply", "-o", "x.qaad", "--patches", "0"],
         ["compress", "x.ply", "-o", "x.qaad", "--minutes", "0"],
         ["compress", "x.ply", "-o", "x.qaad", "--seed", "-1"],
+        ["append", "x.qaad"],
+        ["append", "x.qaad", "y.ply", "--steps", "0"],
+        ["append", "x.qaad", "y.ply", "--steps", "3", "--minutes", "1"],
         ["decompress", "x.qaad"],
         ["decompress", "x.qaad", "-o", "y", "--only", "3-1"],
         ["decompress", "x.qaad", "-o", "y", "--only", "1,,2"],
@@ -244,6 +247,21 @@ def test_info_for_people(eggs: Path) -> None:
     stored = json.loads(run("info", eggs, "--json").stdout)
     for tag, count in stored["bytes"]["sections"].items():
         assert re.search(rf"^{tag} +{count:,}$", shown, re.MULTILINE)
+    parts = re.findall(r"^(\w[\w ]*?) {2,}([0-9,]+) +[0-9.]+ % +([0-9.,e-]+) (\w.*)$", shown, re.MULTILINE)
+    labels = ["weights", "template", "latents and their model", "names", "all else"]
+    assert [part[0] for part in parts] == labels
+    counts = [int(part[1].replace(",", "")) for part in parts]
+    assert sum(counts) == eggs.stat().st_size
+    assert re.search(rf"^sum +{eggs.stat().st_size:,}$", shown, re.MULTILINE)
+    # What one of a part costs, times how many there are, is the part again.
+    numbers = [stored["model"]["weights"], POINTS, CLOUDS * stored["model"]["latent"], CLOUDS, CLOUDS]
+    units = ["bits per weight", "bits per template point", "bits per latent number", *["bytes per cloud"] * 2]
+    assert [part[3] for part in parts] == units
+    for count, part, number in zip(counts, parts, numbers, strict=True):
+        whole = number / (8 if "bits" in part[3] else 1)
+        assert float(part[2].replace(",", "")) * whole == pytest.approx(count, rel=1e-3)
+    for text in ("ratio ", "paper's ratio", "settings\n", "encoder\n"):
+        assert text in shown
     assert run("info", eggs, "--names").stdout.split() == [f"egg{i + 7}" for i in range(CLOUDS)]
 
 

@@ -1,0 +1,99 @@
+"""`pcqaad append`: more clouds into a file, the decoder as it is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+import pcqaad
+from pcqaad.cli.errors import StoppedError, need_torch
+from pcqaad.cli.progress import Display
+from pcqaad.cli.stopping import StopSignals
+from pcqaad.cli.summary import compressed
+from pcqaad.cli.text import as_json, check_output, plural
+from pcqaad.formats.clouds import LazyClouds, find_clouds
+from pcqaad.progress import Progress
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pcqaad append skulls.qaad new/skull_0101.ply new/skull_0102.ply
+  pcqaad append skulls.qaad new/ -o more.qaad --minutes 5
+"""
+)
+@click.argument("file", metavar="FILE.qaad", type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="NEW...", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT.qaad",
+    type=click.Path(path_type=Path),
+    help="Where to write the file that holds all [FILE.qaad itself].",
+)
+@click.option("--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the fit.")
+@click.option("--steps", metavar="N", type=click.IntRange(min=1), help="Steps of the fit of a cloud [200].")
+@click.option(
+    "--seed", metavar="S", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random choices."
+)
+@click.option(
+    "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Where to fit."
+)
+@click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+@click.option("--quiet", is_flag=True, help="Show no progress and no notes.")
+def command(
+    file: Path,
+    inputs: tuple[str, ...],
+    output: Path | None,
+    minutes: float | None,
+    steps: int | None,
+    seed: int,
+    device: str,
+    json_: bool,
+    quiet: bool,
+) -> None:
+    """Append clouds to a file: only their latents are fitted, the decoder stays as it is.
+
+    A NEW is what INPUT is to compress. The clouds that are there decode to the same bytes as before; the new
+    ones follow them, and it says how well they fit beside the old ones. Needs torch.
+    """
+    if minutes is not None and steps is not None:
+        raise click.UsageError("expected --minutes or --steps, found both")
+    began = time.monotonic()
+    target = output or file
+    check_output(target)
+    need_torch("append")
+    with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
+        # Closed before it is written: some systems replace no file that is open.
+        with pcqaad.open(file) as collection:
+            sources = find_clouds(inputs)
+            clouds = LazyClouds(sources)
+            # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
+            from pcqaad import codec, growth
+
+            def report(progress: Progress) -> None:
+                show(progress)
+                if progress.stage == "read" and progress.done == progress.total:
+                    for note, files in clouds.notes.items():
+                        show.note(f"{plural(files, 'file')}: {note}")
+
+            try:
+                grown = growth.append(
+                    collection,
+                    clouds,
+                    names=[source.name for source in sources],
+                    steps=steps,
+                    minutes=minutes,
+                    seed=seed,
+                    device=device,
+                    on_progress=report,
+                    should_stop=stop,
+                )
+            except codec.Interrupted as error:
+                raise StoppedError(f"interrupted; {file} is as it was") from error
+        grown.save(target)
+    with pcqaad.open(target) as collection:
+        result = {**collection.info, "seconds": time.monotonic() - began}
+    click.echo(as_json(result) if json_ else compressed(result))

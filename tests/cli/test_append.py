@@ -1,0 +1,106 @@
+"""`pcqaad append`: what it writes, says and refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pcqaad
+from pcqaad.cli.progress import Display
+from pcqaad.cli.text import figure
+from pcqaad.formats.ply import write_ply
+from pcqaad.progress import Progress
+from tests.cli.commands import CLOUDS, POINTS, refused, run
+
+
+@pytest.fixture
+def mine(eggs: Path, tmp_path: Path) -> Path:
+    """The file, for a test to change."""
+    return Path(shutil.copy(eggs, tmp_path / "mine.qaad"))
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    """A folder of two clouds more."""
+    folder = tmp_path / "new"
+    folder.mkdir()
+    rng = np.random.default_rng(5)
+    for i in (20, 21):
+        ball = rng.normal(size=(POINTS + i, 3))
+        ball *= [45, 40, 60] / np.linalg.norm(ball, axis=1, keepdims=True)
+        write_ply(folder / f"egg{i}.ply", ball.astype(np.float32))
+    return folder
+
+
+def test_append_in_place(mine: Path, eggs: Path, new: Path, tmp_path: Path) -> None:
+    result = run("append", mine, new, "--steps", "4", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    lines = ["note: 2 of 2 clouds hold more points: brought to 256 each by random subsampling"]
+    assert [line for line in result.stderr.splitlines() if line.startswith("note")] == lines
+    with pcqaad.open(mine) as grown, pcqaad.open(eggs) as before:
+        grown.check()
+        assert grown.names == [*before.names, "egg20", "egg21"]
+        assert [x.tobytes() for x in grown][:CLOUDS] == [x.tobytes() for x in before]
+        (record,) = grown.info["appended"]
+        fitted = grown.info["fidelity"]["mean"]
+    assert re.search(rf"^clouds +{CLOUDS + 2} of {POINTS} points$", result.stdout, re.MULTILINE)
+    beside = f"2 clouds, mean {figure(record['mean'])} mm, {figure(record['mean_percent'])} % of the diagonal, "
+    beside += f"{figure(record['mean'] / fitted)} times the fit's; worst {record['worst']['name']}, "
+    for shown in (result.stdout, run("info", mine).stdout):
+        assert re.search(rf"^appended +{re.escape(beside)}", shown, re.MULTILINE)
+    assert sorted(tmp_path.iterdir()) == [mine, new]
+
+
+def test_append_to_another_file(eggs: Path, new: Path, tmp_path: Path) -> None:
+    before, target = eggs.read_bytes(), tmp_path / "more.qaad"
+    call = ["append", eggs, new / "egg20.ply", "-o", target, "--minutes", "0.005", "--json", "--quiet"]
+    result = run(*call, "--device", "cpu")
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    assert (found["file"], found["clouds"], found["appended"][0]["clouds"]) == (str(target), CLOUDS + 1, 1)
+    assert found["seconds"] > 0
+    assert eggs.read_bytes() == before
+
+
+def test_append_refuses_in_one_line(mine: Path, new: Path, originals: Path, tmp_path: Path) -> None:
+    before = mine.read_bytes()
+    message = refused("append", mine, originals)
+    assert message == f"{mine}: holds a cloud of the name 'egg10' already, and of {CLOUDS - 1} others"
+    write_ply(new / "few.ply", np.eye(3, dtype=np.float32))
+    message = refused("append", mine, new / "few.ply", "--quiet")
+    assert message == f"few: holds 3 points, the clouds of the file {POINTS}"
+    assert "nowhere.qaad: cannot open: No such file" in refused("append", tmp_path / "nowhere.qaad", new)
+    assert refused("append", mine, tmp_path / "x.ply") == f"{tmp_path / 'x.ply'}: no such file or folder"
+    assert "found that of a cloud" in refused("append", mine, new, "-o", tmp_path / "x.ply")
+    assert mine.read_bytes() == before
+
+
+def test_append_needs_torch(mine: Path, new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert refused("append", mine, new) == "append needs torch: pip install 'pcqaad[fit]'"
+
+
+@pytest.mark.parametrize("stage", ["read", "fit", "measure"])
+def test_an_interrupted_append_leaves_the_file(
+    stage: str, mine: Path, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Impatient(Display):
+        def __call__(self, progress: Progress) -> None:
+            super().__call__(progress)
+            if progress.stage == stage and signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+                signal.raise_signal(signal.SIGINT)
+
+    before = mine.read_bytes()
+    monkeypatch.setattr("pcqaad.cli.append.Display", Impatient)
+    result = run("append", mine, new, "--steps", "4", "--device", "cpu")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1] == f"pcqaad: interrupted; {mine} is as it was"
+    assert mine.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [mine, new]
