@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad import storage
+from pcqaad import record, storage
 from pcqaad.decoding import IntegerDecoder
 from pcqaad.formats.container import Container
 from pcqaad.formats.entropy import Model as SymbolModel
 from pcqaad.formats.errors import FormatError
+from pcqaad.formats.groups import Groups
 from pcqaad.integers import IntegerModel, Ints, Symbols, dequantise_latents
 from pcqaad.model import Model
 from pcqaad.placement import Placement
@@ -42,7 +43,7 @@ class Collection(Sequence[NDArray[np.float32]]):
         self._container = Container.open(source, storage.TAGS, file=self._file)
         self._groups: dict[int, Symbols] = {}
         try:
-            self._head = self._named(storage.Head.unpack, self._container.section("HEAD"))
+            self._head = self._named(storage.read_head, self._container)
         except BaseException:
             self.close()
             raise
@@ -93,7 +94,7 @@ class Collection(Sequence[NDArray[np.float32]]):
     @cached_property
     def names(self) -> list[str]:
         """The clouds' names."""
-        return self._named(storage.read_names, self._container, self._head)
+        return self._named(record.read_names, self._container, len(self))
 
     @property
     def latents(self) -> NDArray[np.float32]:
@@ -139,7 +140,7 @@ class Collection(Sequence[NDArray[np.float32]]):
     @cached_property
     def info(self) -> dict[str, Any]:
         """What the file holds and how it was made, JSON-able."""
-        head, made = self._head, self._named(storage.read_info, self._container)
+        head, made = self._head, self._named(record.read_info, self._container)
         shape = head.shape
         centre, scale = head.placement.normalisation
         entries = {entry.tag: entry.length for entry in self._container.entries}
@@ -188,9 +189,10 @@ class Collection(Sequence[NDArray[np.float32]]):
         }
 
     def check(self) -> None:
-        """Read and check every section and every cloud's latents; raises FormatError."""
-        for entry in self._container.entries:
-            self._container.section(entry.tag)
+        """Read and check every section that is known, and every cloud's latents; raises FormatError."""
+        # The others below, within their bounds; what is optional and unknown is not this version's to judge.
+        for tag in storage.RAW_TAGS:
+            self._container.section(tag)
         _ = self.integers, self.names, self.latents, self.info
 
     def _decode(self, cloud_part: Ints) -> NDArray[np.float32]:
@@ -199,8 +201,12 @@ class Collection(Sequence[NDArray[np.float32]]):
     def _group(self, group: int) -> Symbols:
         if group not in self._groups:
             read = storage.read_latents
-            self._groups[group] = self._named(read, self._container, self._head, self._latent_model, group)
+            self._groups[group] = self._named(read, self._latent_groups, self._head, self._latent_model, group)
         return self._groups[group]
+
+    @cached_property
+    def _latent_groups(self) -> Groups:
+        return self._named(storage.read_groups, self._container, self._head)
 
     @cached_property
     def _latent_model(self) -> SymbolModel:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pcqaad.clouds import CloudError
 from pcqaad.dyadic import CODES, Step
-from pcqaad.formats.clouds import safe_name
 from pcqaad.formats.container import DEFLATE, RAW, Container, Section
 from pcqaad.formats.entropy import Model as SymbolModel
 from pcqaad.formats.entropy import decode, encode
 from pcqaad.formats.errors import FormatError
-from pcqaad.formats.groups import pack_groups
+from pcqaad.formats.groups import Groups, groups_size, pack_groups
 from pcqaad.formats.pointset import decode_points, encode_points
 from pcqaad.integers import LARGEST_LATENT, LARGEST_SCALE, IntegerModel, Symbols, latent_reach
 from pcqaad.matching.kd import patch_sizes
@@ -34,11 +34,15 @@ TAGS = {
     "NAME": "names of the clouds",
     "info": "what the file was made from and how well",
 }
+RAW_TAGS = ("HEAD", "WGTS", "TMPL", "LMOD", "LATS")
 
 # Reading one cloud reads its group: small enough for that, large enough that a group's 8 bytes do not count.
 GROUP = 64
 # Sizes that no real model has, refused before anything is allocated for them.
 _MAX_CLOUDS, _MAX_POINTS, _MAX_WEIGHTS, _MAX_WIDTH, _MAX_LAYERS = 2**24, 2**24, 2**26, 2**14, 32
+# How many numbers a section may hold for its bytes, and how many in any case: numbers that say nothing take no
+# bytes, and a small file is not to ask for much memory.
+_PER_BYTE, _FREE_WEIGHTS, _FREE_POINTS = 1024, 2**20, 2**18
 MAX_BITS = 16
 
 _HEAD = struct.Struct("<IIHHHBBBBH3qd3iH")
@@ -159,7 +163,10 @@ def to_sections(
     names: Sequence[str],
     info: dict[str, Any],
 ) -> list[Section]:
-    """Return the sections of a file, of clouds with `latents` (N, L)."""
+    """Return the sections of a file, of clouds with `latents` (N, L).
+
+    Raises CloudError for so many equal numbers that a reader would refuse them.
+    """
     shape = model.shape
     symbols, contexts = _weight_stream(model.weights)
     template, _ = encode_points(_by_patch(model.grid, shape), model.bits)
@@ -178,15 +185,56 @@ def to_sections(
         model.latent_steps,
         model.scales,
     )
+    weights = encode(symbols, contexts)
+    for what, free, count, data in (
+        ("weights", _FREE_WEIGHTS, len(symbols), weights),
+        ("points", _FREE_POINTS, shape.points, template),
+    ):
+        if count > _most(free, len(data)):
+            raise CloudError(f"{count} {what} that are nearly all the same: expected clouds with more to tell")
     return [
         Section("HEAD", head.pack(), RAW),
-        Section("WGTS", encode(symbols, contexts), RAW),
+        Section("WGTS", weights, RAW),
         Section("TMPL", template, RAW),
         Section("LMOD", latent_model, RAW),
         Section("LATS", pack_groups(groups), RAW),
         Section("NAME", "\0".join(names).encode(), DEFLATE),
         Section("info", json.dumps(info, separators=(",", ":"), allow_nan=False).encode(), DEFLATE),
     ]
+
+
+def _most(free: int, length: int) -> int:
+    """Return how many numbers a section of `length` bytes may hold."""
+    return free + _PER_BYTE * length
+
+
+def read_head(container: Container) -> Head:
+    """Return the header of a file that has all sections, each large enough for what the header says of it.
+
+    Raises FormatError.
+    """
+    for tag in TAGS:
+        if tag in container or tag[0].isupper():
+            entry = container.entry(tag)
+            if tag in RAW_TAGS and entry.coding != RAW:
+                raise FormatError("expected a raw section, found a deflated one", where=tag)
+    head = Head.unpack(container.section("HEAD"))
+    for tag, what, free, count in (
+        ("WGTS", "weights", _FREE_WEIGHTS, head.shape.weights()),
+        ("TMPL", "points", _FREE_POINTS, head.shape.points),
+    ):
+        length = container.entry(tag).length
+        if count > _most(free, length):
+            problem = f"expected at most {_most(free, length)} {what} in {length} bytes, found {count}"
+            raise FormatError(problem, where=tag)
+    least, length = groups_size(_groups(head)), container.entry("LATS").length
+    if length < least:
+        raise FormatError(f"expected at least {least} bytes for {_groups(head)} groups, found {length}", where="LATS")
+    return head
+
+
+def _groups(head: Head) -> int:
+    return math.ceil(head.shape.clouds / GROUP)
 
 
 def read_model(container: Container, head: Head) -> IntegerModel:
@@ -226,12 +274,16 @@ def read_latent_model(container: Container) -> SymbolModel:
     return model
 
 
-def read_latents(container: Container, head: Head, model: SymbolModel, group: int) -> Symbols:
-    """Return the latents (clouds, L) of one group of clouds, in symbols."""
+def read_groups(container: Container, head: Head) -> Groups:
+    """Return access to the latents' groups."""
     groups = container.groups("LATS")
-    expected = math.ceil(head.shape.clouds / GROUP)
-    if len(groups) != expected:
-        raise FormatError(f"expected {expected} groups, found {len(groups)}", where="LATS")
+    if len(groups) != _groups(head):
+        raise FormatError(f"expected {_groups(head)} groups, found {len(groups)}", where="LATS")
+    return groups
+
+
+def read_latents(groups: Groups, head: Head, model: SymbolModel, group: int) -> Symbols:
+    """Return the latents (clouds, L) of one group of clouds, in symbols."""
     clouds = min(GROUP, head.shape.clouds - group * GROUP)
     contexts = _latent_contexts(clouds, head.shape.latent, head.latent_contexts)
     with _InSection("LATS"):
@@ -242,34 +294,6 @@ def read_latents(container: Container, head: Head, model: SymbolModel, group: in
         problem = f"expected latents below 2^36 in all, found up to 2^{largest.bit_length()}"
         raise FormatError(problem, where=f"LATS: group {group}")
     return latents
-
-
-def read_names(container: Container, head: Head) -> list[str]:
-    """Return the names of the clouds."""
-    try:
-        names = container.section("NAME").decode().split("\0")
-    except UnicodeDecodeError as error:
-        raise FormatError("expected UTF-8 text", where="NAME") from error
-    if len(names) != head.shape.clouds or len(set(names)) != len(names):
-        problem = f"expected {head.shape.clouds} different names, found {len(set(names))} of {len(names)}"
-        raise FormatError(problem, where="NAME")
-    for name in names:
-        if not safe_name(name):
-            raise FormatError(f"name {name[:80]!r} is not safe as the name of a file", where="NAME")
-    return names
-
-
-def read_info(container: Container) -> dict[str, Any]:
-    """Return the JSON of the optional info section; empty where there is none."""
-    if "info" not in container:
-        return {}
-    try:
-        info = json.loads(container.section("info"))
-    except (ValueError, RecursionError) as error:
-        raise FormatError("expected JSON text", where="info") from error
-    if not isinstance(info, dict):
-        raise FormatError(f"expected a JSON object, found {type(info).__name__}", where="info")
-    return info
 
 
 def _weight_stream(weights: dict[str, Symbols]) -> tuple[Symbols, NDArray[np.intp]]:
