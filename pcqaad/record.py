@@ -51,8 +51,7 @@ def read_info(container: Container) -> dict[str, Any]:
         raise FormatError("expected JSON text", where="info") from error
     if not isinstance(info, dict):
         raise FormatError(f"expected a JSON object, found {type(info).__name__}", where="info")
-    if not _plain(info, _MAX_DEPTH):
-        problem = f"expected printable keys, numbers of double precision and at most {_MAX_DEPTH} levels"
+    if problem := _not_plain(info, _MAX_DEPTH):
         raise FormatError(problem, where="info")
     if not isinstance(info.get("unit", ""), str):
         raise FormatError("expected text as unit", where="info")
@@ -62,7 +61,7 @@ def read_info(container: Container) -> dict[str, Any]:
     if not isinstance(info.get("settings", {}).get("seed", 0), int):
         raise FormatError("expected an integer as seed", where="info")
     if info.get("fidelity") and not _is_fidelity(info["fidelity"]):
-        raise FormatError("expected the keys of a fidelity", where="info")
+        raise FormatError("expected numbers and names as fidelity, found others or none", where="info")
     return info
 
 
@@ -74,19 +73,20 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _plain(value: Any, depth: int) -> bool:
-    """Whether a value of JSON can be shown to a person: not too deep, its numbers finite, its keys printable."""
-    match value:
-        case dict():
-            return depth > 0 and all(key.isprintable() and _plain(item, depth - 1) for key, item in value.items())
-        case list():
-            return depth > 0 and all(_plain(item, depth - 1) for item in value)
-        case float():
-            return math.isfinite(value)
-        case int():
-            return abs(value) < 2**1023
-        case _:
-            return True
+def _not_plain(value: Any, depth: int) -> str:
+    """Return what keeps a value of JSON from being shown to a person; nothing where it can be."""
+    if isinstance(value, (dict, list)):
+        if not depth:
+            return f"expected at most {_MAX_DEPTH} levels of objects and arrays, found more"
+        if isinstance(value, dict):
+            for key in value:
+                if not key.isprintable():
+                    return f"expected keys that can be printed, found {key[:80]!r}"
+            value = list(value.values())
+        return next(filter(None, (_not_plain(item, depth - 1) for item in value)), "")
+    if (isinstance(value, int) and value.bit_length() > 1023) or (isinstance(value, float) and math.isinf(value)):
+        return "expected numbers of double precision, found a larger one"
+    return ""
 
 
 def _is_fidelity(recorded: dict[str, Any]) -> bool:

@@ -110,14 +110,18 @@ class Head:
         demand(2 <= n <= _MAX_CLOUDS, f"expected 2 to {_MAX_CLOUDS} clouds, found {n}")
         demand(1 <= m <= _MAX_POINTS, f"expected 1 to {_MAX_POINTS} points, found {m}")
         demand(1 <= k <= m, f"expected 1 to {m} patches, found {k}")
-        demand(latent >= 1 and 1 <= patch <= _MAX_WIDTH, f"found latent size {latent}, patch width {patch}")
+        demand(latent >= 1, f"expected latents of at least 1 number, found {latent}")
+        demand(1 <= patch <= _MAX_WIDTH, f"expected patch layers 1 to {_MAX_WIDTH} wide, found {patch}")
         demand(1 <= layers <= _MAX_LAYERS, f"expected 1 to {_MAX_LAYERS} shared layers, found {layers}")
-        demand(flags <= 1 and zero == 0, f"expected known flags, found {flags}, {zero}")
+        demand(flags <= 1 and zero == 0, f"expected flags of 0 or 1 and a zero, found {flags} and {zero}")
         demand(1 <= bits <= MAX_BITS, f"expected a grid of 1 to {MAX_BITS} bits, found {bits}")
-        demand(contexts == 1 or contexts == latent <= 256, f"found {contexts} contexts of latents")
+        demand(
+            contexts == 1 or contexts == latent <= 256,
+            f"expected 1 context of latents or, up to 256, {latent}, found {contexts}",
+        )
         centre, unit, origin, step = tuple(numbers[:3]), numbers[3], tuple(numbers[4:7]), numbers[7]
         demand(max(map(abs, centre)) <= LARGEST_CENTRE, f"expected a centre up to 2^52 in size, found {centre}")
-        demand(_is_unit(unit), f"expected a unit of 24 significant bits, found {unit!r}")
+        demand(_is_unit(unit), f"expected a unit of 24 significant bits, 2^-400 to 2^128, found {unit!r}")
         at = _HEAD.size
         demand(len(data) >= at + 3 * layers + 1, f"expected the sizes of {layers} layers, found {len(data) - at} bytes")
         scales = tuple(data[at : at + layers + 1])
@@ -125,7 +129,7 @@ class Head:
         at += layers + 1
         widths = tuple(int(w) for w in np.frombuffer(data, "<u2", layers, at))
         at += 2 * layers
-        demand(all(1 <= w <= _MAX_WIDTH for w in widths), f"expected widths up to {_MAX_WIDTH}, found {widths}")
+        demand(all(1 <= w <= _MAX_WIDTH for w in widths), f"expected widths of 1 to {_MAX_WIDTH}, found {widths}")
         shape = Shape(n, m, latent, widths, patch, k, bool(flags & 1))
         weights = sum(math.prod(tensor) for tensor in shape.tensors().values())
         demand(weights <= _MAX_WEIGHTS, f"expected at most {_MAX_WEIGHTS} weights, found {weights}")
