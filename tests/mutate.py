@@ -26,23 +26,28 @@ from pcqaad.formats.container import Container, Section, pack
 from pcqaad.integers import IntegerModel
 from pcqaad.model import Shape
 from pcqaad.placement import Placement
-from pcqaad.storage import to_sections
+from pcqaad.storage import read_head, to_sections
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "ellipsoids"
 # Seconds for one file.
 _MOST_SECONDS = 20
-# As CONTRIBUTING.md states them: bytes in any case, and for every byte, weight, point and latent.
-_ALWAYS, _PER_BYTE, _PER_WEIGHT, _PER_POINT, _PER_LATENT = 96 << 20, 64, 160, 1000, 120
+# As CONTRIBUTING.md states them: bytes of memory in any case, for every byte of the file, weight, and so on.
+_ALWAYS, _PER_BYTE, _PER_BYTE_OF_NAMES = 96 << 20, 64, 4
+_PER_WEIGHT, _PER_NEURON, _PER_POINT, _PER_LATENT, _PER_CLOUD = 160, 8192, 1000, 120, 300
+STATED = _PER_WEIGHT, _PER_NEURON, _PER_POINT, _PER_LATENT, _PER_CLOUD, _PER_BYTE, _PER_BYTE_OF_NAMES
 
 
 def most_memory(data: bytes) -> int:
     """Return the bytes of memory that reading a file may take: all of it, and one cloud."""
+    most = _ALWAYS + _PER_BYTE * len(data)
     try:
-        shape = pcqaad.Collection(data)._head.shape
+        with Container.open(data) as container:
+            shape, names = read_head(container).shape, container.entry("NAME").size
     except pcqaad.FormatError:
-        return _ALWAYS + _PER_BYTE * len(data)
-    numbers = _PER_WEIGHT * shape.weights() + _PER_POINT * shape.points + _PER_LATENT * shape.clouds * shape.latent
-    return _ALWAYS + _PER_BYTE * len(data) + numbers
+        return most
+    widest = max(*shape.shared, shape.patch)
+    network = _PER_WEIGHT * shape.weights() + _PER_NEURON * widest + _PER_POINT * shape.points
+    return most + network + shape.clouds * (_PER_CLOUD + _PER_LATENT * shape.latent) + _PER_BYTE_OF_NAMES * names
 
 
 def little_file() -> bytes:
