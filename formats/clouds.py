@@ -25,6 +25,8 @@ _LARGEST = float(np.finfo(np.float32).max)
 # Separators of any system (a colon parts a drive or a stream on Windows), control characters, and the lone
 # surrogates that stand for undecodable bytes of file names and fit into no text file.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:\ud800-\udfff]")
+# Bytes of a name in UTF-8: more than any file system takes.
+MAX_NAME = 1024
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def write_clouds(target: Path, names: Sequence[str], points: int, clouds: Iterat
 
 def safe_name(name: str) -> bool:
     """Say whether a cloud may have this name: a file named so lies in the very folder it is written to."""
-    return name not in ("", ".", "..") and not _UNSAFE.search(name)
+    return name not in ("", ".", "..") and not _UNSAFE.search(name) and len(name.encode()) <= MAX_NAME
 
 
 def _sources(given: str) -> list[tuple[CloudSource, str]]:

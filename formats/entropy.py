@@ -95,6 +95,8 @@ class Model:
         self._tables = tables
         self._escape_bits = escape_bits
         self._data = data
+        # Of the contexts used last: streams that share a model mostly use the same.
+        self._lookup: tuple[list[int], Lookup] | None = None
 
     @classmethod
     def fit(cls, symbols: npt.ArrayLike, contexts: npt.ArrayLike | None = None) -> Model:
@@ -178,7 +180,7 @@ class Model:
             return b""
         ids, which, tables = self._used(context)
         if any(table is None for table in tables):
-            raise ValueError(f"the model has no table for one of the contexts {ids.tolist()}")
+            raise ValueError(f"the model has no table for one of the contexts {ids}")
         start, frequency = np.empty((2, len(values)), np.int64)
         low, shift, escape = self._columns(tables)
         offset = values - low[which]
@@ -212,13 +214,15 @@ class Model:
             if data:
                 raise FormatError(f"no bytes for no symbols expected, found {len(data)}")
             return np.empty(0, np.int32)
-        context = np.zeros(count, np.int64) if contexts is None else np.asarray(contexts).astype(np.int64)
+        context = np.zeros(count, np.int64) if contexts is None else np.asarray(contexts).astype(np.int64, copy=False)
         if context.shape != (count,):
             raise ValueError(f"contexts of shape ({count},) expected, found {context.shape}")
         ids, which, tables = self._used(context)
         if any(table is None for table in tables):
-            raise FormatError(f"a table for each of the contexts {ids.tolist()} expected, found some missing")
-        lookup = Lookup.of([table.frequency for table in tables if table is not None])
+            raise FormatError(f"a table for each of the contexts {ids} expected, found some missing")
+        if self._lookup is None or self._lookup[0] != ids:
+            self._lookup = ids, Lookup.of([table.frequency for table in tables if table is not None])
+        lookup = self._lookup[1]
         low, shift, escape = self._columns(tables)
         coder = RansDecoder(data)
         certain = np.array([table is not None and int(table.frequency.max()) == TOTAL for table in tables])
@@ -242,10 +246,12 @@ class Model:
         symbols: npt.NDArray[np.int32] = values.astype(np.int32)
         return symbols
 
-    def _used(self, context: Ints) -> tuple[Ints, Ints, list[_Table | None]]:
-        ids, which = np.unique(context, return_inverse=True)
-        tables = [self._tables[i] if 0 <= i < len(self._tables) else None for i in ids.tolist()]
-        return ids, which.astype(np.int64), tables
+    def _used(self, context: Ints) -> tuple[list[int], Ints, list[_Table | None]]:
+        """Return the contexts in use, which of them each symbol has, and their tables."""
+        used = np.bincount(context) > 0
+        ids: list[int] = np.flatnonzero(used).tolist()
+        which = (np.cumsum(used) - 1)[context].astype(np.int64, copy=False)
+        return ids, which, [self._tables[i] if i < len(self._tables) else None for i in ids]
 
     def _columns(self, tables: list[_Table | None]) -> tuple[Ints, Ints, Ints]:
         """Return low, shift and the index of the escape (or past the last symbol) of each table."""

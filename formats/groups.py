@@ -22,6 +22,11 @@ def pack_groups(groups: Sequence[bytes]) -> bytes:
     return b"".join([count, struct.pack("<I", zlib.crc32(count + table)), table, *groups])
 
 
+def groups_size(count: int, length: int = 0) -> int:
+    """Return the bytes of a section of `count` groups that hold `length` bytes together."""
+    return _HEAD.size + count * _ROW.size + length
+
+
 class Groups:
     """A section of groups: the table is read and checked here, a group when it is asked for."""
 
@@ -34,7 +39,7 @@ class Groups:
             raise self._error(f"{_HEAD.size} bytes expected, found {length}")
         head = self._get(offset, _HEAD.size)
         count, checksum = _HEAD.unpack(head)
-        end = _HEAD.size + count * _ROW.size
+        end = groups_size(count)
         if end > length:
             raise self._error(f"{end} bytes expected for a table of {count} groups, found {length}")
         table = self._get(offset + _HEAD.size, end - _HEAD.size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Protocol
 
@@ -52,7 +53,12 @@ class FileSource:
     def __init__(self, path: Path) -> None:
         self._path = path
         with named_os_errors(path, "open"):
-            self._size = path.stat().st_size
+            found = path.stat()
+            # Opening a pipe would wait for somebody to write to it.
+            if not stat.S_ISREG(found.st_mode):
+                kind = "a folder" if stat.S_ISDIR(found.st_mode) else "something else"
+                raise FormatError(f"expected a file, found {kind}", file=str(path))
+            self._size = found.st_size
             self._file = path.open("rb")
 
     @property

@@ -59,8 +59,8 @@ class Lookup:
                 continue
             span = slice(i << PRECISION, (i + 1) << PRECISION)
             symbol[span] = np.repeat(np.arange(len(table)), table)
-            frequency[span] = table[symbol[span]]
-            bias[span] = np.arange(TOTAL) - starts(table)[symbol[span]]
+            frequency[span] = np.repeat(table, table)
+            bias[span] = np.arange(TOTAL) - np.repeat(starts(table), table)
         return cls(symbol, frequency, bias)
 
 

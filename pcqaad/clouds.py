@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pcqaad.formats.clouds import safe_name
 from pcqaad.targets import Targets, box
 
 Points = NDArray[np.floating]
@@ -94,6 +95,8 @@ def collect(
         raise CloudError(f"expected at least 2 clouds to fit a model to, found {len(clouds)}")
     if len(names) != len(clouds) or len(set(names)) != len(names):
         raise CloudError(f"expected {len(clouds)} different names, found {len(set(names))}")
+    if unsafe := [name for name in names if not safe_name(name)]:
+        raise CloudError(f"name {unsafe[0][:80]!r} is not safe as the name of a file")
 
     def checked(stage: str) -> Iterator[tuple[int, Points]]:
         on_cloud(stage, 0)

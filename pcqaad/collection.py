@@ -16,9 +16,11 @@ from pcqaad.decoding import IntegerDecoder
 from pcqaad.formats.container import Container, Section
 from pcqaad.formats.entropy import Model as SymbolModel
 from pcqaad.formats.errors import FormatError
+from pcqaad.formats.groups import Groups
 from pcqaad.integers import IntegerModel, Ints, Symbols, dequantise_latents
 from pcqaad.model import Model
 from pcqaad.placement import Placement
+from pcqaad.record import read_info, read_names
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +44,7 @@ class Collection(Sequence[NDArray[np.float32]]):
         self._container = Container.open(source, storage.TAGS, file=self._file)
         self._groups: dict[int, Symbols] = {}
         try:
-            self._head = self._named(storage.Head.unpack, self._container.section("HEAD"))
+            self._head = self._named(storage.read_head, self._container)
         except BaseException:
             self.close()
             raise
@@ -93,7 +95,7 @@ class Collection(Sequence[NDArray[np.float32]]):
     @cached_property
     def names(self) -> list[str]:
         """The clouds' names."""
-        return self._named(storage.read_names, self._container, self._head)
+        return self._named(read_names, self._container, len(self))
 
     @property
     def latents(self) -> NDArray[np.float32]:
@@ -139,7 +141,7 @@ class Collection(Sequence[NDArray[np.float32]]):
     @cached_property
     def info(self) -> dict[str, Any]:
         """What the file holds and how it was made, JSON-able."""
-        head, made = self._head, self._named(storage.read_info, self._container)
+        head, made = self._head, self._named(read_info, self._container)
         shape = head.shape
         centre, scale = head.placement.normalisation
         entries = {entry.tag: entry.length for entry in self._container.entries}
@@ -204,7 +206,7 @@ class Collection(Sequence[NDArray[np.float32]]):
             names: of the new clouds, none of them taken.
             record: of them, to stand in the info behind those that are there. `pcqaad.append` makes all three.
         """
-        made = self._named(storage.read_info, self._container)
+        made = self._named(read_info, self._container)
         appended = made.get("appended", [])
         if not isinstance(appended, list):
             raise FormatError("expected a list of what was appended", file=self._file, where="info")
@@ -213,9 +215,10 @@ class Collection(Sequence[NDArray[np.float32]]):
         return self._named(storage.grown_sections, self._container, self._head, latents, everyone, info)
 
     def check(self) -> None:
-        """Read and check every section and every cloud's latents; raises FormatError."""
-        for entry in self._container.entries:
-            self._container.section(entry.tag)
+        """Read and check every section that is known, and every cloud's latents; raises FormatError."""
+        # The others below, within their bounds; what is optional and unknown is not this version's to judge.
+        for tag in storage.RAW_TAGS:
+            self._container.section(tag)
         _ = self.integers, self.names, self.latents, self.info
 
     def _decode(self, cloud_part: Ints) -> NDArray[np.float32]:
@@ -224,8 +227,12 @@ class Collection(Sequence[NDArray[np.float32]]):
     def _group(self, group: int) -> Symbols:
         if group not in self._groups:
             read = storage.read_latents
-            self._groups[group] = self._named(read, self._container, self._head, self._latent_model, group)
+            self._groups[group] = self._named(read, self._latent_groups, self._head, self._latent_model, group)
         return self._groups[group]
+
+    @cached_property
+    def _latent_groups(self) -> Groups:
+        return self._named(storage.read_groups, self._container, self._head)
 
     @cached_property
     def _latent_model(self) -> SymbolModel:

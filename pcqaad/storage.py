@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pcqaad.clouds import CloudError
 from pcqaad.dyadic import CODES, Step
-from pcqaad.formats.clouds import safe_name
 from pcqaad.formats.container import DEFLATE, RAW, Container, Section
 from pcqaad.formats.entropy import Model as SymbolModel
 from pcqaad.formats.entropy import decode, encode
 from pcqaad.formats.errors import FormatError
-from pcqaad.formats.groups import pack_groups
+from pcqaad.formats.groups import Groups, groups_size, pack_groups
 from pcqaad.formats.pointset import decode_points, encode_points
 from pcqaad.integers import LARGEST_LATENT, LARGEST_SCALE, IntegerModel, Symbols, latent_reach
 from pcqaad.matching.kd import patch_sizes
@@ -34,11 +34,15 @@ TAGS = {
     "NAME": "names of the clouds",
     "info": "what the file was made from and how well",
 }
+RAW_TAGS = ("HEAD", "WGTS", "TMPL", "LMOD", "LATS")
 
 # Reading one cloud reads its group: small enough for that, large enough that a group's 8 bytes do not count.
 GROUP = 64
 # Sizes that no real model has, refused before anything is allocated for them.
 _MAX_CLOUDS, _MAX_POINTS, _MAX_WEIGHTS, _MAX_WIDTH, _MAX_LAYERS = 2**24, 2**24, 2**26, 2**14, 32
+# How many numbers a section may hold for its bytes, and how many in any case: numbers that say nothing take no
+# bytes, and a small file is not to ask for much memory.
+_PER_BYTE, _FREE_WEIGHTS, _FREE_POINTS = 1024, 2**20, 2**18
 MAX_BITS = 16
 
 _HEAD = struct.Struct("<IIHHHBBBBH3qd3iH")
@@ -111,14 +115,18 @@ class Head:
         demand(2 <= n <= _MAX_CLOUDS, f"expected 2 to {_MAX_CLOUDS} clouds, found {n}")
         demand(1 <= m <= _MAX_POINTS, f"expected 1 to {_MAX_POINTS} points, found {m}")
         demand(1 <= k <= m, f"expected 1 to {m} patches, found {k}")
-        demand(latent >= 1 and 1 <= patch <= _MAX_WIDTH, f"found latent size {latent}, patch width {patch}")
+        demand(latent >= 1, f"expected latents of at least 1 number, found {latent}")
+        demand(1 <= patch <= _MAX_WIDTH, f"expected patch layers 1 to {_MAX_WIDTH} wide, found {patch}")
         demand(1 <= layers <= _MAX_LAYERS, f"expected 1 to {_MAX_LAYERS} shared layers, found {layers}")
-        demand(flags <= 1 and zero == 0, f"expected known flags, found {flags}, {zero}")
+        demand(flags <= 1 and zero == 0, f"expected flags of 0 or 1 and a zero, found {flags} and {zero}")
         demand(1 <= bits <= MAX_BITS, f"expected a grid of 1 to {MAX_BITS} bits, found {bits}")
-        demand(contexts == 1 or contexts == latent <= 256, f"found {contexts} contexts of latents")
+        demand(
+            contexts == 1 or contexts == latent <= 256,
+            f"expected 1 context of latents or, up to 256, {latent}, found {contexts}",
+        )
         centre, unit, origin, step = tuple(numbers[:3]), numbers[3], tuple(numbers[4:7]), numbers[7]
         demand(max(map(abs, centre)) <= LARGEST_CENTRE, f"expected a centre up to 2^52 in size, found {centre}")
-        demand(_is_unit(unit), f"expected a unit of 24 significant bits, found {unit!r}")
+        demand(_is_unit(unit), f"expected a unit of 24 significant bits, 2^-400 to 2^128, found {unit!r}")
         at = _HEAD.size
         demand(len(data) >= at + 3 * layers + 1, f"expected the sizes of {layers} layers, found {len(data) - at} bytes")
         scales = tuple(data[at : at + layers + 1])
@@ -126,7 +134,7 @@ class Head:
         at += layers + 1
         widths = tuple(int(w) for w in np.frombuffer(data, "<u2", layers, at))
         at += 2 * layers
-        demand(all(1 <= w <= _MAX_WIDTH for w in widths), f"expected widths up to {_MAX_WIDTH}, found {widths}")
+        demand(all(1 <= w <= _MAX_WIDTH for w in widths), f"expected widths of 1 to {_MAX_WIDTH}, found {widths}")
         shape = Shape(n, m, latent, widths, patch, k, bool(flags & 1))
         weights = sum(math.prod(tensor) for tensor in shape.tensors().values())
         demand(weights <= _MAX_WEIGHTS, f"expected at most {_MAX_WEIGHTS} weights, found {weights}")
@@ -164,7 +172,10 @@ def to_sections(
     names: Sequence[str],
     info: dict[str, Any],
 ) -> list[Section]:
-    """Return the sections of a file, of clouds with `latents` (N, L)."""
+    """Return the sections of a file, of clouds with `latents` (N, L).
+
+    Raises CloudError for so many equal numbers that a reader would refuse them.
+    """
     shape = model.shape
     symbols, contexts = _weight_stream(model.weights)
     template, _ = encode_points(_by_patch(model.grid, shape), model.bits)
@@ -180,9 +191,16 @@ def to_sections(
         model.latent_steps,
         model.scales,
     )
+    weights = encode(symbols, contexts)
+    for what, free, count, data in (
+        ("weights", _FREE_WEIGHTS, len(symbols), weights),
+        ("points", _FREE_POINTS, shape.points, template),
+    ):
+        if count > _most(free, len(data)):
+            raise CloudError(f"{count} {what} that are nearly all the same: expected clouds with more to tell")
     return [
         Section("HEAD", head.pack(), RAW),
-        Section("WGTS", encode(symbols, contexts), RAW),
+        Section("WGTS", weights, RAW),
         Section("TMPL", template, RAW),
         Section("LMOD", latent_model, RAW),
         Section("LATS", pack_groups(groups), RAW),
@@ -214,8 +232,8 @@ def grown_sections(
     except (ValueError, RecursionError) as error:
         raise FormatError("expected finite numbers", where="info") from error
     full, rest = divmod(head.shape.clouds, GROUP)
-    model, stored = read_latent_model(container), container.groups("LATS")
-    tail = np.concatenate([read_latents(container, head, model, full), latents]) if rest else latents
+    model, stored = read_latent_model(container), read_groups(container, head)
+    tail = np.concatenate([read_latents(stored, head, model, full), latents]) if rest else latents
     grown = head.with_more(len(latents))
     try:
         coded = _latent_groups(model, tail, head.latent_contexts)
@@ -225,7 +243,7 @@ def grown_sections(
         if isinstance(error, FormatError):
             raise
         # A symbol that no old cloud has: all latents get a model that knows it.
-        before = [read_latents(container, head, model, group) for group in range(full)]
+        before = [read_latents(stored, head, model, group) for group in range(full)]
         contexts, latent_model, groups = _shortest_latent_stream(np.concatenate([*before, tail]))
         grown = replace(grown, latent_contexts=contexts)
     return [
@@ -245,6 +263,40 @@ def _names_section(names: Sequence[str]) -> Section:
 
 def _info_section(info: dict[str, Any]) -> Section:
     return Section("info", json.dumps(info, separators=(",", ":"), allow_nan=False).encode(), DEFLATE)
+
+
+def _most(free: int, length: int) -> int:
+    """Return how many numbers a section of `length` bytes may hold."""
+    return free + _PER_BYTE * length
+
+
+def read_head(container: Container) -> Head:
+    """Return the header of a file that has all sections, each large enough for what the header says of it.
+
+    Raises FormatError.
+    """
+    for tag in TAGS:
+        if tag in container or tag[0].isupper():
+            entry = container.entry(tag)
+            if tag in RAW_TAGS and entry.coding != RAW:
+                raise FormatError("expected a raw section, found a deflated one", where=tag)
+    head = Head.unpack(container.section("HEAD"))
+    for tag, what, free, count in (
+        ("WGTS", "weights", _FREE_WEIGHTS, head.shape.weights()),
+        ("TMPL", "points", _FREE_POINTS, head.shape.points),
+    ):
+        length = container.entry(tag).length
+        if count > _most(free, length):
+            problem = f"expected at most {_most(free, length)} {what} in {length} bytes, found {count}"
+            raise FormatError(problem, where=tag)
+    least, length = groups_size(_groups(head)), container.entry("LATS").length
+    if length < least:
+        raise FormatError(f"expected at least {least} bytes for {_groups(head)} groups, found {length}", where="LATS")
+    return head
+
+
+def _groups(head: Head) -> int:
+    return math.ceil(head.shape.clouds / GROUP)
 
 
 def read_model(container: Container, head: Head) -> IntegerModel:
@@ -284,12 +336,16 @@ def read_latent_model(container: Container) -> SymbolModel:
     return model
 
 
-def read_latents(container: Container, head: Head, model: SymbolModel, group: int) -> Symbols:
-    """Return the latents (clouds, L) of one group of clouds, in symbols."""
+def read_groups(container: Container, head: Head) -> Groups:
+    """Return access to the latents' groups."""
     groups = container.groups("LATS")
-    expected = math.ceil(head.shape.clouds / GROUP)
-    if len(groups) != expected:
-        raise FormatError(f"expected {expected} groups, found {len(groups)}", where="LATS")
+    if len(groups) != _groups(head):
+        raise FormatError(f"expected {_groups(head)} groups, found {len(groups)}", where="LATS")
+    return groups
+
+
+def read_latents(groups: Groups, head: Head, model: SymbolModel, group: int) -> Symbols:
+    """Return the latents (clouds, L) of one group of clouds, in symbols."""
     clouds = min(GROUP, head.shape.clouds - group * GROUP)
     contexts = _latent_contexts(clouds, head.shape.latent, head.latent_contexts)
     with _InSection("LATS"):
@@ -300,34 +356,6 @@ def read_latents(container: Container, head: Head, model: SymbolModel, group: in
         problem = f"expected latents below 2^36 in all, found up to 2^{largest.bit_length()}"
         raise FormatError(problem, where=f"LATS: group {group}")
     return latents
-
-
-def read_names(container: Container, head: Head) -> list[str]:
-    """Return the names of the clouds."""
-    try:
-        names = container.section("NAME").decode().split("\0")
-    except UnicodeDecodeError as error:
-        raise FormatError("expected UTF-8 text", where="NAME") from error
-    if len(names) != head.shape.clouds or len(set(names)) != len(names):
-        problem = f"expected {head.shape.clouds} different names, found {len(set(names))} of {len(names)}"
-        raise FormatError(problem, where="NAME")
-    for name in names:
-        if not safe_name(name):
-            raise FormatError(f"name {name[:80]!r} is not safe as the name of a file", where="NAME")
-    return names
-
-
-def read_info(container: Container) -> dict[str, Any]:
-    """Return the JSON of the optional info section; empty where there is none."""
-    if "info" not in container:
-        return {}
-    try:
-        info = json.loads(container.section("info"))
-    except (ValueError, RecursionError) as error:
-        raise FormatError("expected JSON text", where="info") from error
-    if not isinstance(info, dict):
-        raise FormatError(f"expected a JSON object, found {type(info).__name__}", where="info")
-    return info
 
 
 def _weight_stream(weights: dict[str, Symbols]) -> tuple[Symbols, NDArray[np.intp]]:

@@ -16,7 +16,18 @@ FORBIDDEN = {
     "cli": ("pickle",),
 }
 # The only modules that may import torch when imported.
-TORCH = {"batched.py", "batches.py", "codec.py", "network.py", "devices.py", "growth.py", "latents.py", "loop.py", "rounding.py", "swap_torch.py"}
+TORCH = {
+    "batched.py",
+    "batches.py",
+    "codec.py",
+    "network.py",
+    "devices.py",
+    "growth.py",
+    "latents.py",
+    "loop.py",
+    "rounding.py",
+    "swap_torch.py",
+}
 
 
 def imports(path):
@@ -39,6 +50,12 @@ def test_arrows_point_one_way(path):
             assert name.startswith("pcqaad.formats"), name
         if first == "torch" and at_top:
             assert path.name in TORCH, f"{path.name} imports torch"
+
+
+def test_the_second_decoder_knows_the_specification_alone():
+    names = {name.split(".")[0] for name, _ in imports(ROOT / "tests" / "reference.py")}
+    assert names - set(sys.stdlib_module_names) == {"numpy"}
+    assert not names & {"importlib", "runpy", "subprocess", "sys"}
 
 
 def test_decoding_and_describing_load_no_torch(fitted_file, tmp_path):

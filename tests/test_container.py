@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pcqaad.formats.container import DEFLATE, RAW, Container, Section, pack, write_container
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.groups import pack_groups
-from tests.hostile import AT_OPEN, AT_READ, KNOWN, Row, forge
+from tests.hostile.containers import AT_OPEN, AT_READ, KNOWN, Row, forge
 
 TAGS = st.from_regex(re.compile(r"[A-Za-z][A-Za-z0-9]{3}", re.ASCII), fullmatch=True)
 SECTIONS = st.lists(

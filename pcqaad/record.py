@@ -1,0 +1,103 @@
+"""What a file says of its clouds beside their points: their names, and how it was made (SPEC.md, 7.5 and 7.6)."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+from pcqaad.formats.clouds import MAX_NAME, safe_name
+from pcqaad.formats.container import Container
+from pcqaad.formats.errors import FormatError
+
+# Bytes of the JSON text, and how deep objects and arrays may lie in each other.
+_MAX_INFO, _MAX_DEPTH = 2**20, 8
+
+
+def read_names(container: Container, clouds: int) -> list[str]:
+    """Return the names of so many clouds; raises FormatError."""
+    size, most = container.entry("NAME").size, (MAX_NAME + 1) * clouds - 1
+    if size > most:
+        raise FormatError(f"expected at most {most} bytes for {clouds} names, found {size}", where="NAME")
+    data = container.section("NAME")
+    # Counted first: where all bytes are zero, the names are many more than the file promised.
+    found = data.count(b"\0") + 1
+    if found != clouds:
+        raise FormatError(f"expected {clouds} different names, found {found}", where="NAME")
+    try:
+        names = data.decode().split("\0")
+    except UnicodeDecodeError as error:
+        raise FormatError("expected UTF-8 text", where="NAME") from error
+    if len(set(names)) != clouds:
+        raise FormatError(f"expected {clouds} different names, found {len(set(names))} of {clouds}", where="NAME")
+    for name in names:
+        if not safe_name(name):
+            raise FormatError(f"name {name[:80]!r} is not safe as the name of a file", where="NAME")
+    return names
+
+
+def read_info(container: Container) -> dict[str, Any]:
+    """Return the JSON of the optional info section, its keys checked; empty where there is none."""
+    if "info" not in container:
+        return {}
+    size = container.entry("info").size
+    if size > _MAX_INFO:
+        raise FormatError(f"expected at most {_MAX_INFO} bytes, found {size}", where="info")
+    try:
+        info = json.loads(container.section("info").decode(), parse_constant=_no_number)
+    except FormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise FormatError("expected JSON text", where="info") from error
+    if not isinstance(info, dict):
+        raise FormatError(f"expected a JSON object, found {type(info).__name__}", where="info")
+    if problem := _not_plain(info, _MAX_DEPTH):
+        raise FormatError(problem, where="info")
+    if not isinstance(info.get("unit", ""), str):
+        raise FormatError("expected text as unit", where="info")
+    for key in ("settings", "encoder", "fidelity"):
+        if not isinstance(info.get(key, {}), dict):
+            raise FormatError(f"expected an object as {key}", where="info")
+    if not isinstance(info.get("settings", {}).get("seed", 0), int):
+        raise FormatError("expected an integer as seed", where="info")
+    if info.get("fidelity") and not _is_fidelity(info["fidelity"]):
+        raise FormatError("expected numbers and names as fidelity, found others or none", where="info")
+    return info
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _not_plain(value: Any, depth: int) -> str:
+    """Return what keeps a value of JSON from being shown to a person; nothing where it can be."""
+    if isinstance(value, (dict, list)):
+        if not depth:
+            return f"expected at most {_MAX_DEPTH} levels of objects and arrays, found more"
+        if isinstance(value, dict):
+            for key in value:
+                if not key.isprintable():
+                    return f"expected keys that can be printed, found {key[:80]!r}"
+            value = list(value.values())
+        return next(filter(None, (_not_plain(item, depth - 1) for item in value)), "")
+    if (isinstance(value, int) and value.bit_length() > 1023) or (isinstance(value, float) and math.isinf(value)):
+        return "expected numbers of double precision, found a larger one"
+    return ""
+
+
+def _is_fidelity(recorded: dict[str, Any]) -> bool:
+    worst = recorded.get("worst")
+    return (
+        isinstance(recorded.get("metric"), str)
+        and recorded["metric"].isprintable()
+        and all(isinstance(recorded.get(key), int) for key in ("cell", "measured"))
+        and all(_is_number(recorded.get(key)) for key in ("mean", "mean_percent"))
+        and all(_is_number(recorded.get(key, 0.0)) for key in ("diagonal", "rms"))
+        and isinstance(worst, dict)
+        and isinstance(worst.get("name"), str)
+        and _is_number(worst.get("mean"))
+    )
