@@ -146,73 +146,98 @@ def encode(model: Model, judge: Judge, tune: Tune | None = None, budget: Budget 
         CloudError: the model does not reach the error, even in floats.
         SettingsError: no steps make the file as small as the budget.
     """
-    sensitivities = probe(model, judge.settings.seed)
     floats = judge.error(judge.floats(model))
+    search = _Search(probe(model, judge.settings.seed), floats, judge)
     if budget is not None:
-        return _within_budget(model, sensitivities, floats, judge, tune, budget)
-    tolerance = judge.settings.tolerance
-    if (wanted := judge.settings.max_emkd) is not None:
-        reached = judge.percent(floats)
-        tolerance = wanted / reached - 1 if reached else math.inf
-        if tolerance < _LEAST_TOLERANCE:
-            raise CloudError(f"an EM-kD of {wanted:g} % was not reached: the fit ended at {reached:.4g} %")
-    return _within_tolerance(model, sensitivities, floats, judge, tune, min(tolerance, _MOST_TOLERANCE))
+        return _within_budget(model, search, tune, budget)
+    wanted = judge.settings.max_emkd
+    if wanted is None:
+        return _within_tolerance(model, search, tune, judge.settings.tolerance)
+    reached = judge.percent(floats)
+    tolerance = min(wanted / reached - 1, _MOST_TOLERANCE) if reached else _MOST_TOLERANCE
+    if tolerance > _LEAST_TOLERANCE:
+        encoded = _within_tolerance(model, search, tune, tolerance)
+        if encoded.rise <= tolerance:
+            return encoded
+    raise CloudError(f"an EM-kD of {wanted:g} % was not reached: the fit ended at {reached:.4g} %")
 
 
-def _encoded(model: Model, steps: Steps, floats: float, judge: Judge) -> Encoded:
-    quantised = quantise(model, steps, judge.settings.seed)
-    error = judge.error(judge.integers(quantised))
-    return Encoded(quantised, error / floats - 1 if floats else 0.0)
+@dataclass(frozen=True)
+class _Candidate:
+    """A model, the slope of its steps, and what it was encoded to."""
+
+    model: Model
+    slope: float
+    encoded: Encoded
 
 
-def _within_tolerance(
-    model: Model, sensitivities: Sensitivities, floats: float, judge: Judge, tune: Tune | None, tolerance: float
-) -> Encoded:
+@dataclass(frozen=True)
+class _Search:
+    """What all candidates have in common: how steps are chosen for them, and what they are compared with."""
+
+    sensitivities: Sensitivities
+    floats: float
+    judge: Judge
+
+    def steps(self, model: Model, slope: float) -> Steps:
+        return choose_steps(model, self.sensitivities, slope)
+
+    def candidate(self, model: Model, slope: float) -> _Candidate:
+        quantised = quantise(model, self.steps(model, slope), self.judge.settings.seed)
+        error = self.judge.error(self.judge.integers(quantised))
+        return _Candidate(model, slope, Encoded(quantised, error / self.floats - 1 if self.floats else 0.0))
+
+
+def _within_tolerance(model: Model, search: _Search, tune: Tune | None, tolerance: float) -> Encoded:
     """Find the coarsest steps that raise EM-kD by less than the tolerance.
 
     The distances to the assigned targets, cheap to take, lead near the slope at which rounding alone does so; EM-kD
     itself decides. Where the model can be tuned to its rounding, slopes some times as large are tried first.
     """
-    slope = _rounding_slope(model, sensitivities, judge, tolerance)
-    best: tuple[Encoded, Model, float] | None = None
+    slope = _rounding_slope(model, search, tolerance)
+    best = None if tune is None else _by_tuning(model, slope, search, tune, tolerance)
+    best = best or _by_rounding(model, slope, search, tolerance)
+    # As far as the tolerance goes: distances to assigned targets say more of a rise than comes of it.
+    for _ in range(_COARSENED):
+        rise = best.encoded.rise
+        if rise > _NEAR * tolerance:
+            break
+        coarser = search.candidate(best.model, best.slope * (1 + min((tolerance - rise) / (2 * tolerance), 0.6)))
+        if coarser.encoded.rise >= tolerance:
+            break
+        best = coarser
+    return best.encoded
+
+
+def _by_tuning(model: Model, slope: float, search: _Search, tune: Tune, tolerance: float) -> _Candidate | None:
+    """Tune the model to coarse steps, and then to coarser or finer ones as it comes out; None without success."""
+    best = None
     times, share = _TUNED_SLOPE, _FIRST_SHARE
-    while tune is not None and times:
-        steps = choose_steps(model, sensitivities, slope * times)
-        tuned = tune(steps, share)
+    for _ in range(2):
+        tuned = tune(search.steps(model, times * slope), share)
         if tuned is None:
             break
-        found = _encoded(tuned, steps, floats, judge)
-        within = found.rise < tolerance
-        if within:
-            best = found, tuned, slope * times
-        following = {(_TUNED_SLOPE, True): _TUNED_FURTHER, (_TUNED_SLOPE, False): _TUNED_LESS}
-        times, share = following.get((times, within), 0.0), _SECOND_SHARE
-    for _ in range(0 if best else _ATTEMPTS):
-        found = _encoded(model, choose_steps(model, sensitivities, slope), floats, judge)
-        if found.rise < tolerance:
-            best = found, model, slope
+        found = search.candidate(tuned, times * slope)
+        within = found.encoded.rise < tolerance
+        best = found if within else best
+        times, share = _TUNED_FURTHER if within else _TUNED_LESS, _SECOND_SHARE
+    return best
+
+
+def _by_rounding(model: Model, slope: float, search: _Search, tolerance: float) -> _Candidate:
+    """Round the model as it is, ever finer; what comes nearest where nothing is within the tolerance."""
+    for _ in range(_ATTEMPTS):
+        found = search.candidate(model, slope)
+        if found.encoded.rise < tolerance:
             break
         # The rise is close to linear in the slope; aim below the bound, and never at the same point.
-        slope *= min(0.9 * tolerance / found.rise, 0.8)
-    if best is None:
-        return found
-    # As far as the tolerance goes: distances to assigned targets say more of a rise than comes of it.
-    result, model, slope = best
-    for _ in range(_COARSENED):
-        if result.rise > _NEAR * tolerance:
-            break
-        slope *= 1 + min((tolerance - result.rise) / (2 * tolerance), 0.6)
-        found = _encoded(model, choose_steps(model, sensitivities, slope), floats, judge)
-        if found.rise >= tolerance:
-            break
-        result = found
-    return result
+        slope *= min(0.9 * tolerance / found.encoded.rise, 0.8)
+    return found
 
 
-def _within_budget(
-    model: Model, sensitivities: Sensitivities, floats: float, judge: Judge, tune: Tune | None, budget: Budget
-) -> Encoded:
+def _within_budget(model: Model, search: _Search, tune: Tune | None, budget: Budget) -> Encoded:
     """Find the finest steps at which the file keeps to its budget, and tune the model to them."""
+    judge = search.judge
 
     def fill(model: Model, guess: float) -> float:
         """Return the slope at which the file takes nearly all of the budget, from a guess."""
@@ -222,7 +247,7 @@ def _within_budget(
         for _ in range(_SIZES_TRIED):
             judge.check_stop()
             judge.report(Progress("quantise"))
-            steps = choose_steps(model, sensitivities, math.exp(tried))
+            steps = search.steps(model, math.exp(tried))
             size = budget.size(quantise(model, steps, judge.settings.seed, reach))
             if size > budget.limit:
                 too_fine = tried
@@ -239,15 +264,16 @@ def _within_budget(
             raise SettingsError(f"{text}; fewer --points, --latent or --patches make a smaller one")
         return math.exp(within)
 
-    slope = fill(model, _rounding_slope(model, sensitivities, judge, judge.settings.tolerance))
-    tuned = tune(choose_steps(model, sensitivities, slope), 1.0) if tune is not None else None
+    slope = fill(model, _rounding_slope(model, search, judge.settings.tolerance))
+    tuned = tune(search.steps(model, slope), 1.0) if tune is not None else None
     if tuned is not None:
         model, slope = tuned, fill(tuned, slope)
-    return _encoded(model, choose_steps(model, sensitivities, slope), floats, judge)
+    return search.candidate(model, slope).encoded
 
 
-def _rounding_slope(model: Model, sensitivities: Sensitivities, judge: Judge, tolerance: float) -> float:
+def _rounding_slope(model: Model, search: _Search, tolerance: float) -> float:
     """Return the slope at which rounding raises the distances to the assigned targets by nearly the tolerance."""
+    judge = search.judge
     base = judge.assigned_error(model)
     if base == 0:
         return 1e-18
@@ -255,6 +281,6 @@ def _rounding_slope(model: Model, sensitivities: Sensitivities, judge: Judge, to
     def rise(slope: float) -> float:
         judge.check_stop()
         judge.report(Progress("quantise"))
-        return judge.assigned_error(rounded(model, choose_steps(model, sensitivities, slope))) / base - 1
+        return judge.assigned_error(rounded(model, search.steps(model, slope))) / base - 1
 
     return 0.8 * search_slope(rise, 1e-9 * base**2, tolerance)

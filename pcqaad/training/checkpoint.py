@@ -16,7 +16,7 @@ from pcqaad.formats.atomic import atomic_path
 from pcqaad.settings import Settings
 
 # What a continued fit may be given anew: nothing of it shaped what is in the checkpoint.
-_FREE = ("epochs", "minutes", "device", "tolerance", "measure")
+_FREE = ("epochs", "minutes", "device", "tolerance", "measure", "tune", "max_emkd")
 
 
 @dataclass
