@@ -24,6 +24,7 @@ from pcqaad.integers import LARGEST_LATENT, LARGEST_SCALE, IntegerModel, Symbols
 from pcqaad.matching.kd import patch_sizes
 from pcqaad.model import Shape
 from pcqaad.placement import LARGEST_CENTRE, UNIT_EXPONENTS, Placement
+from pcqaad.record import MAX_INFO
 
 TAGS = {
     "HEAD": "sizes, placement, scales and steps",
@@ -169,7 +170,7 @@ def to_sections(
 ) -> list[Section]:
     """Return the sections of a file, of clouds with `latents` (N, L).
 
-    Raises CloudError for so many equal numbers that a reader would refuse them.
+    Raises CloudError for so many equal numbers, or so long an `info`, that a reader would refuse them.
     """
     shape = model.shape
     symbols, contexts = _weight_stream(model.weights)
@@ -196,6 +197,9 @@ def to_sections(
     ):
         if count > _most(free, len(data)):
             raise CloudError(f"{count} {what} that are nearly all the same: expected clouds with more to tell")
+    described = json.dumps(info, separators=(",", ":"), allow_nan=False).encode()
+    if len(described) > MAX_INFO:
+        raise CloudError(f"expected at most {MAX_INFO} bytes of unit and settings, found {len(described)}")
     return [
         Section("HEAD", head.pack(), RAW),
         Section("WGTS", weights, RAW),
@@ -203,7 +207,7 @@ def to_sections(
         Section("LMOD", latent_model, RAW),
         Section("LATS", pack_groups(groups), RAW),
         Section("NAME", "\0".join(names).encode(), DEFLATE),
-        Section("info", json.dumps(info, separators=(",", ":"), allow_nan=False).encode(), DEFLATE),
+        Section("info", described, DEFLATE),
     ]
 
 
