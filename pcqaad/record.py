@@ -11,7 +11,7 @@ from pcqaad.formats.container import Container
 from pcqaad.formats.errors import FormatError
 
 # Bytes of the JSON text, and how deep objects and arrays may lie in each other.
-_MAX_INFO, _MAX_DEPTH = 2**20, 8
+MAX_INFO, _MAX_DEPTH = 2**20, 8
 
 
 def read_names(container: Container, clouds: int) -> list[str]:
@@ -41,8 +41,8 @@ def read_info(container: Container) -> dict[str, Any]:
     if "info" not in container:
         return {}
     size = container.entry("info").size
-    if size > _MAX_INFO:
-        raise FormatError(f"expected at most {_MAX_INFO} bytes, found {size}", where="info")
+    if size > MAX_INFO:
+        raise FormatError(f"expected at most {MAX_INFO} bytes, found {size}", where="info")
     try:
         info = json.loads(container.section("info").decode(), parse_constant=_no_number)
     except FormatError:

@@ -24,6 +24,7 @@ from pcqaad.integers import LARGEST_LATENT, LARGEST_SCALE, IntegerModel, Symbols
 from pcqaad.matching.kd import patch_sizes
 from pcqaad.model import Shape
 from pcqaad.placement import LARGEST_CENTRE, UNIT_EXPONENTS, Placement
+from pcqaad.record import MAX_INFO
 
 TAGS = {
     "HEAD": "sizes, placement, scales and steps",
@@ -174,7 +175,7 @@ def to_sections(
 ) -> list[Section]:
     """Return the sections of a file, of clouds with `latents` (N, L).
 
-    Raises CloudError for so many equal numbers that a reader would refuse them.
+    Raises CloudError for so many equal numbers, or so long an `info`, that a reader would refuse them.
     """
     shape = model.shape
     symbols, contexts = _weight_stream(model.weights)
@@ -229,6 +230,8 @@ def grown_sections(
     """
     try:
         about = _info_section(info)
+    except CloudError:
+        raise
     except (ValueError, RecursionError) as error:
         raise FormatError("expected finite numbers", where="info") from error
     full, rest = divmod(head.shape.clouds, GROUP)
@@ -262,7 +265,10 @@ def _names_section(names: Sequence[str]) -> Section:
 
 
 def _info_section(info: dict[str, Any]) -> Section:
-    return Section("info", json.dumps(info, separators=(",", ":"), allow_nan=False).encode(), DEFLATE)
+    described = json.dumps(info, separators=(",", ":"), allow_nan=False).encode()
+    if len(described) > MAX_INFO:
+        raise CloudError(f"expected at most {MAX_INFO} bytes of unit, settings and records, found {len(described)}")
+    return Section("info", described, DEFLATE)
 
 
 def _most(free: int, length: int) -> int:

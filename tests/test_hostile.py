@@ -145,6 +145,10 @@ def test_what_a_reader_would_refuse_is_not_written() -> None:
     model = IntegerModel(shape, 1, (0, 0, 0), step, np.zeros((1, 3), np.int32), steps, weights, (step,), (0, 0))
     with pytest.raises(pcqaad.CloudError, match="weights that are nearly all the same"):
         to_sections(model, np.zeros((2, 1), np.int32), Placement((0, 0, 0), 1.0), ["a", "b"], {})
+    with pcqaad.open(mutate.GOLDEN.with_suffix(".qaad")) as golden:
+        latents = np.zeros((6, 2), np.int32)
+        with pytest.raises(pcqaad.CloudError, match="at most 1048576 bytes of unit"):
+            to_sections(golden.integers, latents, golden.placement, golden.names, {"unit": "m" * 2**20})
     with pytest.raises(pcqaad.CloudError, match=r"name '\.\./x' is not safe as the name of a file"):
         pcqaad.fit([np.zeros((4, 3))] * 2, names=["a", "../x"])
 
