@@ -56,8 +56,9 @@ def command(
 ) -> None:
     """Append clouds to a file: only their latents are fitted, the decoder stays as it is.
 
-    A NEW is what INPUT is to compress. The clouds that are there decode to the same bytes as before; the new
-    ones follow them, and it says how well they fit beside the old ones. Needs torch.
+    A NEW is a PLY file, a folder of PLY files, an .npy array or an HDF5 file, as for compress, in the unit and
+    alignment of the file's clouds. These decode to the same bytes as before; the new ones follow them, and it
+    says how well they fit beside the old ones. Needs torch.
     """
     if minutes is not None and steps is not None:
         raise click.UsageError("expected --minutes or --steps, found both")

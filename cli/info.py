@@ -24,7 +24,7 @@ Examples:
 @click.option("--json", "json_", is_flag=True, help="Print the same as JSON.")
 @click.option("--names", is_flag=True, help="Print the clouds' names instead, one a line.")
 def command(file: Path, json_: bool, names: bool) -> None:
-    """Describe a file: header, sections and their bytes, settings. No cloud is decoded."""
+    """Describe a file: sizes, where the bytes went, errors, settings. No cloud is decoded."""
     if names and json_:
         raise click.UsageError("expected --names or --json, found both")
     with pcqaad.open(file) as collection:

@@ -64,6 +64,7 @@ class _Commands(click.Group):
     epilog="""\b
 Examples:
   pcqaad compress skulls/ -o skulls.qaad --unit mm
+  pcqaad append skulls.qaad new/
   pcqaad info skulls.qaad
   pcqaad verify skulls.qaad skulls/ --report skulls.html
   pcqaad decompress skulls.qaad -o decoded/ --only 0,5-9

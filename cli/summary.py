@@ -64,7 +64,7 @@ def verified(file: str, result: Mapping[str, Any]) -> str:
     """Return what `verify` shows: sizes, one row a metric, and the worst clouds where all were measured."""
     unit = result["unit"]
     rows = []
-    for name, values in result["metrics"].items():
+    for name, values, source in recorded_or_measured(result):
         rows.append(
             [
                 METRICS[name],
@@ -73,7 +73,7 @@ def verified(file: str, result: Mapping[str, Any]) -> str:
                 length(values["rms"], unit) if "rms" in values and not bracketed(name) else "",
                 f"{values['psnr']:.2f} dB" if values.get("psnr") is not None else "",
                 worst_cloud(name, values, unit),
-                result["source"],
+                source,
             ]
         )
     parts = [pairs([*_sizes({**result, "file": file}), ("integrity", "every section and cloud read and checked")])]
@@ -88,6 +88,12 @@ def verified(file: str, result: Mapping[str, Any]) -> str:
             listed = [[cloud["name"], *(length(cloud[key], unit) for key in shown)] for cloud in worst_first]
             parts.append(columns([f"worst by {METRICS[name]}", *shown.values()], listed))
     return "\n\n".join(parts)
+
+
+def recorded_or_measured(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], str]]:
+    """Return each metric of `verify` with its figures and their source; what was appended has a record of its own."""
+    found = [(name, values, result["source"]) for name, values in result["metrics"].items()]
+    return found + [(values["metric"], values, "recorded, appended") for values in result.get("appended", [])]
 
 
 def bracketed(name: str) -> bool:

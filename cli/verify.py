@@ -11,7 +11,7 @@ import pcqaad
 from pcqaad.cli.errors import CommandError, need_torch
 from pcqaad.cli.progress import Display
 from pcqaad.cli.report import page
-from pcqaad.cli.summary import bracketed, least_percent, mean_percent, verified
+from pcqaad.cli.summary import bracketed, least_percent, mean_percent, recorded_or_measured, verified
 from pcqaad.cli.text import METRICS, as_json, check_output, figure
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds import find_clouds
@@ -88,7 +88,7 @@ def command(
     """Check a file, and measure its clouds against the originals.
 
     Without INPUT every section and every cloud's latents are read and checked, and the fidelity shown is the
-    one recorded when the file was made. With the originals as INPUT, it is measured.
+    one recorded when the file was made, and when clouds were appended. With the originals as INPUT, it is measured.
     """
     wanted = tuple(dict.fromkeys(metrics))
     if not inputs and wanted != ("emkd",):
@@ -114,7 +114,7 @@ def command(
 def _judge(result: dict[str, Any], limit: float, effort: str) -> None:
     if not result["metrics"]:
         raise CommandError("--fail-above: the file records no fidelity; give the originals as INPUT")
-    for name, values in result["metrics"].items():
+    for name, values, _ in recorded_or_measured(result):
         # Not `mean > limit`: NaN has to fail as well.
         if values["mean_percent"] <= limit:
             continue

@@ -245,6 +245,7 @@ def verify(
     if references is None:
         recorded = info["fidelity"]
         result |= {"source": "recorded", "diagonal": recorded.get("diagonal"), "metrics": {}}
+        result["appended"] = info["appended"]
         if recorded:
             result["metrics"]["emkd"] = recorded
         return result

@@ -58,7 +58,9 @@ class LatentFit:
         self._steps = torch.from_numpy(step_values(steps)).to(self._device, torch.float32)
         self._seed = seed
         old = network.latents
-        self._mean, self._spread = old.mean(0), old.std(0)
+        self._mean, spread = old.mean(0), old.std(0)
+        # Where all old clouds agree the box has no width, and nothing moves.
+        self._spread = torch.where(spread > 0, spread, torch.ones_like(spread))
         low, high, limit = old.amin(0), old.amax(0), LARGEST_LATENT_SYMBOL * self._steps
         self._low, self._high = torch.maximum(2 * low - high, -limit), torch.minimum(2 * high - low, limit)
         kept = np.unique(np.linspace(0, len(old) - 1, min(len(old), _OLD)).round().astype(np.int64))
@@ -111,16 +113,16 @@ class LatentFit:
     ) -> tuple[Tensor, int]:
         """Move latents (R, L) from a share of the fit to another; returns them and the number of the next step."""
         moved = torch.zeros_like(latents, requires_grad=True)
-        # A dimension in which all old clouds agree is one that the decoder has not learnt to use.
         spread = self._spread
+        low, high = (self._low - latents) / spread, (self._high - latents) / spread
         optimiser = torch.optim.Adam([moved])
         since = 0
         while (done := share(step)) < end:
             if since % _REMATCH == 0:
-                stage.rematch(self._inside(latents + spread * moved.detach()))
+                stage.rematch(latents + spread * moved.detach())
             part = (done - begin) / (end - begin)
             optimiser.param_groups[0]["lr"] = _RATES[begin > 0] * (0.02 + 0.98 * (1 + math.cos(math.pi * part)) / 2)
-            now = self._inside(latents + spread * moved)
+            now = latents + spread * moved
             if done > _ROUNDED:
                 now = straight_through(now, self._steps)
             squared = stage.squared(now, np.random.default_rng([self._seed, _DRAW, step]))
@@ -128,12 +130,11 @@ class LatentFit:
             # A sum over the clouds: how far one is to move does not depend on what is fitted beside it.
             squared.mean(1).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+            with torch.no_grad():
+                moved.copy_(torch.maximum(torch.minimum(moved, high), low))
             step, since = step + 1, since + 1
             on_step(step, float(squared.detach().sqrt().mean()))
-        return self._inside(latents + spread * moved.detach()), step
-
-    def _inside(self, latents: Tensor) -> Tensor:
-        return torch.maximum(torch.minimum(latents, self._high), self._low)
+        return latents + spread * moved.detach(), step
 
 
 class _Matched:

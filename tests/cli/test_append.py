@@ -49,13 +49,21 @@ def test_append_in_place(mine: Path, eggs: Path, new: Path, tmp_path: Path) -> N
         assert grown.names == [*before.names, "egg20", "egg21"]
         assert [x.tobytes() for x in grown][:CLOUDS] == [x.tobytes() for x in before]
         (record,) = grown.info["appended"]
-        fitted = grown.info["fidelity"]["mean"]
+        recorded = grown.info["fidelity"]
     assert re.search(rf"^clouds +{CLOUDS + 2} of {POINTS} points$", result.stdout, re.MULTILINE)
     beside = f"2 clouds, mean {figure(record['mean'])} mm, {figure(record['mean_percent'])} % of the diagonal, "
-    beside += f"{figure(record['mean'] / fitted)} times the fit's; worst {record['worst']['name']}, "
+    beside += f"{figure(record['mean'] / recorded['mean'])} times the fit's; worst {record['worst']['name']}, "
     for shown in (result.stdout, run("info", mine).stdout):
         assert re.search(rf"^appended +{re.escape(beside)}", shown, re.MULTILINE)
     assert sorted(tmp_path.iterdir()) == [mine, new]
+    # Without the originals a file is judged by both of its records.
+    verified = run("verify", mine)
+    rows = re.findall(r"^EM-kD .* (recorded.*)$", verified.stdout, re.MULTILINE)
+    assert rows == ["recorded", "recorded, appended"]
+    bound = (record["mean_percent"] + recorded["mean_percent"]) / 2
+    assert run("verify", mine, "--fail-above", str(bound)).exit_code == 1
+    bound = 1.01 * max(record["mean_percent"], recorded["mean_percent"])
+    assert run("verify", mine, "--fail-above", str(bound)).exit_code == 0
 
 
 def test_append_to_another_file(eggs: Path, new: Path, tmp_path: Path) -> None:
