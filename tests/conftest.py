@@ -1,4 +1,5 @@
 import pytest
+import torch
 from hypothesis import settings
 
 import pcqaad
@@ -9,6 +10,8 @@ from tests.generators import population
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile("same")
+# Networks of this size gain nothing from more, and wait for each other on a busy machine.
+torch.set_num_threads(1)
 
 SMALL = {"epochs": 36}
 

@@ -88,27 +88,6 @@ def test_every_flipped_bit_is_refused(fitted_file):
     pcqaad.Collection(bytes(data)).check()
 
 
-def test_forged_contents_are_refused_or_read_never_a_crash(fitted_file):
-    """Checksums that are right do not make contents that are."""
-    data = fitted_file.read_bytes()
-    rng = np.random.default_rng(1)
-    with Container.open(data) as c:
-        sections = {e.tag: c.section(e.tag) for e in c.entries}
-    refused = 0
-    for tag in sections:
-        for _ in range(60):
-            body = bytearray(sections[tag])
-            body[rng.integers(len(body))] = rng.integers(256)
-            try:
-                forged = pcqaad.Collection(resection(data, **{tag: bytes(body)}))
-                forged.check()
-                assert np.isfinite(forged[0]).all()
-            except pcqaad.FormatError as error:
-                refused += 1
-                assert "\n" not in str(error)
-    assert refused > 50
-
-
 @pytest.mark.parametrize(
     ("tag", "change", "message"),
     [

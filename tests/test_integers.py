@@ -158,7 +158,7 @@ def test_all_decoders_give_the_same_bytes(drawn):
             assert c.decode(latent).tobytes() == expected[i].tobytes()
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(models(extreme=True))
 def test_numbers_of_any_size_are_decoded_alike_or_refused_by_all(drawn):
     data = file_of(*drawn)
