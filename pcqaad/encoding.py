@@ -147,10 +147,11 @@ def encode(model: Model, judge: Judge, tune: Tune | None = None, budget: Budget 
         SettingsError: no steps make the file as small as the budget.
     """
     floats = judge.error(judge.floats(model))
-    search = _Search(probe(model, judge.settings.seed), floats, judge)
+    wanted = judge.settings.max_emkd
+    # Who asks for a size, or for the smallest file, gets it.
+    search = _Search(probe(model, judge.settings.seed), floats, judge, budget is None and wanted is None)
     if budget is not None:
         return _within_budget(model, search, tune, budget)
-    wanted = judge.settings.max_emkd
     if wanted is None:
         return _within_tolerance(model, search, tune, judge.settings.tolerance)
     reached = judge.percent(floats)
@@ -178,9 +179,10 @@ class _Search:
     sensitivities: Sensitivities
     floats: float
     judge: Judge
+    smooth: bool
 
     def steps(self, model: Model, slope: float) -> Steps:
-        return choose_steps(model, self.sensitivities, slope)
+        return choose_steps(model, self.sensitivities, slope, self.smooth)
 
     def candidate(self, model: Model, slope: float) -> _Candidate:
         quantised = quantise(model, self.steps(model, slope), self.judge.settings.seed)

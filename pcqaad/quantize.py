@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from pcqaad.clouds import CloudError
 from pcqaad.dyadic import Step, step_values
@@ -36,6 +37,8 @@ _MAX_BITS = 16
 _LARGEST_SYMBOL = 2**24
 # Of a latent: float32, in which latents are handed out, holds it times its step.
 LARGEST_LATENT_SYMBOL = 2**19
+# The coarsest grid of a smooth template, in distances between its points.
+_SMOOTH = 0.25
 # Finer steps than this are lost in the rounding of activations.
 _FINEST = 2.0**-24
 # What no number of a model in normalised coordinates reaches, nor a pre-activation.
@@ -64,11 +67,13 @@ class Sensitivities:
 
     Attributes:
         template, latents, weights: of these groups, the weights by tensor.
+        spacing: how far a template point is from the nearest other one, on average.
     """
 
     template: float
     latents: float
     weights: dict[str, float]
+    spacing: float
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,12 @@ class Steps:
     latents: tuple[Step, ...]
 
 
-def choose_steps(model: Model, sensitivities: Sensitivities, slope: float) -> Steps:
-    """Choose the steps of a model at one slope `slope` (mu): a larger one gives fewer bits and more movement."""
+def choose_steps(model: Model, sensitivities: Sensitivities, slope: float, smooth: bool = False) -> Steps:
+    """Choose the steps of a model at one slope `slope` (mu): a larger one gives fewer bits and more movement.
+
+    With `smooth` the template's grid stays fine beside the distance between its points, whatever the slope: a matched
+    distance hardly notices a rough surface, whose points are as far apart, but eyes and normals do.
+    """
 
     def step(count: int, sensitivity: float, values: Array, largest_symbol: int = _LARGEST_SYMBOL) -> float:
         largest = float(np.abs(values).max(initial=0))
@@ -94,6 +103,8 @@ def choose_steps(model: Model, sensitivities: Sensitivities, slope: float) -> St
 
     extent = float(np.ptp(model.template, axis=0).max())
     template = step(3 * len(model.template), sensitivities.template, model.template)
+    if smooth and sensitivities.spacing > 0:
+        template = min(template, _SMOOTH * sensitivities.spacing)
     drive = _latent_drive(model)
     latent = step(model.latents.size, sensitivities.latents, model.latents * drive, LARGEST_LATENT_SYMBOL)
     return Steps(
@@ -177,6 +188,9 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
     Raises CloudError where the model's numbers are not those of any cloud.
     """
     activation_reach(model, seed)
+    spacing = (
+        float(cKDTree(model.template).query(model.template, 2)[0][:, 1].mean()) if len(model.template) > 1 else 0.0
+    )
     model = _thin(model, seed, _PROBED_CLOUDS)
     before = _decode_all(model)
 
@@ -199,7 +213,7 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
     drive = _latent_drive(model)
     step = coarse(model.latents * drive)
     latents = moved(replace(model, latents=rounded(model.latents, step / drive))) / float(step) ** 2
-    return Sensitivities(template, latents, weights)
+    return Sensitivities(template, latents, weights, spacing)
 
 
 def search_slope(rise: Callable[[float], float], start: float, target: float, rounds: int = 24) -> float:

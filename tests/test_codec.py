@@ -216,6 +216,16 @@ def test_tuning_takes_coarser_steps_at_the_same_tolerance(originals):
     assert bits(epochs=90, tune=0.6) < bits(epochs=36, tune=0) - 0.5
 
 
+def test_a_smooth_template_has_a_grid_finer_than_its_points_are_apart(fitted):
+    sensitivities = probe(fitted.model)
+    rough, smooth = (choose_steps(fitted.model, sensitivities, 1.0, smooth) for smooth in (False, True))
+    template = fitted.model.template
+    apart = np.sort(np.linalg.norm(template[:, None] - template, axis=2), 1)[:, 1].mean()
+    assert smooth.template.value <= 0.27 * apart < rough.template.value
+    assert (smooth.weights, smooth.latents) == (rough.weights, rough.latents)
+    assert fitted.encoded.quantised.shared.step.value <= 0.27 * apart
+
+
 def test_a_fit_stops_while_it_reads(originals, tmp_path):
     checkpoint = tmp_path / "x.checkpoint"
     for resumable in (False, True):
