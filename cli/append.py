@@ -9,12 +9,11 @@ import click
 
 import pcqaad
 from pcqaad.cli.errors import StoppedError, need_torch
-from pcqaad.cli.progress import Display
+from pcqaad.cli.progress import Display, noting
 from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.summary import compressed
-from pcqaad.cli.text import as_json, check_output, plural
+from pcqaad.cli.text import as_json, check_output
 from pcqaad.formats.clouds import LazyClouds, find_clouds
-from pcqaad.progress import Progress
 
 
 @click.command(
@@ -74,12 +73,6 @@ def command(
             # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
             from pcqaad import codec, growth
 
-            def report(progress: Progress) -> None:
-                show(progress)
-                if progress.stage == "read" and progress.done == progress.total:
-                    for note, files in clouds.notes.items():
-                        show.note(f"{plural(files, 'file')}: {note}")
-
             try:
                 grown = growth.append(
                     collection,
@@ -89,7 +82,7 @@ def command(
                     minutes=minutes,
                     seed=seed,
                     device=device,
-                    on_progress=report,
+                    on_progress=noting(show, clouds),
                     should_stop=stop,
                 )
             except codec.Interrupted as error:

@@ -15,12 +15,11 @@ import click
 import pcqaad
 from pcqaad.cli.errors import StoppedError, need_torch
 from pcqaad.cli.main import ARGUMENTS
-from pcqaad.cli.progress import Display
+from pcqaad.cli.progress import Display, noting
 from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.summary import compressed
-from pcqaad.cli.text import as_json, check_output, plural
+from pcqaad.cli.text import as_json, check_output
 from pcqaad.formats.clouds import LazyClouds, find_clouds
-from pcqaad.progress import Progress
 from pcqaad.settings import CHOICES, PRESETS, Settings
 
 _COUNT = click.IntRange(min=1)
@@ -141,12 +140,6 @@ def _compress(
     # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
     from pcqaad import codec
 
-    def report(progress: Progress) -> None:
-        show(progress)
-        if progress.stage == "read" and progress.done == progress.total:
-            for note, files in clouds.notes.items():
-                show.note(f"{plural(files, 'file')}: {note}")
-
     try:
         fitted = codec.fit(
             clouds,
@@ -156,7 +149,7 @@ def _compress(
             points=points,
             checkpoint=checkpoint,
             resume=resume,
-            on_progress=report,
+            on_progress=noting(show, clouds),
             should_stop=stop,
         )
         fitted.save(output)

@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from pcqaad.cli.errors import printable
-from pcqaad.cli.text import METRICS, figure, seconds
-from pcqaad.progress import Progress
+from pcqaad.cli.text import METRICS, figure, plural, seconds
+from pcqaad.progress import Progress, Report
+
+if TYPE_CHECKING:
+    from pcqaad.formats.clouds import LazyClouds
 
 _LABELS = {
     "read": "reading",
@@ -143,3 +146,15 @@ def _figure_text(name: str, value: float) -> str:
     metric = name.removesuffix("_percent")
     label = METRICS.get(metric, metric.replace("_", " "))
     return f"{label} {value:.2f} %" if metric != name else f"{label} {figure(value)}"
+
+
+def noting(show: Display, clouds: LazyClouds) -> Report:
+    """Return what shows progress, and, once all clouds were read, what there is to say of their files."""
+
+    def report(progress: Progress) -> None:
+        show(progress)
+        if progress.stage == "read" and progress.done == progress.total:
+            for note, files in clouds.notes.items():
+                show.note(f"{plural(files, 'file')}: {note}")
+
+    return report

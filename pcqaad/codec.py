@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from pcqaad._version import __version__
 from pcqaad.clouds import CloudError, CloudSet, Points, collect
 from pcqaad.encoding import Budget, Encoded, Judge, encode
 from pcqaad.formats.container import Section, pack, write_container
@@ -226,14 +224,7 @@ def fit(
     if not trainer.run(elapsed, in_percent, should_stop, save_trainer):
         raise Interrupted(checkpoint is not None)
     save_trainer()
-    encoder: dict[str, Any] = {
-        "pcqaad": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "device": devices.describe(device),
-        "steps": trainer.step,
-    }
+    encoder: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
 
     def check_stop() -> None:
         if should_stop():

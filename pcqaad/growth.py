@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from pcqaad._version import __version__
 from pcqaad.clouds import FARTHEST, CloudError, Frame, Points, allocate, check_cloud, subsample
 from pcqaad.codec import Interrupted
 from pcqaad.collection import Collection
@@ -132,13 +130,7 @@ def append(
         "cell": CELL,
         "diagonal": diagonal,
         **summarise(errors, new, diagonal),
-        "encoder": {
-            "pcqaad": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            "device": devices.describe(chosen),
-        },
+        "encoder": devices.versions(chosen),
     }
     return Grown(collection.grown(latents, new, record), record)
 

@@ -29,7 +29,7 @@ from pcqaad.integers import (
     dequantise_latents,
     latent_reach,
 )
-from pcqaad.matching.kd import patch_sizes
+from pcqaad.matching.kd import draw_points, patch_sizes
 from pcqaad.model import Array, Model
 
 # A finer grid than this has more digits than the float32 coordinates it stands for.
@@ -251,10 +251,9 @@ def _thin(model: Model, seed: int, most: int) -> Model:
     clouds = rng.choice(model.shape.clouds, min(most, model.shape.clouds), replace=False)
     sizes = patch_sizes(model.shape.points, model.shape.patches)
     each = min(int(sizes.min()), max(_PROBED_POINTS // model.shape.patches, 1))
-    starts = np.cumsum(sizes) - sizes
-    rows = [s + rng.choice(n, each, replace=False) for s, n in zip(starts, sizes, strict=True)]
+    rows = draw_points(rng, sizes, each).ravel()
     shape = replace(model.shape, clouds=len(clouds), points=each * model.shape.patches)
-    return replace(model, shape=shape, template=model.template[np.concatenate(rows)], latents=model.latents[clouds])
+    return replace(model, shape=shape, template=model.template[rows], latents=model.latents[clouds])
 
 
 def activation_reach(model: Model, seed: int) -> tuple[float, ...]:

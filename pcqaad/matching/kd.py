@@ -84,6 +84,12 @@ def patch_sizes(points: int, patches: int) -> NDArray[np.int64]:
     return sizes
 
 
+def draw_points(rng: np.random.Generator, sizes: NDArray[np.int64], each: int) -> NDArray[np.int64]:
+    """Draw, of a cloud stored patch after patch of `sizes` (K,), the rows (K, each) of random points of every patch."""
+    starts = np.cumsum(sizes) - sizes
+    return np.stack([s + rng.choice(n, each, replace=False) for s, n in zip(starts, sizes, strict=True)])
+
+
 def padded_patches(points: int, patches: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the rows (K, S) of each patch of a cloud stored patch after patch, and which are not padding.
 

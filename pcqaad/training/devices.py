@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import platform
+
+import numpy as np
 import torch
 
+from pcqaad._version import __version__
 from pcqaad.settings import SettingsError
 
 
@@ -17,3 +21,14 @@ def choose(device: str) -> torch.device:
 def describe(device: torch.device) -> str:
     """Name the device as a reader of a benchmark would want it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def versions(device: torch.device) -> dict[str, str]:
+    """Return what a fit ran on and with, for the record."""
+    return {
+        "pcqaad": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "device": describe(device),
+    }

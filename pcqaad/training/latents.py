@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,12 +12,13 @@ from torch import Tensor
 from pcqaad.dyadic import Step, step_values
 from pcqaad.integers import Symbols
 from pcqaad.matching.assign import match_all, rematch
-from pcqaad.matching.kd import padded_patches, patch_sizes
+from pcqaad.matching.kd import draw_points, padded_patches, patch_sizes
 from pcqaad.metrics import chamfer
 from pcqaad.network import Decoder
 from pcqaad.parallel import in_parallel
 from pcqaad.quantize import LARGEST_LATENT_SYMBOL
 from pcqaad.training.rounding import straight_through
+from pcqaad.training.schedule import cosine
 
 # Points of a cloud in the first stage, which tries all starts, and of a step of the second, which refines the best.
 _SAMPLE = 1024
@@ -68,7 +68,7 @@ class LatentFit:
         # The same number of random template points of each patch: enough to tell starts apart.
         sizes = patch_sizes(len(network.template), network.patches)
         each = min(max(_SAMPLE // network.patches, 1), int(sizes.min()))
-        rows = _draw(np.random.default_rng([seed, _THIN]), sizes, each)
+        rows = draw_points(np.random.default_rng([seed, _THIN]), sizes, each)
         self._thin = network.template[torch.from_numpy(rows.ravel()).to(self._device)]
         thin = _Matched(network, self._thin, np.empty((0, len(self._thin), 3), np.float32))
         self._seen = [thin.decode(latent) for latent in self._old]
@@ -121,7 +121,7 @@ class LatentFit:
             if since % _REMATCH == 0:
                 stage.rematch(latents + spread * moved.detach())
             part = (done - begin) / (end - begin)
-            optimiser.param_groups[0]["lr"] = _RATES[begin > 0] * (0.02 + 0.98 * (1 + math.cos(math.pi * part)) / 2)
+            optimiser.param_groups[0]["lr"] = _RATES[begin > 0] * cosine(part, 0.02)
             now = latents + spread * moved
             if done > _ROUNDED:
                 now = straight_through(now, self._steps)
@@ -177,14 +177,8 @@ class _Matched:
     def squared(self, latents: Tensor, rng: np.random.Generator) -> Tensor:
         """Return squared distances (R, S) of random points to their targets, as many of each patch."""
         each = min(max(_SAMPLE // len(self._sizes), 1), int(self._sizes.min()))
-        points = _draw(rng, self._sizes, each)
+        points = draw_points(rng, self._sizes, each)
         rows = torch.from_numpy(points).to(self._template.device)
         predicted = self._network.fold(latents, self._template[rows])  # (K, R, S / K, 3)
         targets = torch.from_numpy(self._targets[:, points]).to(self._template.device).transpose(0, 1)
         return (predicted - targets).square().sum(-1).transpose(0, 1).reshape(len(latents), -1)
-
-
-def _draw(rng: np.random.Generator, sizes: NDArray[np.int64], each: int) -> NDArray[np.int64]:
-    """Draw the rows (K, each) of random points of every patch, of `sizes` (K,)."""
-    starts = np.cumsum(sizes) - sizes
-    return np.stack([s + rng.choice(n, each, replace=False) for s, n in zip(starts, sizes, strict=True)])

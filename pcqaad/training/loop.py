@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from pcqaad.matching import swap, swap_torch
 from pcqaad.matching.assign import refine_many, rematch
 from pcqaad.matching.batched import batched
-from pcqaad.matching.kd import patch_sizes
+from pcqaad.matching.kd import draw_points, patch_sizes
 from pcqaad.network import Decoder
 from pcqaad.parallel import in_parallel
 from pcqaad.progress import Progress, Report, Stop
 from pcqaad.settings import Settings
 from pcqaad.targets import Targets, permute_some
 from pcqaad.training.rounding import Rounding, straight_through
+from pcqaad.training.schedule import cosine
 
 # Steps whose error is averaged for the reader.
 _WINDOW = 50
@@ -33,6 +34,8 @@ _TURN = 6
 _TOGETHER = 4
 # The rate at which tuning begins, of that at which training did: enough to move numbers by a step.
 _TUNING_RATE = 0.2
+# What is left of a rate in the end: the last steps then move less than quantisation will.
+_LAST_RATE = 0.01
 # Pairs of a block that a GPU re-matches; whole clouds would leave it idle.
 _GPU_BLOCK = 1024
 
@@ -63,8 +66,7 @@ class Trainer:
         self.solver = None if self.device.type == "cpu" else batched(self.device)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         self.rounding: Rounding | None = None
-        sizes = patch_sizes(targets.points, network.patches)
-        self._patch_bounds = np.concatenate([[0], np.cumsum(sizes)])
+        self._sizes = patch_sizes(targets.points, network.patches)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -121,7 +123,7 @@ class Trainer:
         while (done := self._part(self.step - first, elapsed() - began) / (share * self.settings.tune)) < 1:
             if should_stop():
                 return False
-            window.add(*self._train_step(_TUNING_RATE * self.settings.learning_rate * _cosine(done)))
+            window.add(*self._train_step(_TUNING_RATE * self.settings.learning_rate * cosine(done, _LAST_RATE)))
             self._rematch()
             self.step += 1
             report(self._progress("tune", elapsed, window))
@@ -181,7 +183,7 @@ class Trainer:
         warm = min(1.0, (self.step + 1) / self.settings.warmup)
         if self.settings.schedule == "constant":
             return warm
-        return warm * _cosine(done)
+        return warm * cosine(done, _LAST_RATE)
 
     def _draw(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw the step's clouds (B,) and, the same for all of them, its template points (K, S)."""
@@ -190,12 +192,8 @@ class Trainer:
         batch = self.settings.batch
         clouds = order[position * batch : (position + 1) * batch]
         rng = np.random.default_rng([self.settings.seed, _DRAW, epoch, position])
-        bounds = self._patch_bounds
-        each = min(max(self.settings.sample // self.network.patches, 1), int(np.diff(bounds).min()))
-        points = [
-            low + rng.choice(high - low, each, replace=False) for low, high in zip(bounds[:-1], bounds[1:], strict=True)
-        ]
-        return clouds, np.stack(points)
+        each = min(max(self.settings.sample // self.network.patches, 1), int(self._sizes.min()))
+        return clouds, draw_points(rng, self._sizes, each)
 
     def _rematch(self) -> None:
         """Re-match the next clouds in turn, as many as the settings' pairs a step make, a few together."""
@@ -256,11 +254,6 @@ class _Window:
     def figures(self) -> dict[str, float]:
         """Return what a reader is told."""
         return {"loss": self.loss, "matched": float(np.mean(self.distances))}
-
-
-def _cosine(done: float) -> float:
-    """Fall from 1 to a hundredth: the last steps then move less than quantisation will."""
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
 
 
 @torch.no_grad()
