@@ -20,7 +20,7 @@ from pcqaad.formats.groups import Groups
 from pcqaad.formats.source import FileSource, MemorySource, Source, get_exactly
 
 MAGIC = b"\x93QAAD\r\n\x1a"
-VERSION = 0
+VERSION = 1
 RAW = 0
 DEFLATE = 1
 MAX_SECTIONS = 255
@@ -210,8 +210,9 @@ def _read_table(source: Source, known: Mapping[str, str] | None) -> list[Entry]:
         if magic[1:5] == MAGIC[1:5]:
             raise FormatError("end-of-line bytes changed, as by a transfer in text mode", where="header")
         raise FormatError(f"not a .qaad file: {MAGIC!r} expected, found {magic!r}", where="header")
-    if version > VERSION:
-        raise FormatError(f"written by a newer version: version {VERSION} expected, found {version}", where="header")
+    if version != VERSION:
+        when = "a newer version" if version > VERSION else "a version before the first"
+        raise FormatError(f"written by {when}: version {VERSION} expected, found {version}", where="header")
     if count > MAX_SECTIONS:
         raise FormatError(f"at most {MAX_SECTIONS} sections expected, found {count}", where="header")
     start = _HEADER.size + count * _ENTRY.size

@@ -1,15 +1,19 @@
 """Entropy coding of integer arrays: a static table per context, rANS, and escapes for what no table holds.
 
+A table is a bell, which five numbers describe, or a histogram, whichever is shorter with its symbols.
+
 Decoding gives the same integers on every machine: the tables are integers, and so is all arithmetic on them.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from pcqaad.formats.bells import Bell, read_bell
 from pcqaad.formats.bits import BitReader, BitWriter
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.rans import PRECISION, TOTAL, Ints, RansDecoder, RansEncoder, uniform_span
@@ -30,6 +34,10 @@ _MAX_ESCAPE = 33
 _MAX_TOTAL = 1 << 18
 # Sorted values that lie further apart than this belong to different clusters: one table is not to span them.
 _GAP = 2048
+# Bells are tried with so many symbols, each of which takes a slot at least, at the finest shifts that allow it.
+_BELL_SYMBOLS, _BELLS_TRIED = 1024, 2
+# Shifts tried in a row that are no better.
+_WORSE = 3
 
 
 @dataclass(frozen=True)
@@ -51,23 +59,48 @@ def _windows(values: Ints) -> list[tuple[int, int]]:
     return list({(int(distinct[0]), int(distinct[-1])), (int(distinct[first]), int(distinct[last]))})
 
 
-def _plan(values: Ints, escape_bits: int, limit: int) -> tuple[float, int, int, Ints]:
-    """Return the cheapest (bits, low, shift, histogram) for one context, of at most `limit` symbols.
+@dataclass(frozen=True)
+class _Plan:
+    """A table for the values of one context: what it and they take, and its histogram, escapes last."""
 
-    The histogram ends with the number of escapes.
-    """
-    plans: list[tuple[float, int, int, Ints]] = []
+    bits: float
+    low: int
+    shift: int
+    histogram: Ints
+    bell: Bell | None
+
+    @classmethod
+    def of(cls, low: int, shift: int, histogram: Ints, more: float, bell: bool) -> _Plan:
+        """Plan a bell or a histogram, for values that take `more` bits beside their symbols."""
+        if bell:
+            made = Bell(histogram)
+            return cls(made.bits + more, low, shift, histogram, made)
+        return cls(coded_bits(histogram) + more, low, shift, histogram, None)
+
+
+def _plan(values: Ints, escape_bits: int, limit: int) -> _Plan:
+    """Return the cheapest plan for one context, of at most `limit` symbols."""
+    plans: list[_Plan] = []
     for low, high in _windows(values):
         inside = values[(values >= low) & (values <= high)] - low
         escapes = len(values) - len(inside)
+        bells = worse = 0
+        least = math.inf
         for shift in range(_MAX_SHIFT + 1):
             count = ((high - low) >> shift) + 1
             if count > limit or len(np.unique(inside >> shift)) >= MAX_USED:
                 continue
             histogram = np.append(np.bincount(inside >> shift, minlength=count), escapes).astype(np.int64)
-            bits = coded_bits(histogram) + shift * len(inside) + escape_bits * escapes
-            plans.append((bits, low, shift, histogram))
-            if count == 1:
+            more = shift * len(inside) + escape_bits * escapes
+            plans.append(_Plan.of(low, shift, histogram, more, bell=False))
+            # What is fine enough for a bell is all the finer with a smaller shift.
+            if count <= _BELL_SYMBOLS and bells < _BELLS_TRIED:
+                plans.append(_Plan.of(low, shift, histogram, more, bell=True))
+                bells += 1
+            # The coarser the symbols the less a table takes and can say: past the best shift it only gets worse.
+            worse = 0 if plans[-1].bits < least else worse + 1
+            least = min(least, plans[-1].bits)
+            if count == 1 or worse == _WORSE:
                 break
     if not plans:
         # Values all over 32 bits: what the widest table around the median cannot hold escapes.
@@ -75,8 +108,9 @@ def _plan(values: Ints, escape_bits: int, limit: int) -> tuple[float, int, int, 
         low = int(np.median(values)) - (most << (_MAX_SHIFT - 1))
         index = (values - low) >> _MAX_SHIFT
         index = np.where((index < 0) | (index >= most), most, index)
-        plans.append((0.0, low, _MAX_SHIFT, np.bincount(index, minlength=most + 1).astype(np.int64)))
-    return min(plans, key=lambda plan: plan[0])
+        histogram = np.bincount(index, minlength=most + 1).astype(np.int64)
+        plans.append(_Plan.of(low, _MAX_SHIFT, histogram, 0.0, bell=False))
+    return min(plans, key=lambda plan: plan.bits)
 
 
 def _zigzag(values: Ints) -> Ints:
@@ -114,10 +148,9 @@ class Model:
         ]
         escape_bits = 0
         for i, plan in enumerate(plans):
-            if plan is not None and plan[3][-1]:
-                _, low, shift, histogram = plan
-                mine = values[context == i] - low
-                out = mine[(mine < 0) | (mine >> shift >= len(histogram) - 1)]
+            if plan is not None and plan.histogram[-1]:
+                mine = values[context == i] - plan.low
+                out = mine[(mine < 0) | (mine >> plan.shift >= len(plan.histogram) - 1)]
                 escape_bits = max(escape_bits, int(_zigzag(out).max()).bit_length())
         bits = BitWriter()
         bits.gamma(len(plans) + 1)
@@ -128,11 +161,17 @@ class Model:
                 bits.gamma(1)
                 tables.append(None)
                 continue
-            _, low, shift, histogram = plan
-            bits.gamma(len(histogram))
-            bits.signed(low)
-            bits.fixed(shift, 4)
-            tables.append(_Table(low, shift, write_weights(bits, histogram if escape_bits else histogram[:-1])))
+            bits.gamma(len(plan.histogram))
+            bits.signed(plan.low)
+            bits.fixed(plan.shift, 4)
+            bits.fixed(int(plan.bell is not None), 1)
+            stop = None if escape_bits else -1
+            if plan.bell is not None:
+                plan.bell.write(bits, escape_bits > 0)
+                frequency = plan.bell.frequency[:stop]
+            else:
+                frequency = write_weights(bits, plan.histogram[:stop])
+            tables.append(_Table(plan.low, plan.shift, frequency))
         return cls(tables, escape_bits, bits.to_bytes())
 
     def to_bytes(self) -> bytes:
@@ -166,7 +205,8 @@ class Model:
             low, shift = bits.signed(), bits.fixed(4)
             if shift > _MAX_SHIFT:
                 raise FormatError(f"at most {_MAX_SHIFT} low bits expected, found {shift}")
-            frequency = read_weights(bits, count + (escape_bits > 0))
+            escape = escape_bits > 0
+            frequency = read_bell(bits, count, escape) if bits.fixed(1) else read_weights(bits, count + escape)
             if not frequency.any():
                 raise FormatError("a table with a weight expected, found only zeros")
             tables.append(_Table(low, shift, frequency))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad import storage
+from pcqaad import latent_stream, storage
 from pcqaad.decoding import IntegerDecoder
-from pcqaad.formats.container import Container, Section
+from pcqaad.formats.container import VERSION, Container, Section
 from pcqaad.formats.entropy import Model as SymbolModel
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.groups import Groups
@@ -75,7 +75,7 @@ class Collection(Sequence[NDArray[np.float32]]):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(f"cloud {index} of {len(self)}")
-        group, row = divmod(index % len(self), storage.GROUP)
+        group, row = divmod(index % len(self), latent_stream.GROUP)
         return self._decode(self.integers.cloud_parts(self._group(group)[row : row + 1]))
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
@@ -100,7 +100,7 @@ class Collection(Sequence[NDArray[np.float32]]):
     @property
     def latents(self) -> NDArray[np.float32]:
         """The latents (N, L) of all clouds."""
-        groups = [self._group(g) for g in range(-(-len(self) // storage.GROUP))]
+        groups = [self._group(g) for g in range(-(-len(self) // latent_stream.GROUP))]
         return dequantise_latents(np.concatenate(groups), self._head.latent_steps)
 
     @cached_property
@@ -148,7 +148,7 @@ class Collection(Sequence[NDArray[np.float32]]):
         total = self._container.size
         raw = 12 * shape.clouds * shape.points
         parts = {
-            "weights": entries.get("WGTS", 0),
+            "weights": entries.get("GAIN", 0) + entries.get("WGTS", 0),
             "template": entries.get("TMPL", 0),
             "latents": entries.get("LMOD", 0) + entries.get("LATS", 0),
             "names": entries.get("NAME", 0),
@@ -157,7 +157,7 @@ class Collection(Sequence[NDArray[np.float32]]):
         parts["rest"] = total - sum(parts.values())
         return {
             "file": self._file,
-            "version": 0,
+            "version": VERSION,
             "clouds": shape.clouds,
             "points": shape.points,
             "unit": made.get("unit", ""),

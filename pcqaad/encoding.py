@@ -45,7 +45,7 @@ _COARSENED, _NEAR = 6, 0.8
 
 # How much of its budget a file has to take, the sizes that are tried for that, and the strides of the search, in
 # logarithms of the slope. Finer than the finest slope, a larger file is no better.
-_FILLED, _SIZES_TRIED, _STRIDE, _FINEST_SLOPE = 0.97, 24, 1.0, -32.0
+_FILLED, _SIZES_TRIED, _STRIDE, _FINEST_SLOPE = 0.985, 24, 1.0, -32.0
 
 Decode = Callable[[int], Points]
 # Train a model on while it is rounded to steps, for a share of the tuning; None where that holds no step.

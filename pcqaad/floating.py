@@ -5,10 +5,16 @@ A file's clouds are decoded in integers, by pcqaad.decoding.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pcqaad.matching.kd import padded_patches
 from pcqaad.model import Array, Shape
+
+# Gets the number of a hidden layer, its pre-activations and its activations.
+Observer = Callable[[int, Array, Array], None]
+_SCALE, _ALPHA = np.float32(1.0507009873554805), np.float32(1.6732632423543772)
 
 
 class FloatDecoder:
@@ -29,26 +35,27 @@ class FloatDecoder:
         index, self._inside = padded_patches(shape.points, shape.patches)
         self._points = template[index]  # (K, S, 3)
 
-    def decode(self, latent: Array, seen: Array | None = None) -> Array:
+    def decode(self, latent: Array, observe: Observer | None = None) -> Array:
         """Decode one cloud: latent (L,) -> normalised points (M, 3).
 
-        `seen` (D + 1,), where given, is raised to the largest pre-activation of each hidden layer.
+        `observe` is shown what comes into and out of the activations of each hidden layer, both (K, s, width).
         """
         k, s, _ = self._points.shape
         out = np.empty((k, s, 3), np.float32)
         rows = max(self._ROWS // k, 1)
         of_cloud = latent @ self._weights["latent"] + self._weights["bias 0"]
         for low in range(0, s, rows):
-            out[:, low : low + rows] = self._fold(of_cloud, self._points[:, low : low + rows], seen)
+            out[:, low : low + rows] = self._fold(of_cloud, self._points[:, low : low + rows], observe)
         return out[self._inside]
 
-    def _fold(self, of_cloud: Array, points: Array, seen: Array | None) -> Array:
+    def _fold(self, of_cloud: Array, points: Array, observe: Observer | None) -> Array:
         w, last = self._weights, len(self.shape.shared)
 
         def activate(layer: int, x: Array) -> Array:
-            if seen is not None:
-                seen[layer] = max(seen[layer], np.abs(x).max())
-            return selu(x)
+            y = selu(x)
+            if observe is not None:
+                observe(layer, x, y)
+            return y
 
         x = activate(0, points @ w["point"] + of_cloud)  # (K, s, widths[0])
         for i in range(1, last):
@@ -60,12 +67,17 @@ class FloatDecoder:
 
 def selu(x: Array) -> Array:
     """Scaled exponential linear unit (Klambauer et al., 2017), elementwise."""
-    scale, alpha = np.float32(1.0507009873554805), np.float32(1.6732632423543772)
     negative = np.minimum(x, 0)
     np.exp(negative, out=negative)
     negative -= 1
-    negative *= scale * alpha
+    negative *= _SCALE * _ALPHA
     positive = np.maximum(x, 0)
-    positive *= scale
+    positive *= _SCALE
     positive += negative
     return positive
+
+
+def selu_slope(x: Array) -> Array:
+    """Return the derivative of `selu`, elementwise."""
+    slope: Array = _SCALE * np.where(x > 0, np.float32(1), _ALPHA * np.exp(np.minimum(x, 0)))
+    return slope

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pcqaad.dyadic import Step, in_common, round_shift, step_values
 from pcqaad.formats.errors import FormatError
+from pcqaad.gains import Gains
 from pcqaad.model import Array, Model, Shape
 
 Symbols = NDArray[np.int32]
@@ -86,6 +87,7 @@ class IntegerModel:
         step: of the grid; a template point is (origin + grid point) * step.
         grid: (M, 3) the template's grid points, patch after patch; the file keeps no order inside a patch.
         weight_steps: per tensor.
+        gains: of inputs and neurons, by which some tensors' symbols are multiplied.
         weights: the symbols of each tensor.
         latent_steps: per latent dimension.
         scales: per hidden layer, the patches' last: its activations are counted in 2**-scale.
@@ -97,6 +99,7 @@ class IntegerModel:
     step: Step
     grid: Symbols
     weight_steps: dict[str, Step]
+    gains: Gains
     weights: dict[str, Symbols]
     latent_steps: tuple[Step, ...]
     scales: tuple[int, ...]
@@ -117,7 +120,7 @@ class IntegerModel:
 
         def term(tensor: str, inputs: int = 1, mantissa: int = 1, exponent: int = 0) -> Term:
             """A tensor times inputs of at most `inputs` * mantissa * 2**exponent."""
-            sizes = np.abs(self.weights[tensor].astype(np.int64))
+            sizes = np.abs(self.multiples(tensor))
             step = self.weight_steps[tensor]
             # A bias is added; of a matrix every output sums over all inputs.
             largest = int(sizes.max() if "bias" in tensor else sizes.sum(-2).max())
@@ -139,6 +142,10 @@ class IntegerModel:
         if self.shape.residual:
             out.append(Term("", self.step.exponent, reach * self.step.mantissa))
         yield Sum(POINT_SCALE, tuple(out))
+
+    def multiples(self, tensor: str) -> Ints:
+        """Return a tensor in whole steps: its symbols times their gains."""
+        return self.weights[tensor] * self.gains.factors(tensor)
 
     def template(self) -> Ints:
         """Return the template (M, 3) in whole steps."""
@@ -176,7 +183,8 @@ class IntegerModel:
 
     def dequantise(self, latents: Array) -> Model:
         """Return the numbers that this model stands for, in float32, with these latents (N, L)."""
-        weights = {name: (w * self.weight_steps[name].value).astype(np.float32) for name, w in self.weights.items()}
+        steps = {name: step.value for name, step in self.weight_steps.items()}
+        weights = {name: (self.multiples(name) * steps[name]).astype(np.float32) for name in self.weights}
         return Model(self.shape, (self.template() * self.step.value).astype(np.float32), latents, weights)
 
 
@@ -237,7 +245,7 @@ class Matrices:
         def scaled(tensor: str, scale: int, exponent: int = 0, mantissa: int = 1) -> Floats:
             step = model.weight_steps[tensor]
             factor = math.ldexp(mantissa * step.mantissa, exponent + step.exponent + scale)
-            numbers = model.weights[tensor].astype(np.float64) * factor
+            numbers = model.multiples(tensor).astype(np.float64) * factor
             return numbers if "bias" in tensor else np.moveaxis(numbers, -1, -2)
 
         template, scales = model.step, model.scales

@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 from pcqaad.clouds import CloudError
 from pcqaad.dyadic import Step, step_values
 from pcqaad.floating import FloatDecoder
+from pcqaad.gains import Gains, choose_gains
 from pcqaad.integers import (
     HALF,
     LARGEST_LATENT,
@@ -67,22 +68,31 @@ class Sensitivities:
 
     Attributes:
         template, latents, weights: of these groups, the weights by tensor.
+        gains: how much coarser the steps of some weights of a tensor are than of others.
         spacing: how far a template point is from the nearest other one, on average.
     """
 
     template: float
     latents: float
     weights: dict[str, float]
+    gains: Gains
     spacing: float
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of all groups: of the template's grid, per weight tensor, and per latent dimension."""
+    """The steps of all groups: of the template's grid, per weight tensor, to be multiplied by the gains in it, and
+    per latent dimension.
+    """
 
     template: Step
     weights: dict[str, Step]
+    gains: Gains
     latents: tuple[Step, ...]
+
+    def within(self, tensor: str) -> NDArray[np.float64]:
+        """Return the steps inside a weight tensor, to broadcast against it."""
+        return self.gains.factors(tensor).astype(np.float64) * self.weights[tensor].value
 
 
 def choose_steps(model: Model, sensitivities: Sensitivities, slope: float, smooth: bool = False) -> Steps:
@@ -92,7 +102,9 @@ def choose_steps(model: Model, sensitivities: Sensitivities, slope: float, smoot
     distance hardly notices a rough surface, whose points are as far apart, but eyes and normals do.
     """
 
-    def step(count: int, sensitivity: float, values: Array, largest_symbol: int = _LARGEST_SYMBOL) -> float:
+    def step(
+        count: int, sensitivity: float, values: NDArray[np.floating], largest_symbol: int = _LARGEST_SYMBOL
+    ) -> float:
         largest = float(np.abs(values).max(initial=0))
         if largest == 0:
             return 1.0
@@ -100,6 +112,10 @@ def choose_steps(model: Model, sensitivities: Sensitivities, slope: float, smoot
         finest = max(largest / largest_symbol, _FINEST)
         wanted = math.sqrt(slope * count / sensitivity) if sensitivity > 0 else math.inf
         return min(max(wanted, finest), max(2 * largest, finest))
+
+    def of_tensor(name: str) -> float:
+        values = model.weights[name]
+        return step(values.size, sensitivities.weights[name], values / sensitivities.gains.factors(name))
 
     extent = float(np.ptp(model.template, axis=0).max())
     template = step(3 * len(model.template), sensitivities.template, model.template)
@@ -110,7 +126,8 @@ def choose_steps(model: Model, sensitivities: Sensitivities, slope: float, smoot
     return Steps(
         # The nearest step may be 6 % finer than asked for, and still the grid must reach across.
         Step.nearest(max(template, 1.07 * extent / (2**_MAX_BITS - 1))),
-        {name: Step.nearest(step(w.size, sensitivities.weights[name], w)) for name, w in model.weights.items()},
+        {name: Step.nearest(of_tensor(name)) for name in model.weights},
+        sensitivities.gains,
         tuple(Step.nearest(latent / float(d)) for d in drive),
     )
 
@@ -125,7 +142,7 @@ def rounded(model: Model, steps: Steps) -> Model:
         model,
         template=near(model.template, steps.template.value),
         latents=near(model.latents, step_values(steps.latents)),
-        weights={name: near(w, steps.weights[name].value) for name, w in model.weights.items()},
+        weights={name: near(w, steps.within(name)) for name, w in model.weights.items()},
     )
 
 
@@ -144,7 +161,8 @@ def quantise(model: Model, steps: Steps, seed: int = 0, reach: tuple[float, ...]
         steps.template,
         grid,
         steps.weights,
-        {name: _round(w, steps.weights[name].value) for name, w in model.weights.items()},
+        steps.gains,
+        {name: _round(w, steps.within(name)) for name, w in model.weights.items()},
         steps.latents,
         tuple(_scale(largest) for largest in reach or activation_reach(model, seed)),
     )
@@ -160,7 +178,7 @@ def _made_exact(model: Model, quantised: Quantised) -> Quantised:
 
     def coarser(shared: IntegerModel, name: str) -> IntegerModel:
         step = shared.weight_steps[name].doubled()
-        symbols = _round(model.weights[name], step.value)
+        symbols = _round(model.weights[name], step.value * shared.gains.factors(name))
         weight_steps = {**shared.weight_steps, name: step}
         return replace(shared, weight_steps=weight_steps, weights={**shared.weights, name: symbols})
 
@@ -197,23 +215,25 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
     def moved(changed: Model) -> float:
         return float(np.square(_decode_all(changed) - before).sum(2).mean())
 
-    def coarse(values: Array) -> np.float32:
+    def coarse(values: NDArray[np.floating]) -> np.float32:
         return np.float32(max(float(values.std()) / 16, _FINEST))
 
     def rounded(values: Array, step: np.float32 | NDArray[np.float32]) -> Array:
         return (_round(values, step) * step).astype(np.float32)
 
+    gains = choose_gains(model)
     weights = {}
     for name, values in model.weights.items():
-        step = coarse(values)
-        changed = {**model.weights, name: rounded(values, step)}
+        factors = gains.factors(name)
+        step = coarse(values / factors)
+        changed = {**model.weights, name: rounded(values, step * factors)}
         weights[name] = moved(replace(model, weights=changed)) / float(step) ** 2
     step = coarse(model.template)
     template = moved(replace(model, template=rounded(model.template, step))) / float(step) ** 2
     drive = _latent_drive(model)
     step = coarse(model.latents * drive)
     latents = moved(replace(model, latents=rounded(model.latents, step / drive))) / float(step) ** 2
-    return Sensitivities(template, latents, weights, spacing)
+    return Sensitivities(template, latents, weights, gains, spacing)
 
 
 def search_slope(rise: Callable[[float], float], start: float, target: float, rounds: int = 24) -> float:
@@ -274,8 +294,12 @@ def _pre_activations(model: Model) -> tuple[float, ...]:
     """Return the largest pre-activation of each hidden layer."""
     decoder = FloatDecoder(model.shape, model.template, model.weights)
     seen = np.zeros(len(model.shape.shared) + 1, np.float32)
+
+    def observe(layer: int, before: Array, after: Array) -> None:
+        seen[layer] = max(seen[layer], np.abs(before).max())
+
     for latent in model.latents:
-        decoder.decode(latent, seen)
+        decoder.decode(latent, observe)
     return tuple(seen.tolist())
 
 

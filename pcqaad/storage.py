@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pcqaad import latent_stream
 from pcqaad.clouds import CloudError
-from pcqaad.dyadic import CODES, Step
 from pcqaad.formats.container import DEFLATE, RAW, Container, Section
 from pcqaad.formats.entropy import Model as SymbolModel
 from pcqaad.formats.entropy import decode, encode
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.groups import Groups, groups_size, pack_groups
 from pcqaad.formats.pointset import decode_points, encode_points
-from pcqaad.integers import LARGEST_LATENT, LARGEST_SCALE, IntegerModel, Symbols, latent_reach
+from pcqaad.gains import LEVELS, Gains, gained
+from pcqaad.header import Head
+from pcqaad.integers import LARGEST_LATENT, IntegerModel, Symbols, latent_reach
+from pcqaad.latent_stream import LatentCoding, latent_groups, shortest_latents
 from pcqaad.matching.kd import patch_sizes
 from pcqaad.model import Shape
-from pcqaad.placement import LARGEST_CENTRE, UNIT_EXPONENTS, Placement
+from pcqaad.placement import Placement
 from pcqaad.record import MAX_INFO
 
 TAGS = {
     "HEAD": "sizes, placement, scales and steps",
+    "GAIN": "gains of inputs and neurons",
     "WGTS": "weights",
     "TMPL": "template",
     "LMOD": "the latents' model",
@@ -35,135 +38,11 @@ TAGS = {
     "NAME": "names of the clouds",
     "info": "what the file was made from and how well",
 }
-RAW_TAGS = ("HEAD", "WGTS", "TMPL", "LMOD", "LATS")
+RAW_TAGS = ("HEAD", "GAIN", "WGTS", "TMPL", "LMOD", "LATS")
 
-# Reading one cloud reads its group: small enough for that, large enough that a group's 8 bytes do not count.
-GROUP = 64
-# Sizes that no real model has, refused before anything is allocated for them.
-_MAX_CLOUDS, _MAX_POINTS, _MAX_WEIGHTS, _MAX_WIDTH, _MAX_LAYERS = 2**24, 2**24, 2**26, 2**14, 32
 # How many numbers a section may hold for its bytes, and how many in any case: numbers that say nothing take no
 # bytes, and a small file is not to ask for much memory.
 _PER_BYTE, _FREE_WEIGHTS, _FREE_POINTS = 1024, 2**20, 2**18
-MAX_BITS = 16
-
-_HEAD = struct.Struct("<IIHHHBBBBH3qd3iH")
-
-
-@dataclass(frozen=True)
-class Head:
-    """What a decoder must know first.
-
-    Attributes:
-        shape: of the model.
-        placement: from decoded integers to the data's unit.
-        bits: of the template's grid.
-        origin: of the grid, in steps.
-        step: of the grid.
-        latent_contexts: 1, or L when every latent dimension has its own table.
-        weight_steps: per tensor.
-        latent_steps: per latent dimension.
-        scales: per hidden layer, of its activations.
-    """
-
-    shape: Shape
-    placement: Placement
-    bits: int
-    origin: tuple[int, int, int]
-    step: Step
-    latent_contexts: int
-    weight_steps: dict[str, Step]
-    latent_steps: tuple[Step, ...]
-    scales: tuple[int, ...]
-
-    def pack(self) -> bytes:
-        """Return the bytes of the HEAD section."""
-        s = self.shape
-        fixed = _HEAD.pack(
-            s.clouds,
-            s.points,
-            s.patches,
-            s.latent,
-            s.patch,
-            len(s.shared),
-            int(s.residual),
-            self.bits,
-            0,
-            self.latent_contexts,
-            *self.placement.centre,
-            self.placement.unit,
-            *self.origin,
-            self.step.code,
-        )
-        steps = [*(self.weight_steps[name] for name in s.tensors()), *self.latent_steps]
-        numbers = np.array([*s.shared, *(step.code for step in steps)], "<u2").tobytes()
-        return fixed + bytes(self.scales) + numbers
-
-    def with_more(self, clouds: int) -> Head:
-        """Return the same for so many clouds more; raises FormatError where a file cannot hold them."""
-        more = replace(self, shape=replace(self.shape, clouds=min(self.shape.clouds + clouds, 2**32 - 1)))
-        return Head.unpack(more.pack())
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Head:
-        """Read the HEAD section; raises FormatError where it breaks a rule of the specification."""
-
-        def demand(holds: bool, problem: str) -> None:
-            if not holds:
-                raise FormatError(problem, where="HEAD")
-
-        demand(len(data) >= _HEAD.size, f"expected at least {_HEAD.size} bytes, found {len(data)}")
-        n, m, k, latent, patch, layers, flags, bits, zero, contexts, *numbers = _HEAD.unpack_from(data)
-        demand(2 <= n <= _MAX_CLOUDS, f"expected 2 to {_MAX_CLOUDS} clouds, found {n}")
-        demand(1 <= m <= _MAX_POINTS, f"expected 1 to {_MAX_POINTS} points, found {m}")
-        demand(1 <= k <= m, f"expected 1 to {m} patches, found {k}")
-        demand(latent >= 1, f"expected latents of at least 1 number, found {latent}")
-        demand(1 <= patch <= _MAX_WIDTH, f"expected patch layers 1 to {_MAX_WIDTH} wide, found {patch}")
-        demand(1 <= layers <= _MAX_LAYERS, f"expected 1 to {_MAX_LAYERS} shared layers, found {layers}")
-        demand(flags <= 1 and zero == 0, f"expected flags of 0 or 1 and a zero, found {flags} and {zero}")
-        demand(1 <= bits <= MAX_BITS, f"expected a grid of 1 to {MAX_BITS} bits, found {bits}")
-        demand(
-            contexts == 1 or contexts == latent <= 256,
-            f"expected 1 context of latents or, up to 256, {latent}, found {contexts}",
-        )
-        centre, unit, origin, step = tuple(numbers[:3]), numbers[3], tuple(numbers[4:7]), numbers[7]
-        demand(max(map(abs, centre)) <= LARGEST_CENTRE, f"expected a centre up to 2^52 in size, found {centre}")
-        demand(_is_unit(unit), f"expected a unit of 24 significant bits, 2^-400 to 2^128, found {unit!r}")
-        at = _HEAD.size
-        demand(len(data) >= at + 3 * layers + 1, f"expected the sizes of {layers} layers, found {len(data) - at} bytes")
-        scales = tuple(data[at : at + layers + 1])
-        demand(max(scales) <= LARGEST_SCALE, f"expected scales up to {LARGEST_SCALE}, found {scales}")
-        at += layers + 1
-        widths = tuple(int(w) for w in np.frombuffer(data, "<u2", layers, at))
-        at += 2 * layers
-        demand(all(1 <= w <= _MAX_WIDTH for w in widths), f"expected widths of 1 to {_MAX_WIDTH}, found {widths}")
-        shape = Shape(n, m, latent, widths, patch, k, bool(flags & 1))
-        weights = sum(math.prod(tensor) for tensor in shape.tensors().values())
-        demand(weights <= _MAX_WEIGHTS, f"expected at most {_MAX_WEIGHTS} weights, found {weights}")
-        demand(n * latent <= _MAX_WEIGHTS, f"expected at most {_MAX_WEIGHTS} latent numbers, found {n * latent}")
-        names = list(shape.tensors())
-        size = at + 2 * (len(names) + latent)
-        demand(len(data) == size, f"expected {size} bytes, found {len(data)}")
-        codes = [step, *np.frombuffer(data, "<u2", len(names) + latent, at).tolist()]
-        demand(max(codes) < CODES, f"expected steps below {CODES}, found {max(codes)}")
-        steps = [Step.of(code) for code in codes]
-        return cls(
-            shape,
-            Placement(centre, unit),
-            bits,
-            origin,
-            steps[0],
-            contexts,
-            dict(zip(names, steps[1:], strict=False)),
-            tuple(steps[1 + len(names) :]),
-            scales,
-        )
-
-
-def _is_unit(unit: float) -> bool:
-    """Whether a double is what a unit may be; not so for NaN and infinity."""
-    low, high = UNIT_EXPONENTS
-    mantissa = math.frexp(unit)[0]
-    return 2.0**low <= unit <= 2.0**high and math.ldexp(mantissa, 24).is_integer()
 
 
 def to_sections(
@@ -178,16 +57,17 @@ def to_sections(
     Raises CloudError for so many equal numbers, or so long an `info`, that a reader would refuse them.
     """
     shape = model.shape
-    symbols, contexts = _weight_stream(model.weights)
+    symbols = np.concatenate([symbols.ravel() for symbols in model.weights.values()])
+    contexts = _weight_contexts(shape, model.gains)
     template, _ = encode_points(_by_patch(model.grid, shape), model.bits)
-    latent_contexts, latent_model, groups = _shortest_latent_stream(latents)
+    coding, latent_model, groups = shortest_latents(latents)
     head = Head(
         shape,
         placement,
         model.bits,
         model.origin,
         model.step,
-        latent_contexts,
+        *coding,
         model.weight_steps,
         model.latent_steps,
         model.scales,
@@ -201,6 +81,7 @@ def to_sections(
             raise CloudError(f"{count} {what} that are nearly all the same: expected clouds with more to tell")
     return [
         Section("HEAD", head.pack(), RAW),
+        Section("GAIN", encode(model.gains.codes(), _gain_contexts(shape)), RAW),
         Section("WGTS", weights, RAW),
         Section("TMPL", template, RAW),
         Section("LMOD", latent_model, RAW),
@@ -234,12 +115,12 @@ def grown_sections(
         raise
     except (ValueError, RecursionError) as error:
         raise FormatError("expected finite numbers", where="info") from error
-    full, rest = divmod(head.shape.clouds, GROUP)
+    full, rest = divmod(head.shape.clouds, latent_stream.GROUP)
     model, stored = read_latent_model(container), read_groups(container, head)
     tail = np.concatenate([read_latents(stored, head, model, full), latents]) if rest else latents
     grown = head.with_more(len(latents))
     try:
-        coded = _latent_groups(model, tail, head.latent_contexts)
+        coded = latent_groups(model, tail, LatentCoding(head.latent_contexts, head.sequence))
         groups = [*(stored.read(group) for group in range(full)), *coded]
         latent_model = model.to_bytes()
     except ValueError as error:
@@ -247,10 +128,11 @@ def grown_sections(
             raise
         # A symbol that no old cloud has: all latents get a model that knows it.
         before = [read_latents(stored, head, model, group) for group in range(full)]
-        contexts, latent_model, groups = _shortest_latent_stream(np.concatenate([*before, tail]))
-        grown = replace(grown, latent_contexts=contexts)
+        coding, latent_model, groups = shortest_latents(np.concatenate([*before, tail]))
+        grown = replace(grown, latent_contexts=coding.contexts, sequence=coding.sequence)
     return [
         Section("HEAD", grown.pack(), RAW),
+        Section("GAIN", container.section("GAIN"), RAW),
         Section("WGTS", container.section("WGTS"), RAW),
         Section("TMPL", container.section("TMPL"), RAW),
         Section("LMOD", latent_model, RAW),
@@ -302,16 +184,20 @@ def read_head(container: Container) -> Head:
 
 
 def _groups(head: Head) -> int:
-    return math.ceil(head.shape.clouds / GROUP)
+    return math.ceil(head.shape.clouds / latent_stream.GROUP)
 
 
 def read_model(container: Container, head: Head) -> IntegerModel:
     """Return what all clouds share; its sums are exact."""
     shapes = head.shape.tensors()
     sizes = [math.prod(shape) for shape in shapes.values()]
-    contexts = np.repeat(np.arange(len(sizes)), sizes)
+    with _InSection("GAIN"):
+        codes = decode(container.section("GAIN"), sum(Gains.count(head.shape)), _gain_contexts(head.shape))
+        if codes.min() < 0 or codes.max() >= len(LEVELS):
+            raise FormatError(f"expected gains of 0 to {len(LEVELS) - 1}, found {codes.min()} to {codes.max()}")
+    gains = Gains.of_codes(head.shape, codes)
     with _InSection("WGTS"):
-        symbols = decode(container.section("WGTS"), len(contexts), contexts)
+        symbols = decode(container.section("WGTS"), sum(sizes), _weight_contexts(head.shape, gains))
     parts = zip(shapes.items(), np.split(symbols, np.cumsum(sizes)[:-1]), strict=True)
     weights = {name: part.reshape(shape) for (name, shape), part in parts}
     patches = [int(size) for size in patch_sizes(head.shape.points, head.shape.patches)]
@@ -324,6 +210,7 @@ def read_model(container: Container, head: Head) -> IntegerModel:
         head.step,
         grid,
         head.weight_steps,
+        gains,
         weights,
         head.latent_steps,
         head.scales,
@@ -352,11 +239,12 @@ def read_groups(container: Container, head: Head) -> Groups:
 
 def read_latents(groups: Groups, head: Head, model: SymbolModel, group: int) -> Symbols:
     """Return the latents (clouds, L) of one group of clouds, in symbols."""
-    clouds = min(GROUP, head.shape.clouds - group * GROUP)
-    contexts = _latent_contexts(clouds, head.shape.latent, head.latent_contexts)
+    clouds = min(latent_stream.GROUP, head.shape.clouds - group * latent_stream.GROUP)
+    coding = LatentCoding(head.latent_contexts, head.sequence)
+    size = head.shape.latent
     with _InSection("LATS"):
-        symbols = model.decode(groups.read(group), clouds * head.shape.latent, contexts)
-    latents = symbols.reshape(clouds, head.shape.latent)
+        symbols = model.decode(groups.read(group), clouds * size, coding.context(clouds, size))
+        latents = coding.latents(symbols, size)
     largest = max(latent_reach(latents, head.latent_steps))
     if largest >= LARGEST_LATENT:
         problem = f"expected latents below 2^36 in all, found up to 2^{largest.bit_length()}"
@@ -364,32 +252,18 @@ def read_latents(groups: Groups, head: Head, model: SymbolModel, group: int) -> 
     return latents
 
 
-def _weight_stream(weights: dict[str, Symbols]) -> tuple[Symbols, NDArray[np.intp]]:
-    """Return all tensors' symbols in one row, each tensor a context of its own."""
-    flat = [symbols.ravel() for symbols in weights.values()]
-    return np.concatenate(flat), np.repeat(np.arange(len(flat)), [len(part) for part in flat])
+def _gain_contexts(shape: Shape) -> NDArray[np.intp]:
+    """Return the contexts of the gains' codes: those of inputs, and those of hidden neurons."""
+    return np.repeat(np.arange(2), Gains.count(shape))
 
 
-def _latent_contexts(clouds: int, latent: int, contexts: int) -> NDArray[np.intp]:
-    return np.tile(np.arange(latent) % contexts, clouds)
-
-
-def _shortest_latent_stream(latents: Symbols) -> tuple[int, bytes, list[bytes]]:
-    """Code latents (N, L) with 1 or L tables, as is shorter; returns that number, the model and the groups."""
-    size = latents.shape[1]
-    streams = (_latent_stream(latents, contexts) for contexts in {1, size if size <= 256 else 1})
-    return min(streams, key=lambda coded: len(coded[1]) + sum(map(len, coded[2])))
-
-
-def _latent_stream(latents: Symbols, contexts: int) -> tuple[int, bytes, list[bytes]]:
-    model = SymbolModel.fit(latents.ravel(), _latent_contexts(len(latents), latents.shape[1], contexts))
-    return contexts, model.to_bytes(), _latent_groups(model, latents, contexts)
-
-
-def _latent_groups(model: SymbolModel, latents: Symbols, contexts: int) -> list[bytes]:
-    """Code latents (N, L) by a model, group by group; raises ValueError for what it cannot express."""
-    parts = (latents[low : low + GROUP] for low in range(0, len(latents), GROUP))
-    return [model.encode(part.ravel(), _latent_contexts(len(part), part.shape[1], contexts)) for part in parts]
+def _weight_contexts(shape: Shape, gains: Gains) -> NDArray[np.intp]:
+    """Return the context of every weight: one for each tensor, and for each sum of codes in a tensor with gains."""
+    contexts, first = [], 0
+    for name, tensor in shape.tensors().items():
+        contexts.append(np.broadcast_to(first + gains.classes(name), tensor).ravel())
+        first += 1 + (len(LEVELS) - 1) * ((name in gained(shape)) + (name == "patch"))
+    return np.concatenate(contexts)
 
 
 class _InSection:

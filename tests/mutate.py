@@ -23,6 +23,7 @@ import numpy as np
 import pcqaad
 from pcqaad.dyadic import Step
 from pcqaad.formats.container import Container, Section, pack
+from pcqaad.gains import Gains
 from pcqaad.integers import IntegerModel
 from pcqaad.model import Shape
 from pcqaad.placement import Placement
@@ -61,6 +62,7 @@ def little_file() -> bytes:
         Step(9, -8),
         np.rint(rng.normal(4, 1, (12, 3))).clip(0, 7).astype(np.int32),
         {name: Step(int(rng.integers(8, 16)), -8) for name in shape.tensors()},
+        Gains({"patch": np.array([0, 3, 1], np.int32)}, rng.integers(0, 4, (2, 3), dtype=np.int32)),
         {name: np.rint(rng.laplace(0, 30, size)).astype(np.int32) for name, size in shape.tensors().items()},
         (Step(8, -6), Step(15, -7)),
         (12, 11),

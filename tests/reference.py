@@ -47,11 +47,30 @@ def weights(bits: Bits, count: int) -> list[int]:
         k = min(length - 1, m)
         w += [(2**k + bits.fixed(k)) << (length - 1 - k)] if length else [0] * bits.gamma()
     assert len(w) == count
+    return frequencies(w)
+
+
+def frequencies(w: list[int]) -> list[int]:
+    """Section 3."""
     used = sum(x > 0 for x in w)
     f = [1 + x * (2**14 - used) // sum(w) if x else 0 for x in w]
     if used:
         f[w.index(max(w))] += 2**14 - sum(f)
     return f
+
+
+def bell(bits: Bits, count: int, escape: bool) -> list[int]:
+    """Section 3."""
+    p, c = (1, 2, 3, 4, 6, 8, 12, 24)[bits.fixed(3)], bits.fixed(8)
+    assert c < 240
+    a, m, w = (8 + c % 8) << c // 8, count // 2 + bits.signed(), []
+    assert 0 <= m < count <= 4096 - escape
+    for i in range(count):
+        x = 2**30
+        for _ in range(p):
+            x = x * a // (a + 16 * (i - m) ** 2)
+        w.append(max(x, 1))
+    return frequencies([*w, 2 ** bits.fixed(5) // 2] if escape else w)
 
 
 class Rans:
@@ -102,7 +121,8 @@ class ArrayModel:
             n = bits.gamma() - 1
             if n:
                 self.low[c], self.shift[c], self.escape[c] = bits.signed(), bits.fixed(4), n
-                self.table[c] = weights(bits, n + (self.escape_bits > 0))
+                escape = self.escape_bits > 0
+                self.table[c] = bell(bits, n, escape) if bits.fixed(1) else weights(bits, n + escape)
         self.rest = data[bits.padding() :]
 
 
@@ -195,7 +215,7 @@ def sections(data: bytes) -> dict[str, bytes]:
     assert data[:8] == bytes.fromhex("93 51 41 41 44 0D 0A 1A")
     version, count, checksum = struct.unpack_from("<HHI", data, 8)
     at = 16 + 17 * count
-    assert version == 0 and checksum == zlib.crc32(data[:12] + data[16:at])
+    assert version == 1 and checksum == zlib.crc32(data[:12] + data[16:at])
     found = {}
     for row in struct.iter_unpack("<4sBIII", data[16:at]):
         tag, coding, length, size, checksum = row
@@ -262,11 +282,25 @@ def decode_file(data: bytes) -> np.ndarray:
     steps = dict(zip(shapes, map(step, codes), strict=False))
     of_latents = [step(code) for code in codes[len(shapes) :]]
 
-    counts = [math.prod(shape) for shape in shapes.values()]
-    symbols = decode_array(section["WGTS"], [i for i, count in enumerate(counts) for _ in range(count)])
-    ends = [*accumulate(counts)]
+    gained = [*(f"weights {i}" for i in range(1, d)), "feature part"]
+    inputs = [shapes[name][-2] for name in gained]
+    code = decode_array(section["GAIN"], [0] * sum(inputs) + [1] * (k * hidden))
+    assert set(code) <= set(range(8))
+    gain = np.array([2, 3, 4, 6, 8, 12, 16, 24])
+    of_inputs = {n: np.array(code[end - i : end]) for n, i, end in zip(gained, inputs, accumulate(inputs), strict=True)}
+    of_neurons = np.array(code[sum(inputs) :]).reshape(k, 1, hidden)
+    contexts, gains, first = [], {}, 0
+    for name, shape in shapes.items():
+        rows = of_inputs.get(name, np.zeros(shape[0], np.int64))[:, None]
+        columns = of_neurons if name == "feature part" else np.zeros(1, np.int64)
+        of_gain = np.broadcast_to(rows + columns, shape) if name in gained else np.zeros(shape, np.int64)
+        contexts += (first + of_gain).ravel().tolist()
+        gains[name] = gain[rows] * (gain[columns] if name == "feature part" else 1) if name in gained else 1
+        first += 15 if name == "feature part" else 8 if name in gained else 1
+    symbols = np.array(decode_array(section["WGTS"], contexts), np.int64)
+    ends = [*accumulate(math.prod(shape) for shape in shapes.values())]
     tensors = {
-        name: np.array(symbols[end - math.prod(shape) : end], np.int64).reshape(shape)
+        name: symbols[end - math.prod(shape) : end].reshape(shape) * gains[name]
         for (name, shape), end in zip(shapes.items(), ends, strict=True)
     }
     sizes = [m // k + (i < m % k) for i in range(k)]
@@ -276,8 +310,13 @@ def decode_file(data: bytes) -> np.ndarray:
     latents: list[list[int]] = []
     for g, group in enumerate(groups(section["LATS"])):
         clouds = min(64, n - 64 * g)
-        flat = decode_stream(latent_model, group, [i % latent_contexts for _ in range(clouds) for i in range(size)])
-        latents += [flat[i * size : (i + 1) * size] for i in range(clouds)]
+        of_cloud = [i % latent_contexts for i in range(size)]
+        of_first = [c + latent_contexts * (flags >> 1) for c in of_cloud]
+        flat = decode_stream(latent_model, group, of_first + of_cloud * (clouds - 1))
+        for i in range(clouds):
+            own = flat[i * size : (i + 1) * size]
+            latents.append([a + b for a, b in zip(own, latents[-1], strict=True)] if flags & 2 and i else own)
+            assert all(-(2**31) <= number < 2**31 for number in latents[-1])
 
     reach = max(max(abs(o), abs(o + 2**bits - 1)) for o in origin)
 

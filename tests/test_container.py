@@ -54,7 +54,7 @@ def test_round_trip(sections: list[Section]) -> None:
 
 
 def test_known_bytes() -> None:
-    expected = bytes.fromhex("93514141440d0a1a 0000 0100 2bd38dc7 4c415453 00 03000000 03000000 c2412435 616263")
+    expected = bytes.fromhex("93514141440d0a1a 0100 0100 b5505758 4c415453 00 03000000 03000000 c2412435 616263")
     assert pack([Section("LATS", b"abc")]) == expected
 
 

@@ -7,10 +7,12 @@ import contextlib
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from pcqaad.formats.bells import Bell, read_bell
 from pcqaad.formats.bits import BitReader, BitWriter
 from pcqaad.formats.entropy import Model, decode, encode
 from pcqaad.formats.errors import FormatError
@@ -106,7 +108,7 @@ def test_one_model_serves_many_streams() -> None:
 
 
 def test_known_bytes() -> None:
-    data = bytes.fromhex("40342010a000b8590700fbba")
+    data = bytes.fromhex("401504862000b09101009ab0")
     assert encode([0, 1, 0, 0, 2, 0, 0, 1, -1, 0]) == data
     assert decode(data, 10).tolist() == [0, 1, 0, 0, 2, 0, 0, 1, -1, 0]
 
@@ -133,6 +135,30 @@ def test_tables_are_read_as_written_and_fill_all_slots(histogram: Array) -> None
     np.testing.assert_array_equal(read_weights(BitReader(out.to_bytes()), len(histogram)), frequency)
     assert frequency.sum() == (2**14 if histogram.any() else 0)
     np.testing.assert_array_equal(frequency > 0, histogram > 0)
+
+
+@settings(deadline=None, max_examples=30)
+@given(hnp.arrays(np.int64, st.integers(1, 300), elements=st.integers(0, 70000)), st.integers(0, 9))
+def test_bells_are_read_as_written_and_leave_no_symbol_out(histogram: Array, escapes: int) -> None:
+    bell = Bell(np.append(histogram, escapes))
+    assert bell.frequency.sum() == 2**14
+    assert np.all(bell.frequency[:-1] > 0)
+    assert (bell.frequency[-1] > 0) == (escapes > 0)
+    out = BitWriter()
+    bell.write(out, escape=True)
+    np.testing.assert_array_equal(read_bell(BitReader(out.to_bytes()), len(histogram), True), bell.frequency)
+    assert reference.bell(reference.Bits(out.to_bytes()), len(histogram), True) == bell.frequency.tolist()
+
+
+@pytest.mark.parametrize("sigma", [0.3, 2.0, 30.0])
+@pytest.mark.parametrize("tails", [False, True])
+def test_numbers_spread_like_a_bell_take_hardly_more_than_their_entropy(sigma: float, tails: bool) -> None:
+    rng = np.random.default_rng(5)
+    numbers = rng.standard_t(3, 2000) if tails else rng.normal(size=2000)
+    symbols = np.rint(sigma * numbers).astype(np.int64)
+    shape = scipy.stats.t(3, scale=sigma) if tails else scipy.stats.norm(scale=sigma)
+    entropy = -np.log2(shape.cdf(symbols + 0.5) - shape.cdf(symbols - 0.5)).sum() / 8
+    assert len(encode(symbols)) <= 1.02 * entropy + 24
 
 
 @settings(deadline=None, max_examples=30)
@@ -240,14 +266,14 @@ def forged_model(*fields: tuple[int, int | None]) -> bytes:
         (forged_model((2, None), (34, 6)), "33 bits of escape"),
         (forged_model((2, None), (0, 6), (32770, None)), "at most 32768 symbols"),
         (forged_model((2, None), (0, 6), (2, None), (1, None), (15, 4)), "low bits expected, found 15"),
-        (forged_model((2, None), (0, 6), (2, None), (1, None), (7, 7)), "bits of a weight"),
+        (forged_model((2, None), (0, 6), (2, None), (1, None), (7, 8)), "bits of a weight"),
         (
-            forged_model((2, None), (0, 6), (2, None), (1, None), (0, 4), (0, 3), (1, None), (1, None)),
+            forged_model((2, None), (0, 6), (2, None), (1, None), (0, 5), (0, 3), (1, None), (1, None)),
             "only zeros",
         ),
-        (forged_model((2, None), (0, 6), (2, None), (1, None), (0, 7), (2, None)), "0 to 16 bits"),
+        (forged_model((2, None), (0, 6), (2, None), (1, None), (0, 8), (2, None)), "0 to 16 bits"),
         (
-            forged_model((2, None), (0, 6), (2, None), (1, None), (0, 7), (1, None), (2, None)),
+            forged_model((2, None), (0, 6), (2, None), (1, None), (0, 8), (1, None), (2, None)),
             "1 weights expected, at most 4096 of them above 0, found 2",
         ),
         (forged_model((1, None), (0, 6), (1, 1)), "zero padding"),
@@ -261,7 +287,7 @@ def test_forged_model_is_refused(data: bytes, problem: str) -> None:
 
 
 def test_a_result_outside_32_bits_is_refused() -> None:
-    fields = [(2, None), (0, 6), (2, None), (2**32 + 1, None), (0, 4), (0, 3), (3, None)]
+    fields = [(2, None), (0, 6), (2, None), (2**32 + 1, None), (0, 5), (0, 3), (3, None)]
     model, _ = Model.from_bytes(forged_model(*fields))
     with pytest.raises(FormatError, match="symbols of 32 bits expected, found 2147483648"):
         model.decode(stream([2**16]), 1)

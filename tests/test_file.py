@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pcqaad
-from pcqaad import storage
+from pcqaad import latent_stream
 from pcqaad.formats.container import Container, Section, pack
 
 
@@ -58,7 +58,7 @@ def test_info_accounts_for_every_byte(fitted_file):
 
 
 def test_one_cloud_of_many_reads_its_own_group(monkeypatch, fitted, tmp_path):
-    monkeypatch.setattr(storage, "GROUP", 2)
+    monkeypatch.setattr(latent_stream, "GROUP", 2)
     fitted.save(tmp_path / "x.qaad")
     source = Counting((tmp_path / "x.qaad").read_bytes())
     c = pcqaad.Collection(source)

@@ -1,6 +1,6 @@
 """A frozen file decodes to the frozen bytes: nothing that reads `.qaad` may change by accident.
 
-When version 0 moves on purpose: `python -m tests.test_golden` makes both anew.
+Version 1 decodes for ever: these files are never made anew. `python -m tests.test_golden` made them.
 """
 
 from pathlib import Path

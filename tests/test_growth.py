@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pcqaad
-from pcqaad import storage
+from pcqaad import latent_stream, storage
 from pcqaad.formats.clouds import CloudSource
 from pcqaad.formats.container import Container, pack
 from tests.generators import population
@@ -116,7 +116,7 @@ def test_a_file_grows_twice_in_place(fitted_file, newcomers, tmp_path):
 @pytest.mark.parametrize("group", [2, 4, 64])
 @pytest.mark.parametrize("known", [True, False])
 def test_latents_are_coded_with_the_file_s_model_where_it_can_express_them(fitted, tmp_path, monkeypatch, group, known):
-    monkeypatch.setattr(storage, "GROUP", group)
+    monkeypatch.setattr(latent_stream, "GROUP", group)
     path = tmp_path / "x.qaad"
     fitted.save(path)
     before = sections(path)

@@ -13,6 +13,7 @@ import pytest
 
 import pcqaad
 from pcqaad.dyadic import Step
+from pcqaad.gains import Gains
 from pcqaad.integers import IntegerModel
 from pcqaad.model import Shape
 from pcqaad.placement import Placement
@@ -142,7 +143,8 @@ def test_what_a_reader_would_refuse_is_not_written() -> None:
     step = Step.nearest(1.0)
     weights = {name: np.zeros(size, np.int32) for name, size in shape.tensors().items()}
     steps = dict.fromkeys(weights, step)
-    model = IntegerModel(shape, 1, (0, 0, 0), step, np.zeros((1, 3), np.int32), steps, weights, (step,), (0, 0))
+    gains = Gains.of_codes(shape, np.zeros(1024 + 1100, np.int32))
+    model = IntegerModel(shape, 1, (0, 0, 0), step, np.zeros((1, 3), np.int32), steps, gains, weights, (step,), (0, 0))
     with pytest.raises(pcqaad.CloudError, match="weights that are nearly all the same"):
         to_sections(model, np.zeros((2, 1), np.int32), Placement((0, 0, 0), 1.0), ["a", "b"], {})
     with pcqaad.open(mutate.GOLDEN.with_suffix(".qaad")) as golden:
@@ -172,7 +174,7 @@ def test_commands_refuse_with_one_line_and_leave_nothing(forgery: Forgery, tmp_p
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.qaad"]
 
 
-@pytest.mark.parametrize("section", ["NAME", "WGTS", "TMPL", "LMOD", "LATS"])
+@pytest.mark.parametrize("section", ["NAME", "GAIN", "WGTS", "TMPL", "LMOD", "LATS"])
 @pytest.mark.parametrize("target", ["out", "out.npy", "out.h5"])
 def test_decompress_of_a_damaged_section_leaves_no_file(section: str, target: str, tmp_path: Path) -> None:
     path = tmp_path / "x.qaad"

@@ -20,6 +20,7 @@ from pcqaad import decoding
 from pcqaad.clouds import Frame
 from pcqaad.dyadic import CODES, Step, round_shift
 from pcqaad.formats import container
+from pcqaad.gains import LEVELS, Gains
 from pcqaad.integers import LARGEST_LATENT, LARGEST_SCALE, POINT_SCALE, IntegerModel, latent_reach, selu_table
 from pcqaad.model import Shape
 from pcqaad.placement import Placement
@@ -132,6 +133,7 @@ def models(draw, extreme=False):
         step(),
         rng.integers(0, 2**bits, (shape.points, 3), dtype=np.int32),
         {name: step() for name in shape.tensors()},
+        Gains.of_codes(shape, rng.integers(0, len(LEVELS), sum(Gains.count(shape)), dtype=np.int32)),
         weights,
         tuple(step() for _ in range(shape.latent)),
         tuple(map(int, rng.integers(0 if extreme else 7, LARGEST_SCALE + 1, len(shape.shared) + 1))),

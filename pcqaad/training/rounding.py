@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,22 +21,22 @@ class Rounding:
     """
 
     def __init__(self, shape: Shape, steps: Steps, device: torch.device) -> None:
-        values = {name: step.value for name, step in steps.weights.items()}
-        layers = range(1, len(shape.shared))
+        shapes, layers = shape.tensors(), range(1, len(shape.shared))
 
-        def column(rows: int, first: str, rest: str) -> Tensor:
-            """Give the first rows of a matrix one tensor's step, and the last three, a point's, another's."""
-            return torch.tensor([values[first]] * rows + [values[rest]] * 3, device=device)[:, None]
+        def within(*names: str) -> Tensor:
+            """Return the steps inside a matrix whose rows are those of these tensors."""
+            parts = [np.broadcast_to(steps.within(name), shapes[name]) for name in names]
+            return torch.tensor(np.concatenate(parts, -2), dtype=torch.float32, device=device)
 
         def number(name: str) -> Tensor:
-            return torch.tensor(values[name], device=device)
+            return torch.tensor(steps.weights[name].value, device=device)
 
         self.template = torch.tensor(steps.template.value, device=device)
         self.latents = torch.tensor(step_values(steps.latents), dtype=torch.float32, device=device)
         self.steps = Weights(
-            [column(shape.latent, "latent", "point"), *(number(f"shared {i}") for i in layers)],
+            [within("latent", "point"), *(within(f"shared {i}") for i in layers)],
             [number(f"bias {i}") for i in (0, *layers)],
-            [column(shape.shared[-1], "patch", "patch point"), number("out")],
+            [within("patch", "patch point"), number("out")],
             [number("patch bias"), number("out bias")],
         )
 

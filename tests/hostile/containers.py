@@ -23,7 +23,7 @@ class Row:
     checksum: int | None = None
 
 
-def forge(rows: list[Row], *, version: int = 0, count: int | None = None, tail: bytes = b"") -> bytes:
+def forge(rows: list[Row], *, version: int = 1, count: int | None = None, tail: bytes = b"") -> bytes:
     """Pack rows as they are, with a table checksum that holds."""
     table = b"".join(
         struct.pack(
@@ -55,7 +55,7 @@ AT_OPEN: dict[str, tuple[bytes, str, str]] = {
     "another format": (b"\x89PNG\r\n\x1a\n" + bytes(8), "header", "not a .qaad file"),
     "text mode": (_WELL.replace(b"\r\n", b"\n"), "header", "transfer in text mode"),
     "text mode, to CR LF": (_WELL.replace(b"\n", b"\r\n"), "header", "transfer in text mode"),
-    "from the future": (forge([Row()], version=1), "header", "written by a newer version"),
+    "from the future": (forge([Row()], version=2), "header", "written by a newer version"),
     "too many sections": (forge([], count=256), "header", "at most 255 sections"),
     "table past the end": (forge([], count=255), "section table", "4351 bytes expected, found 16"),
     "table checksum": (_WELL[:12] + bytes(4) + _WELL[16:], "section table", "checksum"),

@@ -45,7 +45,8 @@ class Forgery:
 def _container() -> Iterator[Forgery]:
     yield Forgery("1 magic", b"\x89PNG" + _WELL[4:])
     yield Forgery("1 magic", _WELL.replace(b"\r\n", b"\n", 1))
-    yield Forgery("1 version", _WELL[:8] + b"\1" + _WELL[9:])
+    yield Forgery("1 version", _WELL[:8] + b"\2" + _WELL[9:])
+    yield Forgery("1 version", _WELL[:8] + b"\0" + _WELL[9:])
     yield Forgery("1 count", _WELL[:10] + b"\0\1" + _WELL[12:])
     yield Forgery("1 table within the file", _WELL[:15])
     yield Forgery("1 table within the file", _WELL[:134])
@@ -79,7 +80,7 @@ def _groups() -> Iterator[Forgery]:
 
 
 def _bits() -> Iterator[Forgery]:
-    yield Forgery("2 padding", file(LMOD=model(0)[:-1] + bytes([model(0)[-1] | 1])))
+    yield Forgery("2 padding", file(LMOD=model(1)[:-1] + bytes([model(1)[-1] | 1])))
     yield Forgery("2 end", file(LMOD=model(0)[:-1]))
     yield Forgery("2 end", file(LMOD=b""))
     yield Forgery("2 gamma", file(LMOD=bytes(4) + b"\x40" + bytes(8)))
@@ -91,14 +92,20 @@ def _latent_model(*fields: Field, escape: int = 0) -> bytes:
 
 
 def _tables() -> Iterator[Forgery]:
-    one: tuple[Field, ...] = (("gamma", 2), ("signed", 0), (4, 0))
+    one: tuple[Field, ...] = (("gamma", 2), ("signed", 0), (4, 0), (1, 0))
     yield Forgery("3 mantissa", _latent_model(*one, (3, 6), ("signed", 1)))
     yield Forgery("3 length", _latent_model(*one, (3, 0), ("signed", 17)))
     yield Forgery("3 length", _latent_model(*one, (3, 0), ("signed", -1)))
     yield Forgery("3 symbols", _latent_model(*one, (3, 0), ("signed", 0), ("gamma", 2)))
     yield Forgery("3 symbols", _latent_model(*one, (3, 0), ("signed", 0), ("gamma", 2**33 - 1)))
     many: list[Field] = [("signed", 1), *[("signed", 0)] * 4096]
-    yield Forgery("3 used", _latent_model(("gamma", 4098), ("signed", 0), (4, 0), (3, 0), *many))
+    yield Forgery("3 used", _latent_model(("gamma", 4098), ("signed", 0), (4, 0), (1, 0), (3, 0), *many))
+    bell: list[Field] = [("signed", 0), (4, 0), (1, 1), (3, 0)]
+    yield Forgery("3 bell width", _latent_model(("gamma", 2), *bell, (8, 240)))
+    for centre in (-2, 1):
+        yield Forgery("3 bell centre", _latent_model(("gamma", 3), *bell, (8, 0), ("signed", centre)))
+    yield Forgery("3 bell symbols", _latent_model(("gamma", 4098), *bell, (8, 0), ("signed", 0)))
+    yield Forgery("3 bell symbols", _latent_model(("gamma", 4097), *bell, (8, 0), ("signed", 0), (5, 0), escape=1))
     yield Forgery("3 empty", file(TMPL=point_tables(1, (3, 0), ("signed", 0), ("gamma", 3)) + STREAM))
 
 
@@ -116,7 +123,7 @@ def _rans() -> Iterator[Forgery]:
     ):
         yield Forgery(rule, file(LATS=groups(stream)))
     yield Forgery("4 no word", _latent_model(*table(shift=14)))
-    yield Forgery("4 no word", file(WGTS=bits(("gamma", 9), (6, 0), *table(shift=9) * 8) + STREAM))
+    yield Forgery("4 no word", file(WGTS=bits(("gamma", 23), (6, 0), *table(shift=9) * 22) + STREAM))
 
 
 def _escaped(number: int, width: int) -> bytes:
@@ -126,7 +133,7 @@ def _escaped(number: int, width: int) -> bytes:
     for at in range(0, width, 14):
         size = 1 << min(14, width - at)
         coder.push(*uniform_span(np.full(2, zigzag >> at & size - 1), np.full(2, size)))
-    fields: list[Field] = [("gamma", 2), (6, width), ("gamma", 2), ("signed", 0), (4, 0), *weights(1, 2)]
+    fields: list[Field] = [("gamma", 2), (6, width), ("gamma", 2), ("signed", 0), (4, 0), (1, 0), *weights(1, 2)]
     return file(LMOD=bits(*fields), LATS=groups(coder.finish()))
 
 
@@ -135,10 +142,10 @@ def _arrays() -> Iterator[Forgery]:
     yield Forgery("5 contexts", file(WGTS=bits(("gamma", 2**33 - 1), (6, 0))))
     yield Forgery("5 escape", _latent_model(escape=34))
     yield Forgery("5 symbols", _latent_model(("gamma", 32770)))
-    flat: list[Field] = [("gamma", 32769), ("signed", 0), (4, 0), *weights(0, 32768)]
+    flat: list[Field] = [("gamma", 32769), ("signed", 0), (4, 0), (1, 0), *weights(0, 32768)]
     yield Forgery("5 all symbols", file(LMOD=bits(("gamma", 10), (6, 0), *flat * 8, ("gamma", 2))))
     yield Forgery("5 shift", _latent_model(("gamma", 2), ("signed", 0), (4, 15)))
-    empty: list[Field] = [("gamma", 2), ("signed", 0), (4, 0), (3, 0), ("signed", 0), ("gamma", 1)]
+    empty: list[Field] = [("gamma", 2), ("signed", 0), (4, 0), (1, 0), (3, 0), ("signed", 0), ("gamma", 1)]
     yield Forgery("5 empty table", _latent_model(*empty))
     for low in (2**31, -(2**31) - 1):
         yield Forgery("5 32 bits", file(LMOD=model(low)))
@@ -164,9 +171,9 @@ def _points() -> Iterator[Forgery]:
 
 
 def _sections() -> Iterator[Forgery]:
-    for tag in ("HEAD", "WGTS", "TMPL", "LMOD", "LATS", "NAME"):
+    for tag in ("HEAD", "GAIN", "WGTS", "TMPL", "LMOD", "LATS", "NAME"):
         yield Forgery("7 sections", without(tag))
-    for tag in ("HEAD", "WGTS", "TMPL", "LMOD", "LATS"):
+    for tag in ("HEAD", "GAIN", "WGTS", "TMPL", "LMOD", "LATS"):
         body = deflated(SECTIONS[tag])
         row = {"coding": DEFLATE, "body": body, "length": len(body), "size": len(SECTIONS[tag])}
         yield Forgery("7 coding", lying(tag, **row))
@@ -185,15 +192,16 @@ def _header() -> Iterator[Forgery]:
         yield Forgery("7.1 width", file(HEAD=head(width=width)))
         yield Forgery("7.1 widths", file(HEAD=head(widths=[width])))
         yield Forgery("7.1 widths", file(HEAD=head(layers=2, widths=[1, width])))
-    for layers in (0, 33, 255):
+    for layers in (0, 17, 255):
         yield Forgery("7.1 layers", file(HEAD=head(layers=layers)))
-    for flags in (2, 3, 128):
+    for flags in (4, 5, 128):
         yield Forgery("7.1 flags", file(HEAD=head(flags=flags)))
     for grid in (0, 17, 255):
         yield Forgery("7.1 grid", file(HEAD=head(bits=grid)))
     yield Forgery("7.1 zero", file(HEAD=head(zero=1)))
     for latent, contexts in ((1, 0), (1, 2), (3, 2), (257, 257)):
         yield Forgery("7.1 contexts", file(HEAD=head(latent=latent, contexts=contexts)))
+    yield Forgery("7.1 contexts of a sequence", file(HEAD=head(latent=129, contexts=129, flags=2)))
     for far in (2**52 + 1, -(2**52) - 1, -(2**63)):
         yield Forgery("7.1 centre", file(HEAD=head(centre=(0, 0, far))))
     for unit in (0.0, -1.0, math.nan, math.inf, 2.0**-401, math.nextafter(2.0**128, math.inf), 1 + 2.0**-24):
@@ -211,9 +219,14 @@ def _header() -> Iterator[Forgery]:
 
 def _contents() -> Iterator[Forgery]:
     yield Forgery("7.2 numbers", file(HEAD=head(widths=[2**14], width=2**13)))
-    largest = head(patches=65535, points=65535, width=2**14, layers=32, widths=[2**14] * 32)
+    largest = head(patches=65535, points=65535, width=2**14, layers=16, widths=[2**14] * 16)
     yield Forgery("7.2 numbers", file(HEAD=largest))
     yield Forgery("7.2 numbers to bytes", file(HEAD=head(widths=[2**10], width=2**10)))
+    for code in (-1, 8):
+        yield Forgery("7.2 codes", file(GAIN=model(code, 0) + STREAM))
+        yield Forgery("7.2 codes", file(GAIN=model(0, code) + STREAM))
+    yield Forgery("5 no table", file(GAIN=model(0) + STREAM))
+    yield Forgery("5 no table", file(GAIN=model(7, 7) + STREAM))
     for symbol in (2**16, -(2**16), 2**31 - 1, -(2**31)):
         yield Forgery("7.2 latent part", file(WGTS=weight_tensors(t0=symbol)))
     yield Forgery("7.3 points to bytes", file(HEAD=head(points=2**24)))
@@ -227,6 +240,8 @@ def _contents() -> Iterator[Forgery]:
     uneven = head(latent=2, latent_steps=[ONE, ONE + 8 * 30])
     yield Forgery("7.4 latents", file(HEAD=uneven, LMOD=model(64)))
     yield Forgery("7.4 latents", file(HEAD=head(latent=2, latent_steps=[0, 1023]), LMOD=model(1)))
+    for far in (2**30, -(2**30) - 1):
+        yield Forgery("7.4 sequence", file(HEAD=head(flags=2), LMOD=model(far, far)))
 
 
 def _names() -> Iterator[Forgery]:

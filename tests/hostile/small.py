@@ -72,17 +72,20 @@ def weights(symbol: int, count: int) -> list[Field]:
 
 def table(low: int = 0, shift: int = 0) -> list[Field]:
     """A context of section 5 with one symbol."""
-    return [("gamma", 2), ("signed", low), (4, shift), *weights(0, 1)]
+    return [("gamma", 2), ("signed", low), (4, shift), (1, 0), *weights(0, 1)]
 
 
-def model(*lows: int) -> bytes:
-    """A model of section 5 without escapes: context i holds lows[i] alone."""
-    return bits(("gamma", len(lows) + 1), (6, 0), *(field for low in lows for field in table(low)))
+def model(*lows: int | None) -> bytes:
+    """A model of section 5 without escapes: context i holds lows[i] alone, or has no table."""
+    tables = (table(low) if low is not None else [("gamma", 1)] for low in lows)
+    return bits(("gamma", len(lows) + 1), (6, 0), *(field for fields in tables for field in fields))
 
 
 def weight_tensors(layers: int = 1, **lows: int) -> bytes:
-    """Section WGTS: every tensor all zero, or all of the number given by its place, t0, t1, ..."""
-    return model(*(lows.get(f"t{i}", 0) for i in range(2 * layers + 6))) + STREAM
+    """Section WGTS: every tensor all zero, or all of the number given by its place, t0, ..., at the lowest gains."""
+    of_gains = [7 if i > 2 and i % 2 else 0 for i in range(2 * layers + 6)]
+    of_gains[2 * layers + 1 :] = [14, 0, 0, 0, 0]
+    return model(*(c for i, more in enumerate(of_gains) for c in (lows.get(f"t{i}", 0), *[None] * more))) + STREAM
 
 
 def point_tables(kind: int, *fields: Field) -> bytes:
@@ -100,6 +103,7 @@ def groups(*streams: bytes, count: int | None = None, checksum: int | None = Non
 
 SECTIONS = {
     "HEAD": head(),
+    "GAIN": model(0, 0) + STREAM,
     "WGTS": weight_tensors(),
     # Two points to a patch, all in the lowest cell.
     "TMPL": point_tables(1, *weights(0, 3)) + STREAM,

@@ -1,0 +1,106 @@
+"""Finer and coarser steps inside a matrix: a gain for each input, and for each hidden neuron of a patch (SPEC.md, 7.3).
+
+What an error of a weight does grows with the mean square of its input, and with how far its output moves the points.
+Between neurons both differ by much, in the patch layers most: one step for a whole matrix would be too coarse for some
+and too fine for the others.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcqaad.floating import FloatDecoder, selu_slope
+from pcqaad.model import Array, Model, Shape
+
+Codes = NDArray[np.int32]
+
+# What a code stands for: half octaves, nearly, and whole numbers, so that sums stay exact.
+LEVELS = np.array([2, 3, 4, 6, 8, 12, 16, 24], np.int64)
+_DEAD = 1e-12
+
+
+def gained(shape: Shape) -> dict[str, int]:
+    """Return the tensors whose inputs have gains, and how many inputs, in the order they are stored."""
+    of_shared = {f"shared {i}": shape.shared[i - 1] for i in range(1, len(shape.shared))}
+    return of_shared | {"patch": shape.shared[-1]}
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Codes of the gains, each an index of LEVELS.
+
+    Attributes:
+        rows: of each tensor's inputs (n,); the patches share theirs.
+        columns: of the patches' hidden neurons, (K, H).
+    """
+
+    rows: dict[str, Codes]
+    columns: Codes
+
+    @classmethod
+    def of_codes(cls, shape: Shape, codes: Codes) -> Gains:
+        """Return the gains of `codes` in a row."""
+        inputs = gained(shape)
+        *rows, columns = np.split(codes, np.cumsum([*inputs.values()]))
+        return cls(dict(zip(inputs, rows, strict=True)), columns.reshape(shape.patches, shape.patch))
+
+    @staticmethod
+    def count(shape: Shape) -> tuple[int, int]:
+        """Return how many inputs and how many hidden neurons have gains."""
+        return sum(gained(shape).values()), shape.patches * shape.patch
+
+    def codes(self) -> Codes:
+        """Return all codes in a row."""
+        return np.concatenate([*self.rows.values(), self.columns.ravel()])
+
+    def classes(self, tensor: str) -> Codes:
+        """Return the sum of the codes that apply to each weight, to broadcast against the tensor."""
+        if tensor not in self.rows:
+            return np.zeros((), np.int32)
+        rows = self.rows[tensor][:, None]
+        return rows + self.columns[:, None] if tensor == "patch" else rows
+
+    def factors(self, tensor: str) -> NDArray[np.int64]:
+        """Return what each symbol is multiplied with, to broadcast against the tensor."""
+        if tensor not in self.rows:
+            return np.ones((), np.int64)
+        rows = LEVELS[self.rows[tensor]][:, None]
+        return rows * LEVELS[self.columns][:, None] if tensor == "patch" else rows
+
+
+def choose_gains(model: Model) -> Gains:
+    """Choose the gains of a model from what its clouds do to its neurons: steps as one over the root of what they cost.
+
+    The gain of a hidden neuron takes the slope of its activation and its outgoing weights for its effect on the points.
+    """
+    shape, last = model.shape, len(model.shape.shared)
+    squares: list[Array | float] = [0.0] * last
+    slopes: Array | float = 0.0
+
+    def observe(layer: int, before: Array, after: Array) -> None:
+        nonlocal slopes
+        if layer < last:
+            squares[layer] = squares[layer] + np.square(after).mean((0, 1)) * np.float32(after.shape[1])
+        else:
+            slopes = slopes + np.square(selu_slope(before)).sum(1)
+
+    decoder = FloatDecoder(shape, model.template, model.weights)
+    for latent in model.latents:
+        decoder.decode(latent, observe)
+    moves = np.square(model.weights["out"]).sum(2) * slopes  # (K, H)
+    rows = {name: _coded(np.asarray(of_inputs)) for name, of_inputs in zip(gained(shape), squares, strict=True)}
+    return Gains(rows, _coded(moves))
+
+
+def _coded(costs: Array) -> Codes:
+    """Return codes of gains that are nearly proportional to one over the root of `costs`."""
+    octaves = -0.5 * np.log2(np.maximum(costs, max(float(costs.max(initial=0)) * _DEAD, 1e-30)))
+    # The most costly get the lowest gain; what then would need more than the highest hardly matters.
+    wanted = octaves - octaves.min() + math.log2(LEVELS[0])
+    levels = np.log2(LEVELS)
+    codes: Codes = np.searchsorted((levels[1:] + levels[:-1]) / 2, wanted).astype(np.int32)
+    return codes

@@ -1,0 +1,119 @@
+"""Gains: steps inside a matrix that follow what an error of each weight does; and latents of a sequence."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import pcqaad
+from pcqaad.floating import FloatDecoder, selu, selu_slope
+from pcqaad.formats import container
+from pcqaad.gains import LEVELS, Gains, choose_gains
+from pcqaad.latent_stream import shortest_latents
+from pcqaad.model import Model, Shape
+from pcqaad.placement import Placement
+from pcqaad.quantize import choose_steps, probe, quantise
+from pcqaad.storage import to_sections
+from tests import reference
+
+SHAPE = Shape(clouds=6, points=64, latent=3, shared=(8, 6), patch=5, patches=2, residual=True)
+
+
+@pytest.fixture
+def model():
+    """A network whose first feature reaches the patches ten times as strongly as the others."""
+    rng = np.random.default_rng(0)
+
+    def normal(*size):
+        return rng.normal(size=size).astype(np.float32)
+
+    weights = {
+        name: normal(*size) / np.sqrt(size[-2 if len(size) > 1 else 0]) for name, size in SHAPE.tensors().items()
+    }
+    weights["shared 1"][:, 0] *= 10
+    weights["out"][0, 2] *= 10
+    return Model(SHAPE, normal(64, 3), normal(6, 3), weights)
+
+
+def test_codes_survive_their_row():
+    inputs, neurons = Gains.count(SHAPE)
+    codes = np.arange(inputs + neurons, dtype=np.int32) % len(LEVELS)
+    gains = Gains.of_codes(SHAPE, codes)
+    np.testing.assert_array_equal(gains.codes(), codes)
+    assert gains.factors("patch").shape == (2, 6, 5)
+    assert gains.factors("patch")[1, 2, 3] == LEVELS[gains.rows["patch"][2]] * LEVELS[gains.columns[1, 3]]
+    assert gains.classes("patch")[1, 2, 3] == gains.rows["patch"][2] + gains.columns[1, 3]
+    assert gains.factors("shared 1").shape == (8, 1)
+    assert gains.factors("out").shape == gains.classes("bias 0").shape == ()
+
+
+def test_what_moves_the_points_most_gets_the_finest_steps(model):
+    gains = choose_gains(model)
+    assert gains.rows["patch"].argmin() == 0
+    assert gains.columns[0].argmin() == 2
+    assert gains.columns[1].min() > gains.columns[0, 2]
+
+
+def test_the_slope_of_selu_is_its_derivative():
+    x = np.linspace(-3, 3, 61, dtype=np.float32) + np.float32(0.013)
+    rise = (selu(x + np.float32(1e-2)) - selu(x - np.float32(1e-2))) / np.float32(2e-2)
+    np.testing.assert_allclose(selu_slope(x), rise, atol=2e-3)
+
+
+def test_with_gains_the_same_bits_move_the_points_less(model):
+    """Bits of a weight: log2 of its size over its step; the cost: how far the decoded points move."""
+    sensitivities = probe(model)
+    flat = dataclasses.replace(
+        sensitivities, gains=Gains.of_codes(SHAPE, np.zeros_like(sensitivities.gains.codes())), weights={}
+    )
+    with_gains = choose_steps(model, sensitivities, 1e-5)
+    # Every tensor of the same bits: the geometric mean of its steps is kept.
+    weights = {}
+    for name, step in with_gains.weights.items():
+        finer = np.exp(np.log(np.broadcast_to(sensitivities.gains.factors(name), SHAPE.tensors()[name])).mean())
+        weights[name] = step.value * float(finer) / flat.gains.factors(name).flat[0]
+
+    def moved(within):
+        changed = dict(model.weights)
+        for name in sensitivities.gains.rows:
+            step = within(name)
+            changed[name] = (np.rint(changed[name] / step) * step).astype(np.float32)
+        decoders = [FloatDecoder(SHAPE, model.template, w) for w in (model.weights, changed)]
+        clouds = np.array([[decoder.decode(latent) for latent in model.latents] for decoder in decoders])
+        return float(np.square(clouds[0] - clouds[1]).sum(-1).mean())
+
+    assert moved(with_gains.within) < 0.8 * moved(lambda name: flat.gains.factors(name) * weights[name])
+
+
+def test_a_quantised_weight_is_near_its_number(model):
+    steps = choose_steps(model, probe(model), 1e-6)
+    quantised = quantise(model, steps)
+    shared = quantised.shared
+    shared.check()
+    for name, values in quantised.model().weights.items():
+        within = shared.gains.factors(name) * shared.weight_steps[name].value
+        assert np.all(np.abs(values - model.weights[name]) <= 0.5001 * within)
+
+
+@pytest.mark.parametrize("latent", [1, 5, 200])
+def test_latents_of_a_sequence_take_fewer_bytes(latent, model):
+    rng = np.random.default_rng(1)
+    steps = np.rint(rng.normal(0, 2, (150, latent))).astype(np.int32)
+    walk = np.cumsum(steps, 0).astype(np.int32) * 3
+    for latents, expected in ((walk, True), (rng.permutation(walk), False)):
+        coding, _, groups = shortest_latents(latents)
+        assert coding.sequence is expected
+        assert len(groups) == 3
+
+
+def test_a_sequence_is_read_cloud_by_cloud_and_as_the_specification_says(model):
+    latents = np.cumsum(np.random.default_rng(2).integers(-1, 2, (70, 3)), 0).astype(np.int32) * 50
+    shape = dataclasses.replace(SHAPE, clouds=70)
+    model = dataclasses.replace(model, shape=shape, latents=latents.astype(np.float32))
+    shared = quantise(model, choose_steps(model, probe(model), 1e-5)).shared
+    sections = to_sections(shared, latents, Placement((0, 0, 0), 2.0**-20), [str(i) for i in range(70)], {})
+    data = container.pack(sections)
+    file = pcqaad.Collection(data)
+    steps = np.array([step.value for step in shared.latent_steps])
+    np.testing.assert_allclose(file.latents, latents * steps, rtol=1e-6)
+    assert file[67].tobytes() == reference.decode_file(data)[67].tobytes()
