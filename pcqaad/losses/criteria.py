@@ -141,7 +141,7 @@ def _dcd(alpha: Value, exponent: Value) -> Directed:
 
     def directed(near: Nearest) -> Tensor:
         evenly = max(near.index.shape[1] / near.among, 1.0)
-        share = (near.count / evenly).clamp_min(1.0) ** -exponent
+        share = (near.sharing / evenly).clamp_min(1.0).pow(-exponent)
         return (1 - torch.exp(-alpha * near.squared) * share).mean(-1)
 
     return directed
@@ -158,7 +158,8 @@ def _weighted(name: str, parameters: Mapping[str, Value]) -> Directed:
 
     def directed(near: Nearest) -> Tensor:
         d = near.distance
-        return (weight(name, d, own, shift, _TORCH) * d).mean(-1)
+        cost: Tensor = weight(name, d, own, shift, _TORCH) * d
+        return cost.mean(-1)
 
     return directed
 

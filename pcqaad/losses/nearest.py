@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from scipy.spatial import cKDTree
@@ -15,7 +15,8 @@ from pcqaad.parallel import in_parallel
 _BLOCK = 1 << 26
 
 
-class Nearest(NamedTuple):
+@dataclass(frozen=True)
+class Nearest:
     """The points of some clouds (B, N, 3), and their nearest ones in others (B, M, 3).
 
     Attributes:
@@ -34,8 +35,8 @@ class Nearest(NamedTuple):
         return safe_sqrt(self.squared)
 
     @property
-    def count(self) -> Tensor:
-        """How often the nearest point of each is the nearest of any, (B, N)."""
+    def sharing(self) -> Tensor:
+        """Of how many points, itself among them, the nearest point of each is the nearest, (B, N)."""
         found = torch.zeros(len(self.index), self.among, dtype=self.squared.dtype, device=self.index.device)
         return found.scatter_add_(1, self.index, torch.ones_like(self.squared).detach()).gather(1, self.index)
 
@@ -98,4 +99,5 @@ def _by_blocks(of: Tensor, among: Tensor) -> Tensor:
     rows = max(_BLOCK // (len(among) * among.shape[1]), 1)
     # Not by products of matrices, which lose the small distances.
     exact = "donot_use_mm_for_euclid_dist"
-    return torch.cat([torch.cdist(part, among, compute_mode=exact).argmin(2) for part in of.split(rows, 1)], 1)
+    parts = torch.split(of, rows, 1)
+    return torch.cat([torch.cdist(part, among, compute_mode=exact).argmin(2) for part in parts], 1)
