@@ -85,6 +85,12 @@ Examples:
 @click.option(
     "--matching", type=click.Choice(CHOICES["matching"]), help="How clouds are matched before training [optimal]."
 )
+@click.option(
+    "--criterion",
+    metavar="LOSS",
+    help="What is trained: the distance to the matched point [matched], or to the nearest one as a loss weighs it: "
+    "l1, l2, augmented, hyper, landau... or gamma:shape=2.5,rate=0.5.",
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no notes.")

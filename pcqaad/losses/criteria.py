@@ -90,7 +90,7 @@ def criterion(name: str, **parameters: Value) -> Criterion:
     Raises:
         SettingsError: there is no such loss, or it has no such parameters.
     """
-    given = {key: float(value) for key, value in parameters.items()}
+    given = {key: value.item() if isinstance(value, Tensor) else value for key, value in parameters.items()}
     values: dict[str, Value] = {**complete(name, given)}
     values |= {key: value for key, value in parameters.items() if isinstance(value, Tensor)}
     if name in DENSITIES:
