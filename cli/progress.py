@@ -25,6 +25,7 @@ _LABELS = {
     "quantise": "quantising",
     "measure": "measuring",
     "decode": "decoding",
+    "search": "searching",
 }
 _REDRAW = 0.1  # seconds, on a terminal
 _REPEAT = 10.0  # seconds, in a pipe
