@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import pcqaad
-from pcqaad.cli.errors import CommandError
-from pcqaad.cli.progress import Display
+from pcqaad.cli.errors import CommandError, StoppedError, need_torch
+from pcqaad.cli.progress import Display, noting
+from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.text import as_json, check_output, columns, figure, pairs
 from pcqaad.formats.atomic import atomic_path
-from pcqaad.formats.clouds import find_clouds
+from pcqaad.formats.clouds import LazyClouds, find_clouds
 from pcqaad.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 # As in pcqaad.losses, which a command line that only needs help should not have to wait for.
 FAMILIES = ("chi2", "gumbel", "weibull", "log-logistic", "gamma", "logistic", "normal", "landau")
-_ROWS = 9  # of a curve, that are printed
+JUDGES = ("l1", "emd")
+_ROWS = 9  # of a curve or a path, that are printed
 
 
 @click.command(
@@ -29,9 +32,10 @@ Examples:
   pcqaad distill --teacher hyper --alpha 1 --family gamma
   pcqaad distill --family all --plot slopes.png
   pcqaad distill skulls.qaad skulls/ --teacher landau-released
+  pcqaad distill skulls/ --bilevel --family gamma --judge emd
 """
 )
-@click.argument("inputs", metavar="[FILE.qaad CLOUDS...]", nargs=-1)
+@click.argument("inputs", metavar="[[FILE.qaad] CLOUDS...]", nargs=-1)
 @click.option(
     "--teacher",
     metavar="LOSS",
@@ -55,6 +59,32 @@ Examples:
 @click.option(
     "--cut", metavar="C", type=click.FloatRange(min=0, min_open=True), help="They end after so many sigmas [4]."
 )
+@click.option(
+    "--bilevel", is_flag=True, help="No teacher: learn the parameters while a small decoder trains on CLOUDS."
+)
+@click.option(
+    "--judge",
+    type=click.Choice(JUDGES),
+    default="emd",
+    show_default=True,
+    help="With --bilevel: what is made small, on points that are not trained on.",
+)
+@click.option(
+    "--rounds",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="With --bilevel: steps of the parameters.",
+)
+@click.option("--seed", metavar="S", type=click.IntRange(min=0), default=0, show_default=True, help="With --bilevel.")
+@click.option(
+    "--device",
+    type=click.Choice(("auto", "cpu", "cuda")),
+    default="auto",
+    show_default=True,
+    help="With --bilevel: where to train.",
+)
 @click.option("--plot", metavar="FILE.png", type=click.Path(path_type=Path), help="Draw the curves; needs matplotlib.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -66,6 +96,11 @@ def command(
     shift: bool,
     sigma: float | None,
     cut: float | None,
+    bilevel: bool,
+    judge: str,
+    rounds: int,
+    seed: int,
+    device: str,
     plot: Path | None,
     json_: bool,
     quiet: bool,
@@ -75,7 +110,19 @@ def command(
     The parameters of a density f are searched for so that the forces on points, the slopes of both losses, are in
     proportion where distances are likely: half-normal ones, or those that FILE.qaad leaves to its originals CLOUDS.
     What is found is a loss for compress --criterion. Distances are normalised: the clouds' diagonal is 4.
+
+    With --bilevel there is no teacher: a small decoder trains on half of the points of CLOUDS by the weighted loss,
+    and the density's parameters follow the gradient, through its last steps, of how near it then is to the other
+    half. Needs torch.
     """
+    if bilevel:
+        if family == "all" or not inputs or plot is not None or not shift:
+            raise click.UsageError("--bilevel expects CLOUDS and one --family, and neither --plot nor --no-shift")
+        need_torch("distill --bilevel")
+        with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
+            result = _learned(inputs, family, judge, rounds, seed, device, show, stop)
+        click.echo(as_json(result) if json_ else _shown_path(result))
+        return
     if len(inputs) == 1:
         raise click.UsageError("expected FILE.qaad and the originals of its clouds, found one of them")
     if inputs and (sigma is not None or cut is not None):
@@ -111,6 +158,61 @@ def _need_matplotlib() -> None:
 
     if find_spec("matplotlib") is None:
         raise CommandError("--plot needs matplotlib: pip install 'pcqaad[pictures]'")
+
+
+def _learned(
+    inputs: tuple[str, ...],
+    family: str,
+    judge: str,
+    rounds: int,
+    seed: int,
+    device: str,
+    show: Display,
+    stop: StopSignals,
+) -> dict[str, Any]:
+    """Learn the parameters with a decoder, and return them and how they came about, JSON-able."""
+    clouds = LazyClouds(find_clouds(inputs))
+    # Here, not above: torch takes seconds to load.
+    from pcqaad.codec import Interrupted
+    from pcqaad.losses.bilevel import Plan
+    from pcqaad.losses.names import write
+    from pcqaad.training.weighting import learn_weighting
+
+    try:
+        plan = Plan(rounds=rounds)
+        learned = learn_weighting(
+            clouds,
+            family,
+            judge=judge,
+            plan=plan,
+            seed=seed,
+            device=device,
+            on_progress=noting(show, clouds),
+            should_stop=stop,
+        )
+    except Interrupted as error:
+        raise StoppedError("interrupted: nothing was learned") from error
+    return {
+        "family": family,
+        "criterion": write(family, learned.parameters),
+        "parameters": learned.parameters,
+        "judge": judge,
+        "clouds": len(clouds),
+        "seed": seed,
+        "plan": asdict(plan),
+        "losses": learned.losses,
+        "path": learned.path,
+    }
+
+
+def _shown_path(result: dict[str, Any]) -> str:
+    """Return the tables for people: what was learned, and some of the rounds that led there."""
+    losses, path, names = result["losses"], result["path"], list(result["parameters"])
+    last = len(losses) - 1
+    rounds = sorted({round(i * last / (_ROWS - 1)) for i in range(_ROWS)})
+    rows = [[str(i + 1), *(figure(path[i][key]) for key in names), figure(losses[i])] for i in rounds]
+    told = [("learned", result["criterion"]), ("judge", f"{result['judge']} on points that were not trained on")]
+    return f"{pairs(told)}\n\n{columns(['round', *names, 'held-out loss'], rows)}"
 
 
 def _distilled(

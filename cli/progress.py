@@ -26,6 +26,7 @@ _LABELS = {
     "measure": "measuring",
     "decode": "decoding",
     "search": "searching",
+    "learn": "learning",
 }
 _REDRAW = 0.1  # seconds, on a terminal
 _REPEAT = 10.0  # seconds, in a pipe

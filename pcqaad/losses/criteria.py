@@ -147,6 +147,23 @@ def _dcd(alpha: Value, exponent: Value) -> Directed:
     return directed
 
 
+def relative(family: str, parameters: Mapping[str, Tensor]) -> Criterion:
+    """Return the weighted Chamfer distance f(d + m) / f(m) d, whose slope is 1 at d = 0 whatever the parameters are.
+
+    Args:
+        family: of `pcqaad.losses.names.DENSITIES`.
+        parameters: its own, scalar tensors.
+    """
+
+    def directed(near: Nearest) -> Tensor:
+        d = near.distance
+        of_mode = weight(family, torch.zeros_like(d[:1, :1]), parameters, True, _TORCH)
+        cost: Tensor = weight(family, d, parameters, True, _TORCH) / of_mode * d
+        return cost.mean(-1)
+
+    return Criterion(family, parameters, directed)
+
+
 def _weighted(name: str, parameters: Mapping[str, Value]) -> Directed:
     """Weighted Chamfer distance: the mean of f(d + m) d."""
     shift = bool(parameters["shift"])

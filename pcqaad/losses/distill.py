@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 
 from pcqaad.losses.densities import FAMILIES, slope
 from pcqaad.losses.distances import Array, Distances
-from pcqaad.losses.names import DENSITIES, complete
+from pcqaad.losses.names import DENSITIES, complete, write
 from pcqaad.settings import SettingsError
 
 # Values of a parameter in the grid, and how many of the best are refined, and how far.
@@ -54,8 +54,7 @@ class Match:
     @property
     def criterion(self) -> str:
         """The loss as settings name it."""
-        values = [f"{key}={value:.4g}" for key, value in self.parameters.items()] + ["shift=0"] * (not self.shift)
-        return f"{self.family}:{','.join(values)}" if values else self.family
+        return write(self.family, self.parameters if self.shift else {**self.parameters, "shift": 0.0})
 
 
 def teacher_curve(name: str, parameters: Mapping[str, float], distances: Distances) -> Array:

@@ -83,3 +83,9 @@ def parse(text: str) -> tuple[str, dict[str, float]]:
         except ValueError as error:
             raise SettingsError(f"criterion {name}: expected PARAMETER=NUMBER, found {part!r}") from error
     return name, complete(name, given)
+
+
+def write(name: str, parameters: Mapping[str, float]) -> str:
+    """Return a loss as `parse` reads it, its parameters to four digits."""
+    values = ",".join(f"{key}={value:.4g}" for key, value in parameters.items())
+    return f"{name}:{values}" if values else name
