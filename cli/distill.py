@@ -143,8 +143,7 @@ def command(
         else:
             distances = half_normal(**{k: v for k, v in (("sigma", sigma), ("cut", cut)) if v is not None})
             source = f"half-normal, sigma {sigma or 0.5:g}, up to {cut or 4:g} sigma"
-        result = _distilled(teacher, alpha, family, shift, distances, show)
-    result = {"distances": {"source": source, "mean": distances.mean, "largest": float(distances.d[-1])}, **result}
+        result = _distilled(teacher, alpha, family, shift, distances, source, show)
     if plot is not None:
         from pcqaad.cli.slopes import draw
 
@@ -216,11 +215,10 @@ def _shown_path(result: dict[str, Any]) -> str:
 
 
 def _distilled(
-    teacher: str, alpha: float | None, family: str, shift: bool, distances: Distances, show: Display
+    teacher: str, alpha: float | None, family: str, shift: bool, distances: Distances, source: str, show: Display
 ) -> dict[str, Any]:
     """Search, and return what was found, JSON-able."""
-    from pcqaad.losses.densities import FAMILIES
-    from pcqaad.losses.distill import rank, teacher_curve
+    from pcqaad.losses.distill import distil
     from pcqaad.losses.names import complete, parse
 
     name, parameters = parse(teacher)
@@ -228,8 +226,7 @@ def _distilled(
         if "alpha=" in teacher:
             raise click.UsageError("expected alpha once, found it in --teacher and as --alpha")
         parameters = complete(name, {**parameters, "alpha": alpha})
-    curve = teacher_curve(name, parameters, distances)
-    families = list(FAMILIES) if family == "all" else [family]
+    families = FAMILIES if family == "all" else (family,)
     done = 0
 
     def on_family() -> None:
@@ -238,28 +235,7 @@ def _distilled(
         show(Progress("search", done, len(families), "families"))
 
     show(Progress("search", 0, len(families), "families"))
-    found = rank(curve, distances, families, shift, on_family)
-    # A curve is drawn from a hundred of its points.
-    few = slice(None, None, max((len(distances.d) - 1) // 100, 1))
-    return {
-        "teacher": {"name": name, "parameters": parameters},
-        "d": distances.d[few].tolist(),
-        "density": distances.density[few].tolist(),
-        "slope": curve[few].tolist(),
-        "families": [
-            {
-                "family": match.family,
-                "criterion": match.criterion,
-                "parameters": match.parameters,
-                "shift": match.shift,
-                "mode": float(FAMILIES[match.family].mode(**match.parameters)) if match.shift else 0.0,
-                "loss": match.loss,
-                "at_edge": list(match.at_edge),
-                "slope": match.curve[few].tolist(),
-            }
-            for match in found
-        ],
-    }
+    return distil(name, parameters, distances, families, shift, source, on_family)
 
 
 def _shown(result: dict[str, Any]) -> str:

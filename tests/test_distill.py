@@ -16,6 +16,7 @@ from pcqaad.losses.distill import TEACHERS, matching_loss, rank, search, teacher
 from pcqaad.losses.names import DENSITIES, complete, parse
 from pcqaad.settings import SettingsError
 from tests.cli.commands import refused, run
+from tests.generators import population
 
 # Matching losses of HyperCD, alpha 1, on half-normal distances of 0.5 up to 2, worked out by another program.
 PUBLISHED = {
@@ -236,3 +237,18 @@ assert not {"torch", "numba", "matplotlib"} & set(sys.modules), sorted(sys.modul
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_command_learns_with_a_decoder(tmp_path):
+    np.save(tmp_path / "clouds.npy", np.stack(population(2, points=520)))
+    learn = ["distill", tmp_path / "clouds.npy", "--bilevel", "--family", "normal", "--rounds", "3", "--device", "cpu"]
+    result = run(*learn, "--json", "--quiet")
+    assert (result.exit_code, result.stderr) == (0, "")
+    printed = json.loads(result.stdout)
+    assert len(printed["losses"]) == len(printed["path"]) == 3
+    assert printed["path"][0] == {"sigma": 2.64}
+    assert parse(printed["criterion"])[1]["sigma"] == pytest.approx(printed["parameters"]["sigma"], rel=1e-3)
+    shown = run(*learn)
+    assert f"learned  {printed['criterion']}\n" in shown.stdout
+    assert [line.split()[0] for line in shown.stdout.splitlines()[-3:]] == ["1", "2", "3"]
+    assert "learning: done" in shown.stderr

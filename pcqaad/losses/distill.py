@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -176,3 +177,53 @@ def rank(
         found.append(search(family, teacher, distances, shift))
         on_family()
     return sorted(found, key=lambda match: match.loss)
+
+
+def distil(
+    teacher: str,
+    parameters: Mapping[str, float],
+    distances: Distances,
+    families: Iterable[str] = FAMILIES,
+    shift: bool = True,
+    source: str = "",
+    on_family: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Search families for the weighting that is nearest to a teacher; returns what there is to say of it, JSON-able.
+
+    Args:
+        teacher: of `TEACHERS`.
+        parameters: of the teacher.
+        distances: that the curves are compared on.
+        families: that are searched.
+        shift: as for `search`.
+        source: of the distances, for the record.
+        on_family: told of every family.
+
+    Returns:
+        The families, the nearest first, and of the distances and all curves a hundred points.
+
+    Raises:
+        SettingsError: there is no such teacher, or no such family.
+    """
+    curve = teacher_curve(teacher, parameters, distances)
+    few = slice(None, None, max((len(distances.d) - 1) // 100, 1))
+    return {
+        "teacher": {"name": teacher, "parameters": complete(teacher, parameters)},
+        "distances": {"source": source, "mean": distances.mean, "largest": float(distances.d[-1])},
+        "d": distances.d[few].tolist(),
+        "density": distances.density[few].tolist(),
+        "slope": curve[few].tolist(),
+        "families": [
+            {
+                "family": match.family,
+                "criterion": match.criterion,
+                "parameters": match.parameters,
+                "shift": match.shift,
+                "mode": float(FAMILIES[match.family].mode(**match.parameters)) if match.shift else 0.0,
+                "loss": match.loss,
+                "at_edge": list(match.at_edge),
+                "slope": match.curve[few].tolist(),
+            }
+            for match in rank(curve, distances, families, shift, on_family)
+        ],
+    }
