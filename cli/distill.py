@@ -39,9 +39,7 @@ Examples:
 @click.option(
     "--teacher",
     metavar="LOSS",
-    default="hyper",
-    show_default=True,
-    help="hyper, l1, l2, info, dcd, landau-released or a family; with parameters hyper:alpha=2.",
+    help="hyper [so], l1, l2, info, dcd, landau-released or a family; with parameters hyper:alpha=2.",
 )
 @click.option("--alpha", metavar="A", type=float, help="Of the teacher [1 for hyper].")
 @click.option(
@@ -90,7 +88,7 @@ Examples:
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def command(
     inputs: tuple[str, ...],
-    teacher: str,
+    teacher: str | None,
     alpha: float | None,
     family: str,
     shift: bool,
@@ -116,8 +114,10 @@ def command(
     half. Needs torch.
     """
     if bilevel:
-        if family == "all" or not inputs or plot is not None or not shift:
-            raise click.UsageError("--bilevel expects CLOUDS and one --family, and neither --plot nor --no-shift")
+        if family == "all" or not inputs:
+            raise click.UsageError("--bilevel expects CLOUDS and one --family")
+        if not shift or any(given is not None for given in (teacher, alpha, sigma, cut, plot)):
+            raise click.UsageError("--bilevel has no use for --teacher, --alpha, --no-shift, --sigma, --cut and --plot")
         need_torch("distill --bilevel")
         with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
             result = _learned(inputs, family, judge, rounds, seed, device, show, stop)
@@ -143,7 +143,7 @@ def command(
         else:
             distances = half_normal(**{k: v for k, v in (("sigma", sigma), ("cut", cut)) if v is not None})
             source = f"half-normal, sigma {sigma or 0.5:g}, up to {cut or 4:g} sigma"
-        result = _distilled(teacher, alpha, family, shift, distances, source, show)
+        result = _distilled(teacher or "hyper", alpha, family, shift, distances, source, show)
     if plot is not None:
         from pcqaad.cli.slopes import draw
 

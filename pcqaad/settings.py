@@ -41,7 +41,7 @@ class Settings:
     latents: str = "components"  # principal components of the matched coordinates, or "random"
 
     # The loop.
-    criterion: str = "matched"  # squared distance to the assigned point; or a loss of nearest neighbours, see below
+    criterion: str = "matched"  # squared distance to the assigned point; or a loss of nearest neighbours, see above
     epochs: int | None = None  # passes in which every cloud is drawn once; None: as many as `minutes` holds
     minutes: float | None = None  # wall clock until training ends, reading and matching before it included
     batch: int = 16  # clouds a step (paper, section 4.2)

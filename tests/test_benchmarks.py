@@ -93,3 +93,33 @@ def test_finer_scales_are_nearer_to_float32(fitted_file, originals, names, tmp_p
     with pytest.raises(SystemExit):
         decoding.main([str(tmp_path / f"{names[0]}.ply"), "--file", str(fitted_file)])
     assert "expected the originals of the file" in capsys.readouterr().err
+
+
+def test_what_is_found_is_nearer_than_what_was_released(tmp_path, capsys):
+    distillation = load("distillation")
+    picture = tmp_path / "slopes.png"
+    distillation.main(["--json", "-o", str(picture)])
+    rows = json.loads(capsys.readouterr().out)["families"]
+    released = {row["family"]: row["released_losses"] for row in rows if "released" in row}
+    assert set(released) == set(distillation.RELEASED)
+    for row in rows:
+        for loss in row.get("released_losses", []):
+            assert row["loss"] <= loss
+    # Those without a mode at 0 are other losses without the shift; the two others are the same.
+    assert all(
+        (here > there) == (name in ("chi2", "log-logistic", "gamma")) for name, (there, here) in released.items()
+    )
+    assert picture.stat().st_size > 10000
+
+
+def test_criteria_are_compared_from_the_same_start(tmp_path, capsys):
+    criteria = load("criteria")
+    np.save(tmp_path / "clouds.npy", np.stack(population(3, points=128)))
+    common = [str(tmp_path / "clouds.npy"), "--latent", "2", "--device", "cpu", "--json"]
+    criteria.main([*common, "--epochs", "20", "--criteria", "matched", "l2"])
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["clouds"], printed["points"], printed["steps"]) == (3, 128, 20)
+    matched, nearest = (printed["rows"][name] for name in ("matched", "l2"))
+    # Each is better at what it was trained by; no bijection is nearer than the nearest points.
+    assert matched["emkd"] < nearest["emkd"]
+    assert all(row["emkd"] > row["chamfer"] > 0 for row in (matched, nearest))

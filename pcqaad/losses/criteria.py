@@ -120,9 +120,9 @@ def _hyper(alpha: Value) -> Directed:
 def _info(temperature: Value, weight: Value) -> Directed:
     """InfoCD: the mean of d / temperature, plus `weight` times the logarithm of the mean of exp(-d / temperature).
 
-    The second term spreads the distances of a cloud's points; a sum in its place, as published, differs by a
-    constant. One-sided, it is that of the partial cloud's points. With the weight of the released code, 1e-7, next
-    to nothing is left of it.
+    The second term takes force from the points that are nearest already. Published with a sum in place of the mean,
+    which differs by a constant. One-sided, it is that of the partial cloud's points. With the weight of the released
+    code, 1e-7, next to nothing is left of it.
     """
 
     def directed(near: Nearest) -> Tensor:
@@ -136,7 +136,7 @@ def _dcd(alpha: Value, exponent: Value) -> Directed:
     """DCD: the mean of 1 - exp(-alpha d^2) / n^exponent.
 
     n is how often a point's nearest neighbour is the nearest one, against how often it would be if the N points
-    were spread evenly over the M, N / M; never less than 1. With N <= M, a partial cloud's case, it is the count.
+    were spread evenly over the M, N / M, and never less than 1. With N <= M, as of a partial cloud, it is the count.
     """
 
     def directed(near: Nearest) -> Tensor:

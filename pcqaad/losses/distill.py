@@ -1,7 +1,7 @@
 """Loss distillation: the weighting whose gradients are most like those of another loss (Lin et al., Algorithm 1).
 
-A loss that costs z(d) at a distance d moves a point with a force z'(d). Two losses whose forces are in proportion
-train alike at another rate, so each curve of forces is divided by its largest value, and they are compared where
+The slope z of a loss at a distance d is the force that moves a point. Two losses whose slopes are in proportion
+train alike at another rate, so each curve of slopes is divided by its largest value, and they are compared where
 distances are likely. The weighted loss is f(d + m) d, with f a density and m its mode.
 """
 
@@ -28,19 +28,19 @@ _LENGTHS, _SHAPES = (1 / 100, 1000.0), 30.0
 _RATES = {("gamma", "rate")}
 _LEAST_SHAPES = {("chi2", "k"): 2.0, ("weibull", "shape"): 1.0, ("log-logistic", "beta"): 1.0, ("gamma", "shape"): 1.0}
 
-# Losses whose force depends on a distance, or for `info` on the distribution too.
+# Losses whose slope depends on a distance, or for `info` on the distribution too.
 TEACHERS = ("hyper", "l1", "l2", "info", "dcd", "landau-released", *DENSITIES)
 
 
 @dataclass(frozen=True)
 class Match:
-    """A weighting, and how far its forces are from the teacher's.
+    """A weighting, and how far its slopes are from the teacher's.
 
     Attributes:
         family: of the density.
         parameters: of the density.
         loss: the mean absolute difference of the curves, each at most 1.
-        curve: (n,) the weighting's forces at the distances, the largest 1.
+        curve: (n,) the weighting's slopes at the distances, the largest 1.
         shift: whether f is taken from its mode on.
         at_edge: parameters whose best value is the first or last of all that were tried: there may be better ones.
     """
@@ -59,9 +59,9 @@ class Match:
 
 
 def teacher_curve(name: str, parameters: Mapping[str, float], distances: Distances) -> Array:
-    """Return the forces (n,) of a loss at the distances, the largest 1.
+    """Return the slopes (n,) of a loss at the distances, the largest 1.
 
-    The teacher of the paper is `hyper`, 2 alpha / sqrt(2 alpha + alpha^2 d^2) (equation 3). Of `dcd` it is the force
+    The teacher of the paper is `hyper`, 2 alpha / sqrt(2 alpha + alpha^2 d^2) (equation 3). Of `dcd` it is the slope
     where every point has a neighbour of its own; that of `info` depends on all distances through its mean.
 
     Raises:
@@ -70,35 +70,35 @@ def teacher_curve(name: str, parameters: Mapping[str, float], distances: Distanc
     if name not in TEACHERS:
         raise SettingsError(f"unknown teacher {name!r}, expected one of {', '.join(TEACHERS)}")
     p = complete(name, parameters)
-    return _scaled(_force(name, p, distances))
+    return _scaled(_slopes(name, p, distances))
 
 
-def _force(name: str, p: dict[str, float], distances: Distances) -> Array:
+def _slopes(name: str, p: dict[str, float], distances: Distances) -> Array:
     d = distances.d
-    force: Array
+    slopes: Array
     if name in DENSITIES:
         shift = p.pop("shift")
         return slope(name, d, p, bool(shift))
     match name:
         case "l1":
-            force = np.ones_like(d)
+            slopes = np.ones_like(d)
         case "l2":
-            force = 2 * d
+            slopes = 2 * d
         case "hyper":
-            force = 2 * p["alpha"] / np.sqrt(2 * p["alpha"] + np.square(p["alpha"] * d))
+            slopes = 2 * p["alpha"] / np.sqrt(2 * p["alpha"] + np.square(p["alpha"] * d))
         case "info":
             similar = np.exp(-d / p["temperature"])
-            force = (1 - p["weight"] * similar / (distances.p @ similar)) / p["temperature"]
+            slopes = (1 - p["weight"] * similar / (distances.p @ similar)) / p["temperature"]
         case "dcd":
-            force = 2 * p["alpha"] * d * np.exp(-p["alpha"] * np.square(d))
+            slopes = 2 * p["alpha"] * d * np.exp(-p["alpha"] * np.square(d))
         case _:
             q = np.exp(-d)
-            force = np.exp(-(d + q) / 2) * (q - np.square(1 - q) / 2)
-    return force
+            slopes = np.exp(-(d + q) / 2) * (q - np.square(1 - q) / 2)
+    return slopes
 
 
 def weighted_curve(family: str, parameters: Mapping[str, float], d: Array, shift: bool = True) -> Array:
-    """Return the forces of a weighting at distances (n,) from 0 on, the largest 1 (equation 3).
+    """Return the slopes of a weighting at distances (n,) from 0 on, the largest 1 (equation 3).
 
     They are f'(d + m) d + f(d + m), with m = 0 without `shift`.
     """
@@ -123,7 +123,7 @@ def search(family: str, teacher: Array, distances: Distances, shift: bool = True
 
     Args:
         family: of `FAMILIES`.
-        teacher: its forces, the largest 1.
+        teacher: its slopes, the largest 1.
         distances: n of them.
         shift: take f from its mode on, as the paper does; the authors' released losses do not.
 

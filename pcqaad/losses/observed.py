@@ -15,6 +15,9 @@ from pcqaad.metrics import Source, read_originals
 from pcqaad.parallel import in_parallel
 from pcqaad.progress import Progress, Report, silent
 
+# Distances that are kept; of more, as many of each cloud.
+_MOST = 1 << 24
+
 
 def observed(collection: Collection, references: Sequence[Source], on_progress: Report = silent) -> Distances:
     """Measure the distances to nearest neighbours between the clouds of a file and their originals, both ways.
@@ -34,9 +37,12 @@ def observed(collection: Collection, references: Sequence[Source], on_progress: 
     frame = Frame(np.array(centre), scale)
     pairs = ((original, collection[i]) for i, original in enumerate(read_originals(collection, references)))
 
+    share = max(_MOST // len(collection), 1)
+
     def distances(pair: tuple[Points, Points]) -> NDArray[np.float64]:
         a, b = (frame.normalise(points) for points in pair)
-        return np.concatenate([cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]])
+        found = np.concatenate([cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]])
+        return found[:: -(-len(found) // share)]
 
     found = []
     on_progress(Progress("measure", 0, len(collection), "clouds"))

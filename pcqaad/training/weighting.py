@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pcqaad.clouds import CloudError, Points, collect
 from pcqaad.codec import Interrupted
-from pcqaad.losses.bilevel import Batch, Draw, Learned, Loss, Plan, Weighting, learn
+from pcqaad.losses.bilevel import Batch, Learned, Loss, Plan, Weighting, learn
 from pcqaad.losses.criteria import criterion
 from pcqaad.losses.nearest import safe_sqrt
 from pcqaad.matching.assign import match_cells
@@ -37,7 +37,7 @@ JUDGES = ("l1", "emd")
 def emd_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Return the mean distance of clouds (B, N, 3) to others as large, matched one to one in cells as for EM-kD.
 
-    The matching is found without gradients; it is one of all, and the distances' gradients are those of the least.
+    The matching is found without gradients and then taken as given.
     """
 
     def match(pair: tuple[Points, Points]) -> NDArray[np.int64]:
@@ -71,15 +71,13 @@ class Halves:
 
     def __init__(self, clouds: Sequence[Points], points: int, seed: int, device: str, tell: Report) -> None:
         count = len(clouds)
-        smallest = 2 * _SAMPLE
 
         def on_read(stage: str, done: int) -> None:
             tell(Progress(stage, done, count, "clouds"))
 
-        # A larger number than a cloud holds is refused there; a smaller one is enough.
         found = collect(clouds, None, points, seed, on_read)
-        if found.targets.points < smallest:
-            raise CloudError(f"expected clouds of at least {smallest} points, found {found.targets.points}")
+        if points < 2 * _SAMPLE:
+            raise CloudError(f"expected clouds of at least {2 * _SAMPLE} points, found {points}")
         settings = Settings(seed=seed)
         template = found.targets[choose_template(found.targets, settings)]
         template = template[patch_order(template, choose_patches(points))]
@@ -147,7 +145,7 @@ def learn_weighting(
         family: of the density.
         judge: "l1", the Chamfer distance to points that were not trained on, or "emd", EM-kD.
         plan: how long.
-        points: kept of each cloud; the smallest one's where it has fewer, and at most 2,048 by themselves.
+        points: kept of each cloud; where not given 2,048, or as many as the smallest one has.
         seed: of all random choices.
         device: "auto", "cpu" or "cuda".
         on_progress: told what goes on.
@@ -169,7 +167,7 @@ def learn_weighting(
             raise Interrupted(resumable=False)
 
     if points is None:
-        points = min(POINTS, *(len(cloud) for cloud in clouds))
+        points = min([POINTS, *(len(cloud) for cloud in clouds)])
     halves = Halves(clouds, points, seed, device, tell)
     loss: Loss = emd_loss if judge == "emd" else criterion("l1")
     rounds = plan.rounds
@@ -177,5 +175,4 @@ def learn_weighting(
     def on_round(number: int, value: float, parameters: object) -> None:
         tell(Progress("learn", number + 1, rounds, "rounds", {"held-out loss": value}))
 
-    draws: tuple[Draw, Draw] = (halves.train, halves.held_out)
-    return learn(halves.network, weighting, *draws, loss, plan, on_round)
+    return learn(halves.network, weighting, halves.train, halves.held_out, loss, plan, on_round)
