@@ -156,6 +156,12 @@ def test_what_cannot_be_learned_is_refused():
         learn_weighting(population(2, 300), "gamma")
 
 
+def test_training_that_goes_astray_says_so():
+    plan = Plan(rounds=3, steps=4, unrolled=1, rate=1e200)
+    with pytest.raises(SettingsError, match=r"went astray: expected a smaller rate than 1e\+200"):
+        learn(Mover(), Weighting("gamma"), clouds, clean, criterion("l1"), plan)
+
+
 def test_halves_share_no_point_and_are_those_of_their_clouds():
     given = population(3, 640)
     halves = Halves(given, 640, 0, "cpu", lambda progress: None)

@@ -284,6 +284,7 @@ def test_what_has_no_neighbours_is_refused_in_a_line():
         (good, good[:, :0], r"found shape \(2, 0, 3\)"),
         (good, good[:1], "expected as many clouds in both batches, found 2 and 1"),
         (good, good + torch.nan, "found NaN"),
+        (good.double() + 1e200, good, "or larger ones"),
     ):
         with pytest.raises(CloudError, match=message):
             loss(a, b)

@@ -107,15 +107,25 @@ class Learned:
 def train(
     network: nn.Module, weights: Weights, loss: Loss, draw: Draw, first: int, steps: int, rate: float, keep: bool
 ) -> Weights:
-    """Return the weights after some steps of gradient descent, as a function of the loss's parameters with `keep`."""
+    """Return the weights after some steps of gradient descent, as a function of the loss's parameters with `keep`.
+
+    Raises SettingsError where the rate is too large to stay finite.
+    """
     for step in range(first, first + steps):
         inputs, target = draw(step)
-        value = loss(functional_call(network, weights, inputs), target)
+        value = loss(_finite(functional_call(network, weights, inputs), rate), target)
         gradients = torch.autograd.grad(value, list(weights.values()), create_graph=keep)
         weights = {name: w - rate * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
         if not keep:
             weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
     return weights
+
+
+def _finite(predicted: Tensor, rate: float) -> Tensor:
+    # Beyond this nothing is left of a cloud, whatever it was normalised to.
+    if not (predicted.detach().abs() < 1e6).all():
+        raise SettingsError(f"training went astray: expected a smaller rate than {rate:g}")
+    return predicted
 
 
 def hypergradient(
@@ -149,7 +159,7 @@ def hypergradient(
     weights = train(network, weights, loss, draw, first, before, plan.rate, keep=False)
     weights = train(network, weights, loss, draw, first + before, plan.unrolled, plan.rate, keep=True)
     inputs, target = held_out
-    value = judge(functional_call(network, weights, inputs), target)
+    value = judge(_finite(functional_call(network, weights, inputs), plan.rate), target)
     (gradient,) = torch.autograd.grad(value, [weighting.numbers])
     return float(value.detach()), gradient, {name: w.detach() for name, w in weights.items()}
 
@@ -173,6 +183,9 @@ def learn(
         judge: the loss they are judged with: one that does not depend on the weighting.
         plan: how long.
         on_round: told of every round; may raise to stop.
+
+    Raises:
+        SettingsError: the rate is too large to train at.
     """
     plan = plan or Plan()
     start = {name: w.detach().clone() for name, w in network.named_parameters()}

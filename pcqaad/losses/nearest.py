@@ -13,6 +13,7 @@ from pcqaad.parallel import in_parallel
 
 # Distances that a GPU holds at once: 256 MB.
 _BLOCK = 1 << 26
+_LARGEST = 1e150
 # Points that are worth the start of threads.
 _WORTH_THREADS = 4096
 
@@ -90,8 +91,9 @@ def _check(of: Tensor, among: Tensor) -> None:
     for cloud in (of, among):
         if cloud.ndim != 3 or not cloud.shape[1] or cloud.shape[2] != 3:
             raise CloudError(f"expected clouds (batch, points, 3), found shape {tuple(cloud.shape)}")
-        if not torch.isfinite(cloud).all():
-            raise CloudError("expected finite coordinates to find neighbours of, found NaN or infinite ones")
+        # Not `isfinite`: the squares have to be finite as well.
+        if not (cloud.detach().abs() < _LARGEST).all():
+            raise CloudError("expected finite coordinates to find neighbours of, found NaN, infinite or larger ones")
     if len(of) != len(among):
         raise CloudError(f"expected as many clouds in both batches, found {len(of)} and {len(among)}")
 
