@@ -130,3 +130,15 @@ def test_criteria_are_compared_by_what_each_fit_decodes_to(tmp_path, capsys):
     errors = [pcqaad.emkd(cloud, decode(i)).mean for i, cloud in enumerate(fitted.clouds.targets)]
     assert nearest["emkd"] == pytest.approx(25 * np.mean(errors), rel=1e-3)
     assert matched["emkd"] != nearest["emkd"]
+
+
+def test_learned_weightings_are_judged_beside_their_start(tmp_path, capsys):
+    np.save(tmp_path / "clouds.npy", np.stack(population(3, points=520)))
+    quick = ["--families", "normal", "--rounds", "2", "--steps", "20", "--json"]
+    load("bilevel").main([str(tmp_path / "clouds.npy"), *quick])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert list(rows)[:3] == ["the start", "l1", "normal:sigma=2.64, default"]
+    assert list(rows)[3].endswith(", learned")
+    start, *trained = rows.values()
+    assert all(row["emkd"] < start["emkd"] and row["chamfer"] < start["chamfer"] for row in trained)
+    assert all(row["emkd"] > row["chamfer"] for row in rows.values())
