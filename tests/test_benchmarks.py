@@ -96,10 +96,9 @@ def test_finer_scales_are_nearer_to_float32(fitted_file, originals, names, tmp_p
     assert "expected the originals of the file" in capsys.readouterr().err
 
 
-def test_what_is_found_is_nearer_than_what_was_released(tmp_path, capsys):
+def test_what_is_found_is_nearer_than_what_was_released(capsys):
     distillation = load("distillation")
-    picture = tmp_path / "slopes.png"
-    distillation.main(["--json", "-o", str(picture)])
+    distillation.main(["--json"])
     rows = json.loads(capsys.readouterr().out)["families"]
     released = {row["family"]: row["released_losses"] for row in rows if "released" in row}
     assert set(released) == set(distillation.RELEASED)
@@ -110,7 +109,6 @@ def test_what_is_found_is_nearer_than_what_was_released(tmp_path, capsys):
     assert all(
         (here > there) == (name in ("chi2", "log-logistic", "gamma")) for name, (there, here) in released.items()
     )
-    assert picture.stat().st_size > 10000
 
 
 def test_criteria_are_compared_by_what_each_fit_decodes_to(tmp_path, capsys):
@@ -118,13 +116,13 @@ def test_criteria_are_compared_by_what_each_fit_decodes_to(tmp_path, capsys):
     clouds = population(3, points=128)
     np.save(tmp_path / "clouds.npy", np.stack(clouds))
     common = [str(tmp_path / "clouds.npy"), "--latent", "2", "--device", "cpu", "--json"]
-    criteria.main([*common, "--epochs", "20", "--criteria", "matched", "l2"])
+    criteria.main([*common, "--epochs", "5", "--criteria", "matched", "l2"])
     printed = json.loads(capsys.readouterr().out)
-    assert (printed["clouds"], printed["points"], printed["steps"]) == (3, 128, 20)
+    assert (printed["clouds"], printed["points"], printed["steps"]) == (3, 128, 5)
     matched, nearest = (printed["rows"][name] for name in ("matched", "l2"))
     # No bijection is nearer than the nearest points.
     assert all(row["emkd"] > row["chamfer"] > 0 for row in (matched, nearest))
-    settings = pcqaad.Settings(epochs=20, latent=2, device="cpu", tune=0, measure=1, criterion="l2")
+    settings = pcqaad.Settings(epochs=5, latent=2, device="cpu", tune=0, measure=1, criterion="l2")
     fitted = pcqaad.fit(clouds, settings)
     decode = fitted.judge.floats(fitted.model)
     errors = [pcqaad.emkd(cloud, decode(i)).mean for i, cloud in enumerate(fitted.clouds.targets)]
@@ -134,7 +132,7 @@ def test_criteria_are_compared_by_what_each_fit_decodes_to(tmp_path, capsys):
 
 def test_learned_weightings_are_judged_beside_their_start(tmp_path, capsys):
     np.save(tmp_path / "clouds.npy", np.stack(population(3, points=520)))
-    quick = ["--families", "normal", "--rounds", "2", "--steps", "20", "--json"]
+    quick = ["--families", "normal", "--rounds", "1", "--steps", "8", "--json"]
     load("bilevel").main([str(tmp_path / "clouds.npy"), *quick])
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert list(rows)[:3] == ["the start", "l1", "normal:sigma=2.64, default"]

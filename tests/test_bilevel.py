@@ -90,13 +90,13 @@ def test_steps_before_the_last_are_trained_by_and_not_looked_at():
     assert all(torch.equal(w, Mover().state_dict()[name]) for name, w in network.state_dict().items())
 
 
-@pytest.mark.parametrize("family", ["normal", "gumbel", "log-logistic"])
+@pytest.mark.parametrize("family", ["gumbel", "log-logistic"])
 def test_what_training_leads_to_falls_from_round_to_round(family):
     """Every round begins with the same network: only the weighting gets better."""
-    plan = Plan(rounds=12, steps=6, unrolled=6, rate=0.2, outer_rate=0.05, restart=True)
+    plan = Plan(rounds=8, steps=6, unrolled=6, rate=0.2, outer_rate=0.05, restart=True)
     weighting = Weighting(family)
     learned = learn(Mover(), weighting, clouds, lambda number: clean(99), criterion("l2"), plan)
-    assert len(learned.losses) == len(learned.path) == 12
+    assert len(learned.losses) == len(learned.path) == 8
     assert learned.losses[-1] < 0.97 * learned.losses[0]
     # Nearly so: at times another point becomes the nearest one, and the loss jumps.
     assert np.diff(learned.losses).max() < 0.02 * learned.losses[0]

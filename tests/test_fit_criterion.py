@@ -15,7 +15,7 @@ from pcqaad.training.loop import decode
 from tests.cli.commands import QUICK, run
 from tests.generators import population
 
-QUICKLY = {"epochs": 12, "latent": 3, "device": "cpu", "measure": 2}
+QUICKLY = {"epochs": 8, "latent": 3, "device": "cpu", "measure": 2}
 
 
 @pytest.fixture(scope="module")
