@@ -42,6 +42,8 @@ def main(arguments=None):
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args(arguments)
 
+    if not a.json:
+        print(f"{'criterion':32} {'EM-kD, %':>9} {'Chamfer, %':>11} {'seconds':>8}")
     clouds, rows, fitted = LazyClouds(find_clouds(a.clouds)), {}, None
     for name in a.criteria:
         began = time.monotonic()
@@ -51,15 +53,15 @@ def main(arguments=None):
         fitted = pcqaad.fit(clouds, settings, points=a.points)
         seconds = time.monotonic() - began
         rows[name] = {**judge(fitted), "seconds": seconds}
+        if not a.json:
+            row = rows[name]
+            print(f"{name:32} {row['emkd']:9.3f} {row['chamfer']:11.3f} {row['seconds']:8.0f}", flush=True)
     shape, steps = fitted.model.shape, fitted.encoder["steps"]
     about = {"clouds": shape.clouds, "points": shape.points, "steps": steps, "weights": shape.weights(), "seed": a.seed}
     if a.json:
         print(json.dumps({**about, "rows": rows}, indent=2))
         return
     print(f"{shape.clouds} clouds x {shape.points:,} points, {shape.weights():,} weights, {steps} steps, seed {a.seed}")
-    print(f"{'criterion':32} {'EM-kD, %':>9} {'Chamfer, %':>11} {'seconds':>8}")
-    for name, row in rows.items():
-        print(f"{name:32} {row['emkd']:9.3f} {row['chamfer']:11.3f} {row['seconds']:8.0f}")
 
 
 if __name__ == "__main__":
