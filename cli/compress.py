@@ -20,7 +20,8 @@ from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.summary import compressed
 from pcqaad.cli.text import as_json, check_output
 from pcqaad.formats.clouds import LazyClouds, find_clouds
-from pcqaad.settings import CHOICES, PRESETS, Settings
+from pcqaad.losses.names import parse
+from pcqaad.settings import CHOICES, PRESETS, Settings, SettingsError
 
 _COUNT = click.IntRange(min=1)
 
@@ -39,6 +40,21 @@ class Bytes(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         if number < 1:
             self.fail(f"expected at least 1 byte, found {value!r}", param, ctx)
         return number
+
+
+class Loss(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """What a fit trains: `matched`, or a loss of nearest neighbours with its parameters or without."""
+
+    name = "loss"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text as it was, checked."""
+        try:
+            if value != "matched":
+                parse(value)
+        except SettingsError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
 
 
 @click.command(
@@ -84,6 +100,13 @@ Examples:
 @click.option("--template", type=click.Choice(CHOICES["template"]), help="Cloud to start from [the preset's].")
 @click.option(
     "--matching", type=click.Choice(CHOICES["matching"]), help="How clouds are matched before training [optimal]."
+)
+@click.option(
+    "--criterion",
+    metavar="LOSS",
+    type=Loss(),
+    help="What is trained: the distance to the matched point [matched], or to the nearest one as a loss weighs it: "
+    "l1, l2, augmented, hyper, landau... or gamma:shape=2.5,rate=0.5.",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")

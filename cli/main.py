@@ -19,6 +19,7 @@ _COMMANDS = {
     "append": "Add clouds to a .qaad file without fitting it anew.",
     "decompress": "Write the clouds of a .qaad file, all or some.",
     "verify": "Check a .qaad file, and measure its clouds against the originals.",
+    "distill": "Find a weighted loss that trains like another one.",
     "info": "Describe a .qaad file without decoding it.",
 }
 

@@ -25,6 +25,8 @@ _LABELS = {
     "quantise": "quantising",
     "measure": "measuring",
     "decode": "decoding",
+    "search": "searching",
+    "learn": "learning",
 }
 _REDRAW = 0.1  # seconds, on a terminal
 _REPEAT = 10.0  # seconds, in a pipe

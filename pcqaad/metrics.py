@@ -250,7 +250,7 @@ def verify(
             result["metrics"]["emkd"] = recorded
         return result
 
-    originals = _originals(collection, references)
+    originals = read_originals(collection, references)
     diagonals: list[float] = []
     done = 0
 
@@ -280,8 +280,11 @@ def verify(
     return result
 
 
-def _originals(collection: Collection, references: Sequence[Source]) -> Iterator[Points]:
-    """Find every cloud's original, and read them one by one, subsampled as they were for the fit."""
+def read_originals(collection: Collection, references: Sequence[Source]) -> Iterator[Points]:
+    """Find every cloud's original, and read them one by one, subsampled as they were for the fit.
+
+    Raises CloudError where one is missing, and, once it is its turn, where one holds too few points.
+    """
     by_name: Mapping[str, Source] = {source.name: source for source in references}
     missing = [name for name in collection.names if name not in by_name]
     if missing:

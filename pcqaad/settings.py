@@ -18,7 +18,14 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a fit is asked for. None stands for `auto`: chosen from the data by `resolve`."""
+    """What a fit is asked for. None stands for `auto`: chosen from the data by `resolve`.
+
+    A `criterion` other than "matched" is a loss of `pcqaad.losses.names`: `landau`, `gamma:shape=2.5,rate=0.5`. A step
+    then compares the decoded points of each cloud with as many of the cloud's own, drawn at random, in coordinates
+    of which the clouds' median diagonal is 4. No assignment is trained towards, but there is one all the same:
+    template and latents start from it, re-matching keeps it near to what is decoded, progress and the search for
+    steps look at the distances to it. EM-kD decides the file whatever was trained.
+    """
 
     # The decoder (paper, section 3.3).
     patches: int | None = None  # K
@@ -34,6 +41,7 @@ class Settings:
     latents: str = "components"  # principal components of the matched coordinates, or "random"
 
     # The loop.
+    criterion: str = "matched"  # squared distance to the assigned point; or a loss of nearest neighbours, see above
     epochs: int | None = None  # passes in which every cloud is drawn once; None: as many as `minutes` holds
     minutes: float | None = None  # wall clock until training ends, reading and matching before it included
     batch: int = 16  # clouds a step (paper, section 4.2)
@@ -79,6 +87,11 @@ class Settings:
             demand(value is None or value > 0, name, "more than 0")
         if len(given := [name for name in _GOALS if getattr(self, name) is not None]) > 1:
             raise SettingsError(f"{given[0]} and {given[1]} cannot both be asked for")
+        if self.criterion != "matched":
+            # Here, not above: they need this module.
+            from pcqaad.losses.names import parse
+
+            parse(self.criterion)
         for name, choices in CHOICES.items():
             demand(getattr(self, name) in choices, name, " or ".join(choices))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pcqaad
 from pcqaad.formats.ply import write_ply
 from tests.generators import population
 
@@ -93,3 +94,49 @@ def test_finer_scales_are_nearer_to_float32(fitted_file, originals, names, tmp_p
     with pytest.raises(SystemExit):
         decoding.main([str(tmp_path / f"{names[0]}.ply"), "--file", str(fitted_file)])
     assert "expected the originals of the file" in capsys.readouterr().err
+
+
+def test_what_is_found_is_nearer_than_what_was_released(capsys):
+    distillation = load("distillation")
+    distillation.main(["--json"])
+    rows = json.loads(capsys.readouterr().out)["families"]
+    released = {row["family"]: row["released_losses"] for row in rows if "released" in row}
+    assert set(released) == set(distillation.RELEASED)
+    for row in rows:
+        for loss in row.get("released_losses", []):
+            assert row["loss"] <= loss
+    # Those without a mode at 0 are other losses without the shift; the two others are the same.
+    assert all(
+        (here > there) == (name in ("chi2", "log-logistic", "gamma")) for name, (there, here) in released.items()
+    )
+
+
+def test_criteria_are_compared_by_what_each_fit_decodes_to(tmp_path, capsys):
+    criteria = load("criteria")
+    clouds = population(3, points=128)
+    np.save(tmp_path / "clouds.npy", np.stack(clouds))
+    common = [str(tmp_path / "clouds.npy"), "--latent", "2", "--device", "cpu", "--json"]
+    criteria.main([*common, "--epochs", "5", "--criteria", "matched", "l2"])
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["clouds"], printed["points"], printed["steps"]) == (3, 128, 5)
+    matched, nearest = (printed["rows"][name] for name in ("matched", "l2"))
+    # No bijection is nearer than the nearest points.
+    assert all(row["emkd"] > row["chamfer"] > 0 for row in (matched, nearest))
+    settings = pcqaad.Settings(epochs=5, latent=2, device="cpu", tune=0, measure=1, criterion="l2")
+    fitted = pcqaad.fit(clouds, settings)
+    decode = fitted.judge.floats(fitted.model)
+    errors = [pcqaad.emkd(cloud, decode(i)).mean for i, cloud in enumerate(fitted.clouds.targets)]
+    assert nearest["emkd"] == pytest.approx(25 * np.mean(errors), rel=1e-3)
+    assert matched["emkd"] != nearest["emkd"]
+
+
+def test_learned_weightings_are_judged_beside_their_start(tmp_path, capsys):
+    np.save(tmp_path / "clouds.npy", np.stack(population(3, points=520)))
+    quick = ["--families", "normal", "--rounds", "1", "--steps", "8", "--json"]
+    load("bilevel").main([str(tmp_path / "clouds.npy"), *quick])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert list(rows)[:3] == ["the start", "l1", "normal:sigma=2.64, default"]
+    assert list(rows)[3].endswith(", learned")
+    start, *trained = rows.values()
+    assert all(row["emkd"] < start["emkd"] and row["chamfer"] < start["chamfer"] for row in trained)
+    assert all(row["emkd"] > row["chamfer"] for row in rows.values())

@@ -72,7 +72,8 @@ class Checkpoint:
             raise CloudError(f"{path}: not a checkpoint of {shape} clouds and points")
         if head["collection"] != clouds.fingerprint:
             raise CloudError(f"{path}: made from other clouds; remove it, or give the clouds it was made from")
-        asked, made = settings.as_json(), head["settings"]
+        # A setting that its version did not know had what is now the default.
+        asked, made = settings.as_json(), {**Settings().as_json(), **head["settings"]}
         other = [k for k in asked if k not in _FREE and _plain(asked[k]) != made.get(k)]
         if other:
             was = ", ".join(f"{k} {made.get(k)}" for k in other)

@@ -1,4 +1,4 @@
-"""The fit: an Adam loop over assigned points, top to bottom."""
+"""The fit: an Adam loop over assigned points, or nearest ones, top to bottom."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pcqaad.losses.criteria import criterion
+from pcqaad.losses.names import parse
 from pcqaad.matching import swap, swap_torch
 from pcqaad.matching.assign import refine_many, rematch
 from pcqaad.matching.batched import batched
@@ -30,6 +32,7 @@ _WINDOW = 50
 # fit needs no state of a generator.
 _DRAW = 5
 _TURN = 6
+_COMPARE = 7
 # Clouds re-matched at once, so that cores can share them; the result must not depend on the cores.
 _TOGETHER = 4
 # The rate at which tuning begins, of that at which training did: enough to move numbers by a step.
@@ -66,6 +69,10 @@ class Trainer:
         self.solver = None if self.device.type == "cpu" else batched(self.device)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         self.rounding: Rounding | None = None
+        self._criterion = None
+        if settings.criterion != "matched":
+            name, parameters = parse(settings.criterion)
+            self._criterion = criterion(name, **parameters)
         self._sizes = patch_sizes(targets.points, network.patches)
 
     @property
@@ -85,8 +92,8 @@ class Trainer:
 
         Args:
             elapsed: seconds spent on the fit so far, preparations included.
-            report: gets the progress with `loss` (mean squared distance) and `matched` (mean distance to the
-                assigned targets over the last steps), normalised.
+            report: gets the progress with `loss` (the criterion's, or mean squared distance) and `matched` (mean
+                distance to the assigned targets over the last steps), normalised.
             should_stop: asked before every step.
             save: writes a checkpoint; called every `save_every` seconds and when stopped.
             save_every: seconds.
@@ -146,7 +153,7 @@ class Trainer:
         return Progress(stage, self.step, total, "steps", window.figures())
 
     def _train_step(self, rate: float) -> tuple[float, float]:
-        """Draw clouds and points, decode, swap, descend. Returns the mean squared and the mean distance."""
+        """Draw clouds and points, decode, swap, descend. Returns the loss and the mean distance to the targets."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         clouds, points = self._draw()
@@ -167,11 +174,20 @@ class Trainer:
         k, b, s, _ = predicted.shape
         wanted = torch.from_numpy(target).to(self.device).view(b, k, s, 3).transpose(0, 1)
         squared = (predicted - wanted).square().sum(-1)
-        loss = squared.mean()
+        loss = squared.mean() if self._criterion is None else self._nearest_loss(clouds, predicted)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         return float(loss.detach()), float(squared.detach().sqrt().mean())
+
+    def _nearest_loss(self, clouds: NDArray[np.int64], predicted: torch.Tensor) -> torch.Tensor:
+        """Compare decoded points (K, B, S, 3) with as many of the clouds (B,) themselves, drawn at random."""
+        assert self._criterion is not None
+        k, b, s, _ = predicted.shape
+        rng = np.random.default_rng([self.settings.seed, _COMPARE, self.step])
+        rows = rng.choice(self.targets.points, k * s, replace=False)
+        drawn = torch.from_numpy(self.targets.gather(clouds, rows)).to(self.device)
+        return self._criterion(predicted.transpose(0, 1).reshape(b, k * s, 3), drawn)
 
     def _swaps(self, predicted: torch.Tensor, targets: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the swaps (B, S) of QAAD_REASSIGNMENT, found on the device of the predictions (B, S, 3)."""
@@ -240,14 +256,14 @@ class Trainer:
 
 
 class _Window:
-    """The loss of the last step, and the mean error of the last steps."""
+    """The loss of the last step, and the mean distance of the last steps."""
 
     def __init__(self) -> None:
         self.loss = 0.0
         self.distances: deque[float] = deque(maxlen=_WINDOW)
 
     def add(self, loss: float, distance: float) -> None:
-        """Take in a step's mean squared and mean distance."""
+        """Take in a step's loss and its mean distance to the assigned targets."""
         self.loss = loss
         self.distances.append(distance)
 

@@ -53,6 +53,8 @@ def test_help_and_commands_agree() -> None:
         ["compress", "x.ply", "-o", "x.qaad", "--patches", "0"],
         ["compress", "x.ply", "-o", "x.qaad", "--minutes", "0"],
         ["compress", "x.ply", "-o", "x.qaad", "--seed", "-1"],
+        ["compress", "x.ply", "-o", "x.qaad", "--criterion", "chamfer"],
+        ["compress", "x.ply", "-o", "x.qaad", "--criterion", "chi2:k=1"],
         ["append", "x.qaad"],
         ["append", "x.qaad", "y.ply", "--steps", "0"],
         ["append", "x.qaad", "y.ply", "--steps", "3", "--minutes", "1"],

@@ -1,0 +1,68 @@
+"""What a fit is trained by: the matched point, or the nearest one as each loss weighs its distance.
+
+    python benchmarks/criteria.py CLOUDS... [--criteria matched l1] [--epochs 100] [--points M] [--seed S] [--json]
+
+CLOUDS is anything `pcqaad compress` takes. Every row fits the same network from the same start with the same
+number of steps. EM-kD (cells of 1,024) and Chamfer distance are measured on the float model's decoded clouds,
+all of them, in percent of the diagonal; the seconds are those of the fit, matching before it included.
+"""
+
+import argparse
+import json
+import time
+
+import numpy as np
+
+import pcqaad
+from pcqaad.floating import FloatDecoder
+from pcqaad.formats.clouds import LazyClouds, find_clouds
+from pcqaad.metrics import measure, percent
+
+CRITERIA = ("matched", "l1", "l2", "augmented", "hyper", "info", "dcd", "landau", "landau-released", "gumbel")
+
+
+def judge(fitted):
+    """Return the mean EM-kD and Chamfer distance of a fit's float model, in percent of the diagonal."""
+    decoder = FloatDecoder(fitted.model.shape, fitted.model.template, fitted.model.weights)
+    pairs = zip(fitted.clouds.targets, map(decoder.decode, fitted.model.latents), strict=True)
+    found = measure(pairs, ("emkd", "chamfer"))
+    scale, diagonal = fitted.clouds.frame.scale, fitted.clouds.diagonal
+    return {name: percent(float(np.mean([e.mean for e in errors])) * scale, diagonal) for name, errors in found.items()}
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clouds", nargs="+")
+    parser.add_argument("--criteria", nargs="+", default=CRITERIA)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--points", type=int)
+    parser.add_argument("--latent", type=int, default=12, help="the same for every row")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true")
+    a = parser.parse_args(arguments)
+
+    if not a.json:
+        print(f"{'criterion':32} {'EM-kD, %':>9} {'Chamfer, %':>11} {'seconds':>8}")
+    clouds, rows, fitted = LazyClouds(find_clouds(a.clouds)), {}, None
+    for name in a.criteria:
+        began = time.monotonic()
+        settings = pcqaad.Settings(
+            criterion=name, epochs=a.epochs, seed=a.seed, device=a.device, latent=a.latent, tune=0, measure=1
+        )
+        fitted = pcqaad.fit(clouds, settings, points=a.points)
+        seconds = time.monotonic() - began
+        rows[name] = {**judge(fitted), "seconds": seconds}
+        if not a.json:
+            row = rows[name]
+            print(f"{name:32} {row['emkd']:9.3f} {row['chamfer']:11.3f} {row['seconds']:8.0f}", flush=True)
+    shape, steps = fitted.model.shape, fitted.encoder["steps"]
+    about = {"clouds": shape.clouds, "points": shape.points, "steps": steps, "weights": shape.weights(), "seed": a.seed}
+    if a.json:
+        print(json.dumps({**about, "rows": rows}, indent=2))
+        return
+    print(f"{shape.clouds} clouds x {shape.points:,} points, {shape.weights():,} weights, {steps} steps, seed {a.seed}")
+
+
+if __name__ == "__main__":
+    main()

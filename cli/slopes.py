@@ -1,0 +1,33 @@
+"""A picture of losses' slopes over distances, the teacher's and those of the weightings that were found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def draw(path: Path, result: dict[str, Any]) -> None:
+    """Draw what `pcqaad distill --json` prints as a PNG: slopes above, how likely distances are below."""
+    # Here, not above: matplotlib is an extra, and takes its time to load.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    d, teacher = result["d"], result["teacher"]
+    values = ", ".join(f"{key} {value:g}" for key, value in teacher["parameters"].items())
+    name = f"{teacher['name']} ({values})" if values else teacher["name"]
+    above.plot(d, result["slope"], color="black", linewidth=3, alpha=0.35, label=f"teacher: {name}")
+    for match in result["families"]:
+        label = f"{match['criterion']}  {match['loss']:.5f}"
+        above.plot(d, match["slope"], linewidth=1.2, label=label)
+    above.axhline(0, color="grey", linewidth=0.6)
+    above.set_ylabel("slope, largest 1")
+    above.legend(fontsize=8, frameon=False, loc=(0.01, 0.08))
+    below.fill_between(d, result["density"], color="grey", alpha=0.4, linewidth=0)
+    below.set(xlabel="distance to the nearest neighbour (the clouds' diagonal is 4)", ylabel="density", ylim=(0, None))
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+    # No date: equal results make equal files.
+    figure.savefig(path, format="png", dpi=130, metadata={"Software": None})
