@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pcqaad.formats.clouds import safe_name
+from pcqaad.formats.names import safe_name
 from pcqaad.targets import Targets, box
 
 Points = NDArray[np.floating]

@@ -15,8 +15,8 @@ import torch
 from pcqaad.clouds import FARTHEST, CloudError, Frame, Points, allocate, check_cloud, subsample
 from pcqaad.codec import Interrupted
 from pcqaad.collection import Collection
-from pcqaad.formats.clouds import safe_name
 from pcqaad.formats.container import Section, write_container
+from pcqaad.formats.names import safe_name
 from pcqaad.integers import LARGEST_LATENT, Symbols, dequantise_latents, latent_reach
 from pcqaad.metrics import CELL, measure, percent, summarise
 from pcqaad.progress import Progress, Report, Stop, never, silent
