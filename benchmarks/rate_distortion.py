@@ -1,6 +1,6 @@
 """Bytes against error: pcqaad at several sizes, and Draco at its quantisation bits, on the same clouds.
 
-    python benchmarks/rate_distortion.py CLOUDS... [--ratios 40 80 160 320] [--minutes 1.5] [--bits 3 ... 12]
+    python benchmarks/rate_distortion.py CLOUDS... [--ratios 40 80 160 320] [--epochs 300] [--bits 3 ... 12]
                                          [--points M] [--seed S] [--device auto] [-o CURVE.png] [--json]
 
 CLOUDS is anything `pcqaad compress` takes. pcqaad is fitted anew for every ratio (`compress --ratio R`), its
@@ -128,8 +128,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clouds", nargs="+")
     parser.add_argument("--ratios", type=float, nargs="*", default=[40, 80, 160, 320])
-    parser.add_argument("--minutes", type=float, help="for each fit [1.5, where --epochs is not given]")
-    parser.add_argument("--epochs", type=int, help="instead: the same bytes every time on one machine")
+    parser.add_argument("--epochs", type=int, help="of each fit [300, where --minutes is not given]")
+    parser.add_argument("--minutes", type=float, help="instead: the figures then depend on how fast the machine is")
     parser.add_argument("--latent", type=int, help="numbers of each cloud [chosen from the data]")
     parser.add_argument("--bits", type=int, nargs="*", default=list(range(3, 13)), help="of Draco's coordinates")
     parser.add_argument("--points", type=int, help="of each cloud [the smallest's]")
@@ -145,7 +145,7 @@ def main(arguments=None):
     # All in memory: Draco takes float32, and so does what it is compared with.
     clouds = [subsample(x, points, a.seed, i).astype(np.float32) for i, x in enumerate(given)]
     names = [source.name for source in sources]
-    minutes = a.minutes or (None if a.epochs else 1.5)
+    epochs = a.epochs or (None if a.minutes else 300)
     rows = []
 
     def add(codec, asked, decoded, size, began):
@@ -155,7 +155,7 @@ def main(arguments=None):
     for ratio in sorted(a.ratios):
         began = time.monotonic()
         settings = pcqaad.Settings(
-            ratio=ratio, minutes=minutes, epochs=a.epochs, latent=a.latent, seed=a.seed, device=a.device
+            ratio=ratio, minutes=a.minutes, epochs=epochs, latent=a.latent, seed=a.seed, device=a.device
         )
         try:
             add("pcqaad", f"{ratio:g} : 1", *by_pcqaad(clouds, names, settings), began)
@@ -168,8 +168,8 @@ def main(arguments=None):
         "clouds": len(clouds),
         "points": points,
         "seed": a.seed,
-        "minutes": minutes,
-        "epochs": a.epochs,
+        "minutes": a.minutes,
+        "epochs": epochs,
         "python": platform.python_version(),
         "torch": version("torch"),
         "DracoPy": version("DracoPy") if a.bits else None,
