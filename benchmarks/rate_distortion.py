@@ -1,6 +1,6 @@
 """Bytes against error: pcqaad at several sizes, and Draco at its quantisation bits, on the same clouds.
 
-    python benchmarks/rate_distortion.py CLOUDS... [--ratios 40 80 160 320] [--epochs 300] [--bits 3 ... 12]
+    python benchmarks/rate_distortion.py CLOUDS... [--ratios 80 120 180 270] [--epochs 150] [--bits 3 ... 12]
                                          [--points M] [--seed S] [--device auto] [-o CURVE.png] [--json]
 
 CLOUDS is anything `pcqaad compress` takes. pcqaad is fitted anew for every ratio (`compress --ratio R`), its
@@ -127,8 +127,8 @@ def text(result):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clouds", nargs="+")
-    parser.add_argument("--ratios", type=float, nargs="*", default=[40, 80, 160, 320])
-    parser.add_argument("--epochs", type=int, help="of each fit [300, where --minutes is not given]")
+    parser.add_argument("--ratios", type=float, nargs="*", default=[80, 120, 180, 270])
+    parser.add_argument("--epochs", type=int, help="of each fit [150, where --minutes is not given]")
     parser.add_argument("--minutes", type=float, help="instead: the figures then depend on how fast the machine is")
     parser.add_argument("--latent", type=int, help="numbers of each cloud [chosen from the data]")
     parser.add_argument("--bits", type=int, nargs="*", default=list(range(3, 13)), help="of Draco's coordinates")
@@ -145,7 +145,7 @@ def main(arguments=None):
     # All in memory: Draco takes float32, and so does what it is compared with.
     clouds = [subsample(x, points, a.seed, i).astype(np.float32) for i, x in enumerate(given)]
     names = [source.name for source in sources]
-    epochs = a.epochs or (None if a.minutes else 300)
+    epochs = a.epochs or (None if a.minutes else 150)
     rows = []
 
     def add(codec, asked, decoded, size, began):
