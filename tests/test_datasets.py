@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plyfile import PlyData, PlyElement
 
+import pcqaad
 from pcqaad.clouds import CloudError
 from pcqaad.formats.clouds import LazyClouds, LazyMeshes, find_clouds, write_clouds
 from pcqaad.formats.errors import FormatError
@@ -259,3 +261,18 @@ def test_points_are_drawn_by_seed_and_number_alone(tmp_path):
 def test_what_is_no_mesh_is_refused_by_its_name(mesh, problem):
     with pytest.raises(CloudError, match=f"^who: {problem}"):
         Surfaces([mesh], ["who"], 10, 0)[0]
+
+
+def test_meshes_are_fitted_by_points_drawn_from_them():
+    vertices, faces = globe()
+    meshes = [(vertices * np.float32(scale), halves(faces)) for scale in (1, 1.2, 1.4)]
+    settings = pcqaad.Settings(surface=100, epochs=1, patches=1, latent=1, device="cpu", seed=2)
+    fitted = pcqaad.fit(meshes, settings)
+    drawn = pcqaad.fit([Surfaces(meshes, ["a"] * 3, 100, 2)[i] for i in range(3)], replace(settings, surface=None))
+    assert fitted.clouds.names == drawn.clouds.names == ["cloud_0000", "cloud_0001", "cloud_0002"]
+    assert fitted.clouds.fingerprint == drawn.clouds.fingerprint
+    assert (fitted.settings.surface, drawn.settings.surface) == (100, None)
+    with pytest.raises(CloudError, match="cloud_0000: expected a mesh"):
+        pcqaad.fit([vertices, vertices], settings)
+    with pytest.raises(pcqaad.SettingsError, match="surface is 0, expected at least 1"):
+        pcqaad.Settings(surface=0)
