@@ -53,8 +53,10 @@ class CloudSource:
     name: str
     file: str
     load: Callable[[], tuple[Points, Sequence[str]]] = field(repr=False, compare=False)
-    load_mesh: Callable[[], tuple[Points, Triangles, Sequence[str]]] = field(repr=False, compare=False)
-    count: Callable[[], int] = field(repr=False, compare=False)
+    load_mesh: Callable[[], tuple[Points, Triangles, Sequence[str]]] | None = field(
+        default=None, repr=False, compare=False
+    )
+    look: Callable[[], int] | None = field(default=None, repr=False, compare=False)
 
     def read(self) -> CloudData:
         """Read the cloud, of at least one point, all its coordinates finite in float32 too.
@@ -74,11 +76,17 @@ class CloudSource:
         Raises `FormatError` as `read` does, and when there are no faces, or they have corners that are not there.
         """
         try:
+            if self.load_mesh is None:
+                raise FormatError("expected faces to draw points from, found points alone")
             vertices, triangles, notes = self.load_mesh()
             _check_points(vertices)
         except FormatError as error:
             raise error.in_file(self.file) from error
         return MeshData(vertices, triangles, tuple(notes))
+
+    def count(self) -> int:
+        """Return the number of points, read from a header where there is one; raises `FormatError` as `read` does."""
+        return self.look() if self.look is not None else len(self.read().points)
 
 
 class _Lazy(Sequence[Item], Generic[Item]):
@@ -244,13 +252,10 @@ def _npy_sources(path: Path) -> Iterator[_Found]:
     def load(index: int | None) -> tuple[Points, Sequence[str]]:
         return read_npy(path, index), ()
 
-    def load_mesh() -> tuple[Points, Triangles, Sequence[str]]:
-        raise FormatError("expected faces to draw points from; a .npy file holds none")
-
     count, points = count_npy(path)
     for index in (None,) if count is None else range(count):
         name, where = (path.stem, "") if index is None else (f"{path.stem}_{index:04d}", f"[{index}]")
-        source = CloudSource(name, f"{path}{where}", partial(load, index), load_mesh, lambda: points)
+        source = CloudSource(name, f"{path}{where}", partial(load, index), None, lambda: points)
         yield source, (*_folders(path), name), 1
 
 

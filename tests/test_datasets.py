@@ -154,7 +154,7 @@ def test_faces_of_an_array_have_to_be_there_and_fit(tmp_path):
     with pytest.raises(FormatError, match="dataset faces: expected corners among the vertices 0 to 4, found 5"):
         find_clouds([path])[0].read_mesh()
     np.save(tmp_path / "a.npy", np.ones((2, 5, 3)))
-    with pytest.raises(FormatError, match=r"a.npy\[1\]: expected faces to draw points from; a .npy file holds none"):
+    with pytest.raises(FormatError, match=r"a.npy\[1\]: expected faces to draw points from, found points alone"):
         find_clouds([tmp_path / "a.npy"])[1].read_mesh()
 
 

@@ -114,5 +114,5 @@ def test_no_faces_are_one_line(tmp_path: Path, originals: Path) -> None:
     assert line == f"{originals}/egg7.ply: header: expected an element face to draw points from, found none"
     np.save(tmp_path / "a.npy", np.ones((2, 9, 3)))
     line = refused("compress", tmp_path / "a.npy", *command)
-    assert line == f"{tmp_path}/a.npy[0]: expected faces to draw points from; a .npy file holds none"
+    assert line == f"{tmp_path}/a.npy[0]: expected faces to draw points from, found points alone"
     assert not (tmp_path / "a.qaad").exists()
