@@ -10,6 +10,7 @@ import pytest
 
 import pcqaad
 from pcqaad.formats.ply import write_ply
+from pcqaad.settings import SettingsError
 from tests.generators import population
 
 
@@ -140,3 +141,46 @@ def test_learned_weightings_are_judged_beside_their_start(tmp_path, capsys):
     start, *trained = rows.values()
     assert all(row["emkd"] < start["emkd"] and row["chamfer"] < start["chamfer"] for row in trained)
     assert all(row["emkd"] > row["chamfer"] for row in rows.values())
+
+
+def test_rates_and_distortions_are_of_the_files_and_points(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("DracoPy")
+    curve = load("rate_distortion")
+    fit = curve.by_pcqaad
+
+    def fit_within_reason(clouds, names, settings):
+        if settings.ratio > 1000:
+            raise SettingsError("a file of 0 bytes cannot be made")
+        return fit(clouds, names, settings)
+
+    monkeypatch.setattr(curve, "by_pcqaad", fit_within_reason)
+    np.save(tmp_path / "six.npy", np.stack(population(6)))
+    options = ["--points", "200", "--bits", "4", "7", "10", "--ratios", "5", "100000", "--epochs", "2"]
+    curve.main([str(tmp_path / "six.npy"), *options, "--latent", "2", "-o", str(tmp_path / "c.png"), "--json"])
+    output = capsys.readouterr()
+    printed = json.loads(output.out)
+    assert json.loads((tmp_path / "c.json").read_text()) == printed
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    ours, *draco = printed["rows"]
+    # What cannot be made is said and leaves no row.
+    assert "ratio 100000: a file of 0 bytes" in output.err
+    assert (ours["codec"], [row["asked"] for row in draco]) == ("pcqaad", ["10 bits", "7 bits", "4 bits"])
+    for row in printed["rows"]:
+        assert row["ratio"] == pytest.approx(12 * 6 * 200 / row["bytes"])
+        assert row["bits_per_point"] == pytest.approx(96 / row["ratio"])
+        assert row["d1_percent"] <= row["emkd_percent"]
+    assert ours["ratio"] >= 5
+    for fine, coarse in zip(draco, draco[1:], strict=False):
+        assert fine["bytes"] > coarse["bytes"]
+        assert fine["emkd_percent"] < coarse["emkd_percent"]
+        assert fine["d1_psnr"] > coarse["d1_psnr"] + 10
+
+
+def test_another_number_of_points_has_no_emkd():
+    curve = load("rate_distortion")
+    cloud = population(1)[0]
+    row = curve.judge([cloud], [cloud[:-1]], 100)
+    assert row["emkd_percent"] is None
+    assert row["d1_percent"] > 0
+    same = curve.judge([cloud], [cloud[::-1]], 100)
+    assert (same["emkd_percent"], same["d1_percent"], same["d1_psnr"]) == (0, 0, None)
