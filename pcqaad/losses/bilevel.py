@@ -114,8 +114,10 @@ def train(
     for step in range(first, first + steps):
         inputs, target = draw(step)
         value = loss(_finite(functional_call(network, weights, inputs), rate), target)
-        gradients = torch.autograd.grad(value, list(weights.values()), create_graph=keep)
-        weights = {name: w - rate * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
+        # What a step has no use for stays where it is.
+        gradients = torch.autograd.grad(value, list(weights.values()), create_graph=keep, allow_unused=True)
+        moved = zip(weights.items(), gradients, strict=True)
+        weights = {name: w if g is None else w - rate * g for (name, w), g in moved}
         if not keep:
             weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
     return weights
