@@ -85,6 +85,7 @@ Examples:
 @click.option(
     "--matching", type=click.Choice(CHOICES["matching"]), help="How clouds are matched before training [optimal]."
 )
+@click.option("--latents", type=click.Choice(CHOICES["latents"]), help="What latents start as [the preset's].")
 @click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no notes.")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _LABELS = {
     "read": "reading",
     "normalise": "normalising",
+    "pretrain": "training with an encoder",
     "match": "matching",
     "fit": "fitting",
     "tune": "tuning",
