@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pcqaad.clouds import CloudError, CloudSet, Points, collect
+from pcqaad.clouds import CloudError, CloudSet, Points, collect, default_names
 from pcqaad.encoding import Budget, Encoded, Judge, encode
 from pcqaad.formats.container import Section, pack, write_container
 from pcqaad.matching.batched import batched
@@ -24,6 +24,7 @@ from pcqaad.progress import Progress, Report, Stop, never, silent
 from pcqaad.quantize import Quantised, Steps
 from pcqaad.settings import Settings, choose_patches, resolve
 from pcqaad.storage import to_sections
+from pcqaad.surface import Mesh, Surfaces
 from pcqaad.targets import Targets
 from pcqaad.training import devices
 from pcqaad.training.chamfer import ChamferTrainer
@@ -105,7 +106,7 @@ class Fitted:
 
 
 def fit(
-    clouds: Sequence[Points],
+    clouds: Sequence[Points] | Sequence[Mesh],
     settings: Settings | None = None,
     *,
     names: Sequence[str] | None = None,
@@ -121,7 +122,8 @@ def fit(
     Args:
         clouds: at least two arrays (n_i, 3) in the data's unit. Different sizes are brought to one by random
             subsampling, to the smallest or to `points`. Each is asked for twice and not kept: any sequence
-            will do that reads them from a disk, and all of them may be larger than memory.
+            will do that reads them from a disk, and all of them may be larger than memory. With
+            `settings.surface` meshes, pairs of vertices (v, 3) and triangles (t, 3), that points are drawn from.
         settings: what to fit and how; what is left open is chosen from the data.
         names: one per cloud.
         unit: of the coordinates, for the record.
@@ -146,7 +148,10 @@ def fit(
         if should_stop():
             raise Interrupted(resuming)
 
-    collected = collect(clouds, names, points, settings.seed, on_read)
+    if settings.surface is not None:
+        called = names if names is not None else default_names(len(clouds))
+        clouds = Surfaces(cast(Sequence[Mesh], clouds), called, settings.surface, settings.seed)
+    collected = collect(cast(Sequence[Points], clouds), names, points, settings.seed, on_read)
     count, sizes = collected.targets.points, collected.sizes
     if sizes.max() > count:
         between = f"{sizes.min():,} to {sizes.max():,}"
