@@ -182,9 +182,8 @@ class Bench:
         s = self.settings
         template = self.set.targets[choose_template(self.set.targets, s)]
         template = template[patch_order(template, s.patches)]
-        torch.manual_seed(s.seed)
-        start = torch.from_numpy(template), torch.zeros(len(self.names), s.latent)
-        return Decoder(*start, s.shared, s.patch, s.patches, s.residual).to(self.device)
+        latents = np.zeros((len(self.names), s.latent), np.float32)
+        return Decoder.untrained(template, latents, s).to(self.device)
 
     def _chamfer(self, name):
         decoder = self._decoder()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pcqaad.clouds import CloudError, CloudSet, Points, collect, default_names
@@ -25,9 +24,8 @@ from pcqaad.quantize import Quantised, Steps
 from pcqaad.settings import Settings, choose_patches, resolve
 from pcqaad.storage import to_sections
 from pcqaad.surface import Mesh, Surfaces
-from pcqaad.targets import Targets
 from pcqaad.training import devices
-from pcqaad.training.chamfer import ChamferTrainer
+from pcqaad.training.chamfer import pretrain
 from pcqaad.training.checkpoint import Checkpoint
 from pcqaad.training.loop import Trainer, network_state
 from pcqaad.training.rounding import Rounding
@@ -188,7 +186,14 @@ def fit(
 
         reference, first, arrays = template, 0, dict[str, NDArray[Any]]()
         if settings.latents == "encoder":
-            reference, first, arrays = _pretrain(template, targets, settings, device, elapsed, on_progress, should_stop)
+            # Its latent size is given, not found in a spectrum.
+            early = resolve(settings, len(clouds), count, np.zeros(1))
+            latents = np.zeros((len(clouds), early.latent or 1), np.float32)
+            network = Decoder.untrained(template, latents, early).to(device)
+            steps = pretrain(network, targets, early, elapsed, on_progress, should_stop)
+            if steps is None:
+                raise Interrupted(resumable=False)
+            reference, first, arrays = network.arrays().template, steps, network_state(network)
         solver = None if device.type == "cpu" else batched(device)
         assignments = first_matching(reference, targets, settings, on_cloud, solver)
         kept = Checkpoint(assignments, first, elapsed(), arrays)
@@ -203,7 +208,7 @@ def fit(
     settings = replace(settings, latent=kept.latent or settings.latent)
     settings = resolve(settings, len(clouds), count, spectrum)
     assert settings.latent is not None
-    network = _decoder(template, first_latents(basis, settings.latent, settings), settings).to(device)
+    network = Decoder.untrained(template, first_latents(basis, settings.latent, settings), settings).to(device)
     trainer = Trainer(network, targets, kept.assignments, settings)
     if kept.arrays:
         try:
@@ -254,39 +259,6 @@ def fit(
     budget = None if limit is None else Budget(limit, size)
     encoded = encode(model, judge, tune if settings.tune else None, budget)
     return Fitted(model, encoded, collected, settings, unit, encoder, checkpoint, judge=judge)
-
-
-def _decoder(template: NDArray[np.float32], latents: NDArray[np.float32], settings: Settings) -> Decoder:
-    """Return a decoder that nothing was learnt by, of resolved settings."""
-    assert settings.shared and settings.patch and settings.patches
-    torch.manual_seed(settings.seed)
-    start = torch.from_numpy(template), torch.from_numpy(latents)
-    return Decoder(*start, settings.shared, settings.patch, settings.patches, settings.residual)
-
-
-def _pretrain(
-    template: NDArray[np.float32],
-    targets: Targets,
-    settings: Settings,
-    device: torch.device,
-    elapsed: Callable[[], float],
-    on_progress: Report,
-    should_stop: Stop,
-) -> tuple[NDArray[np.float32], int, dict[str, NDArray[Any]]]:
-    """Train the decoder with an encoder first, as the paper does: see `training.chamfer`.
-
-    Returns the template (M, 3) as it is then, the steps made, and the decoder's state, the clouds' embeddings for
-    latents. Raises Interrupted when stopped.
-    """
-    settings = resolve(settings, len(targets), targets.points, np.zeros(1))
-    assert settings.latent is not None
-    latents = np.zeros((len(targets), settings.latent), np.float32)
-    network = _decoder(template, latents, settings).to(device)
-    trainer = ChamferTrainer(network, targets, settings, device)
-    if not trainer.run(settings.pretrain * (1 - settings.tune), elapsed, on_progress, should_stop):
-        raise Interrupted(resumable=False)
-    network.latents.data.copy_(trainer.embed())
-    return network.arrays().template, trainer.step, network_state(network)
 
 
 def _info(unit: str, settings: Settings, fidelity: dict[str, Any], encoder: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pcqaad.losses.criteria import criterion
+from pcqaad.network import Decoder
 from pcqaad.progress import Report, Stop
 from pcqaad.settings import Settings
 from pcqaad.targets import Targets
@@ -128,6 +129,21 @@ class ChamferTrainer:
         self.encoder.train()
         return torch.cat(means)
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return the encoder's arrays."""
-        return {name: tensor.cpu().numpy() for name, tensor in self.encoder.state_dict().items()}
+
+def pretrain(
+    network: Decoder,
+    targets: Targets,
+    settings: Settings,
+    elapsed: Callable[[], float],
+    report: Report,
+    should_stop: Stop,
+) -> int | None:
+    """Train a decoder so for the first part of a fit, and leave it with the clouds' embeddings for latents.
+
+    Of what the settings do not leave for tuning, `pretrain` is its part. Returns the steps made, or None when stopped.
+    """
+    trainer = ChamferTrainer(network, targets, settings, network.template.device)
+    if not trainer.run(settings.pretrain * (1 - settings.tune), elapsed, report, should_stop):
+        return None
+    network.latents.data.copy_(trainer.embed())
+    return trainer.step
