@@ -66,7 +66,7 @@ COLUMNS = {
 FIGURE5 = ("atlasnet", "chamfer", "reassignment", "auto")
 CHAMFER = 0.25  # of the steps, where as published
 GAIN, MOST = 0.02, 4  # of "converged"
-SHOWN = 3  # clouds kept for the pictures
+SHOWN = 2  # clouds kept for the pictures
 
 
 @dataclass(frozen=True)
@@ -290,6 +290,7 @@ def main(arguments=None):
     parser.add_argument("--device", default="auto")
     parser.add_argument("-o", "--output", type=Path, default=Path("out/table1"))
     parser.add_argument("--no-pictures", action="store_true")
+    parser.add_argument("--azimuth", type=float, default=32.0, help="of the eye in the pictures, degrees [32]")
     parser.add_argument("--unit", default="", help="of the coordinates, for the pictures")
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args(arguments)
@@ -309,7 +310,9 @@ def one_set(path, a):
     if a.samples:
         rows = {}
         for sample in a.samples:
-            bench = Bench([path], folder / f"sample_{sample}", size, a, sample)
+            # The table's own columns are not fitted twice.
+            own = folder if sample == size.settings.sample else folder / f"sample_{sample}"
+            bench = Bench([path], own, size, a, sample)
             rows[sample] = {name: bench.column(name) for name in a.columns if name in FIGURE5}
     else:
         bench = Bench([path], folder, size, a)
@@ -336,8 +339,8 @@ def one_set(path, a):
         if a.samples:
             pictures.sampling(rows, half, folder / "sampling.png")
         else:
-            pictures.reconstructions(bench, rows, a.unit, folder / "reconstructions.png")
-            pictures.templates(bench, rows, folder / "templates.png")
+            pictures.reconstructions(bench, rows, a.unit, a.azimuth, folder / "reconstructions.png")
+            pictures.templates(bench, rows, a.azimuth, folder / "templates.png")
     if not a.json:
         equal = (
             "equal steps for every column" if bench.share == 1 else "the paper's epochs: 150 of Chamfer, 600 of QAAD"

@@ -30,29 +30,33 @@ HEADS = {
     "converged": "converged",
     "auto": "our recipe",
 }
+# Collapsed, or between two that are drawn.
+LEFT_OUT = ("atlasnet-matched", "random", "greedy")
 COLOURS = {"atlasnet": "#8e8a83", "chamfer": "#d9894b", "reassignment": "#6fa8dc", "auto": "#7fc97f"}
 
 
-def reconstructions(bench, rows, unit, path, view=(32.0, 8.0)):
-    """Draw some originals, and beside them every column's cloud with its error in colour (Figures 2 and 3).
+def reconstructions(bench, rows, unit, azimuth, path):
+    """Draw originals, the first from two sides, and the columns' clouds with their errors (Figures 2 and 3).
 
-    The error of a decoded point is its distance to the nearest original point. One scale serves all; it ends at the
-    99th percentile of the best column's errors times four, so that those of the good ones stay apart.
+    The error of a decoded point is its distance to the nearest original point. One scale serves all; it ends at
+    three times the 99th percentile of the best column's errors, so that those of the good ones stay apart.
     """
+    names = [name for name in rows if name not in LEFT_OUT] or list(rows)
     shown, scale = bench.shown(), bench.set.frame.scale
     originals = [bench.set.targets[i] * scale for i in shown]
-    decoded = {name: np.load(bench.folder / f"{name}.npz")["decoded"] * scale for name in rows}
-    errors = {name: [cKDTree(a).query(b)[0] for a, b in zip(originals, d, strict=True)] for name, d in decoded.items()}
-    top = 4 * min(float(np.percentile(np.concatenate(e), 99)) for e in errors.values()) or 1.0
+    decoded = {name: np.load(bench.folder / f"{name}.npz")["decoded"] * scale for name in names}
+    errors = {name: [cKDTree(a).query(b)[0] for a, b in zip(originals, d)] for name, d in decoded.items()}
+    top = 3 * min(float(np.percentile(np.concatenate(e), 99)) for e in errors.values()) or 1.0
     colours = ScalarMappable(Normalize(0, top), colormaps["plasma"])
-    figure, place = canvas(len(shown), 1 + len(rows), foot=0.75)
-    for row, original in enumerate(originals):
-        frame = framing(original, view)
-        place(row, 0, render(original, None, PIXELS, view, frame), "original")
-        for column, name in enumerate(rows, 1):
-            heat = colours.to_rgba(errors[name][row])[:, :3]
+    views = [(0, (azimuth, 8.0)), (0, (azimuth + 65, 8.0)), *((i, (azimuth, 8.0)) for i in range(1, len(shown)))]
+    figure, place = canvas(len(views), 1 + len(names), foot=0.75)
+    for row, (cloud, view) in enumerate(views):
+        frame = framing(originals[cloud], view)
+        place(row, 0, render(originals[cloud], None, PIXELS, view, frame), "original")
+        for column, name in enumerate(names, 1):
+            heat = colours.to_rgba(errors[name][cloud])[:, :3]
             head = f"{HEADS[name]}\nEM-kD {rows[name]['emkd']['mean_percent']:.2f} %"
-            place(row, column, render(decoded[name][row], heat, PIXELS, view, frame), head)
+            place(row, column, render(decoded[name][cloud], heat, PIXELS, view, frame), head)
     width, height = figure.get_size_inches()
     bar = figure.colorbar(
         colours,
@@ -66,14 +70,14 @@ def reconstructions(bench, rows, unit, path, view=(32.0, 8.0)):
     write(figure, path)
 
 
-def templates(bench, rows, path, view=(32.0, 8.0)):
+def templates(bench, rows, azimuth, path):
     """Draw the template before training and as the columns leave it, coloured by patch (Figure 4)."""
     drawn = {}
     for name in rows:
         stored = np.load(bench.folder / f"{name}.npz")
         if "first" in stored:
             drawn["a cloud of the set"] = stored["first"]
-        if "template" in stored and name != "random":
+        if "template" in stored and name not in LEFT_OUT:
             drawn[HEADS[name]] = stored["template"]
     if not drawn:
         return
@@ -85,6 +89,7 @@ def templates(bench, rows, path, view=(32.0, 8.0)):
     colour = np.repeat(hsv_to_rgb(np.stack([hue, np.full(patches, 0.62), shade], 1)), sizes, 0)
     figure, place = canvas(1, len(drawn))
     for column, (label, template) in enumerate(drawn.items()):
+        view = azimuth, 8.0
         place(0, column, render(template, colour, PIXELS, view, framing(template, view)), label)
     write(figure, path)
 
