@@ -45,7 +45,7 @@ def reconstructions(bench, rows, unit, azimuth, path):
     shown, scale = bench.shown(), bench.set.frame.scale
     originals = [bench.set.targets[i] * scale for i in shown]
     decoded = {name: np.load(bench.folder / f"{name}.npz")["decoded"] * scale for name in names}
-    errors = {name: [cKDTree(a).query(b)[0] for a, b in zip(originals, d)] for name, d in decoded.items()}
+    errors = {name: [cKDTree(a).query(b)[0] for a, b in zip(originals, d, strict=True)] for name, d in decoded.items()}
     top = 3 * min(float(np.percentile(np.concatenate(e), 99)) for e in errors.values()) or 1.0
     colours = ScalarMappable(Normalize(0, top), colormaps["plasma"])
     views = [(0, (azimuth, 8.0)), (0, (azimuth + 65, 8.0)), *((i, (azimuth, 8.0)) for i in range(1, len(shown)))]
