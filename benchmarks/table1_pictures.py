@@ -96,9 +96,9 @@ def templates(bench, rows, azimuth, path):
 
 def sampling(rows, floor, path):
     """Plot EM-kD against the points of a step (Figure 5)."""
-    figure = Figure((5.2, 3.6), dpi=DPI, facecolor=BACKGROUND)
+    figure = Figure((5.2, 4.0), dpi=DPI, facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.13, 0.16, 0.84, 0.8), facecolor=BACKGROUND)
+    axes = figure.add_axes((0.13, 0.26, 0.84, 0.71), facecolor=BACKGROUND)
     samples = list(rows)
     for name in next(iter(rows.values())):
         values = [rows[s][name]["emkd"]["mean_percent"] for s in samples]
@@ -112,6 +112,8 @@ def sampling(rows, floor, path):
     axes.set_yscale("log")
     axes.set_xticks(samples, [str(s) for s in samples])
     low, high = axes.get_ylim()
+    low, high = 0.8 * low, 1.1 * high
+    axes.set_ylim(low, high)
     ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if low <= t <= high]
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
@@ -121,7 +123,8 @@ def sampling(rows, floor, path):
     for side in axes.spines.values():
         side.set_color("#4a4844")
     axes.grid(color="#2c2c30", linewidth=0.6)
-    axes.legend(fontsize=8, facecolor=BACKGROUND, edgecolor="#4a4844", labelcolor=INK)
+    # Below, where it hides no line.
+    axes.legend(fontsize=8, labelcolor=INK, frameon=False, ncol=2, loc="upper center", bbox_to_anchor=(0.5, -0.17))
     write(figure, path)
 
 
