@@ -9,6 +9,7 @@ import pytest
 from tests.generators import population
 from tests.test_benchmarks import load
 
+partners = load("partners")
 patches = load("patches")
 table1 = load("table1")
 pictures = importlib.import_module("table1_pictures")  # lies beside it
@@ -78,3 +79,17 @@ def test_a_loop_over_patches_computes_what_the_batched_products_do(monkeypatch, 
     monkeypatch.setattr(patches, "separate", lambda weights: [part.detach() * 1.1 for part in weights])
     with pytest.raises(SystemExit, match="the ways differ"):
         patches.main(["--patches", "3", "--clouds", "2", "--points", "60"])
+
+
+def test_without_swaps_no_pair_changes(monkeypatch, capsys):
+    start = "the same, residual"
+    monkeypatch.setattr(partners, "STARTS", {start: partners.STARTS[start]})
+    runs = []
+    for epochs in (1, 3):
+        partners.main(["--count", "4", "--points", "700", "--epochs", str(epochs), "--json"])
+        runs.append(json.loads(capsys.readouterr().out)[start])
+    (kept, _), (longer, swapped) = runs
+    assert kept["right_percent"] == longer["right_percent"] > 50
+    assert kept["emkd_percent"] != longer["emkd_percent"]
+    assert [longer["swaps"], swapped["swaps"]] == [False, True]
+    assert swapped["right_percent"] != longer["right_percent"]

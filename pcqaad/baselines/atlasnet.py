@@ -76,10 +76,13 @@ class AtlasNet(nn.Module):
         biases: (K, 1, outputs).
         bend, bend_bias: the same of the networks 2-128-128-3 that deform the unit square; empty for "translation".
         moved: (M, 3) the learned points, patch after patch; empty (0, 3) for "deformation".
+        squares: (M, 2) points of the unit square, patch after patch, that `forward` bends or that `moved` starts as.
+        patch_index, in_patch: (K, S) as in `network.Decoder`.
     """
 
     patch_index: Tensor
     in_patch: Tensor
+    squares: Tensor
 
     def __init__(self, shape: AtlasNetShape, points: int) -> None:
         super().__init__()
@@ -96,8 +99,6 @@ class AtlasNet(nn.Module):
         self.register_buffer("patch_index", torch.from_numpy(index), persistent=False)
         self.register_buffer("in_patch", torch.from_numpy(inside), persistent=False)
         self.register_buffer("squares", squares, persistent=False)
-
-    squares: Tensor
 
     @property
     def device(self) -> torch.device:
