@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import skulls
-from table1 import SIZES, decode
+from table1_columns import SIZES, decode
 
 import pcqaad
 from pcqaad.clouds import collect

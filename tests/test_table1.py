@@ -51,6 +51,7 @@ def test_columns_run_once_and_compare_like_with_like(tmp_path, capsys):
     again = run(capsys, *given, "--no-pictures")
     (line,) = (line for line in again.splitlines() if "REASSIGNMENT" in line)
     assert "12345" in line and "-66 %" in line
+    assert len({line.count("|") for line in again.splitlines() if line.startswith("|")}) == 1
     with pytest.raises(SystemExit) as refused:
         table1.main([str(argument) for argument in (*given, "--seed", 1)])
     assert refused.value.code == 2
