@@ -119,6 +119,7 @@ Examples:
     help="What is trained: the distance to the matched point [matched], or to the nearest one as a loss weighs it: "
     "l1, l2, augmented, hyper, landau... or gamma:shape=2.5,rate=0.5.",
 )
+@click.option("--latents", type=click.Choice(CHOICES["latents"]), help="What latents start as [the preset's].")
 @click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no notes.")

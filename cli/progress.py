@@ -20,6 +20,7 @@ _LABELS = {
     "count": "counting points",
     "read": "reading",
     "normalise": "normalising",
+    "pretrain": "training with an encoder",
     "match": "matching",
     "fit": "fitting",
     "tune": "tuning",
