@@ -11,15 +11,12 @@ from pcqaad.clouds import CloudError, check_cloud
 Points = NDArray[np.floating]
 Rows = NDArray[np.int64]
 
-# The radius of the flip's sphere, in distances of the farthest point from the eye. A larger one takes more points for
-# visible; of clouds of some thousand points this one finds about the half of a sphere that faces the eye.
-_FLIP = 100.0
 # How far from the cloud's middle `cut_view` puts the eye, in half diagonals: near enough that a view is one, far enough
 # that no point is nearer to the eye than a cloud's own size.
 _AWAY = 4.0
 
 
-def visible(points: Points, eye: Points, flip: float = _FLIP) -> Rows:
+def visible(points: Points, eye: Points, flip: float | None = None) -> Rows:
     """Return the rows, ascending, of the points that an eye sees: nothing of the surface hides them.
 
     Points are flipped across a sphere around the eye, so that the nearest become the farthest; those are visible that
@@ -28,7 +25,7 @@ def visible(points: Points, eye: Points, flip: float = _FLIP) -> Rows:
     Args:
         points: (n, 3), in any unit.
         eye: (3,), in the same unit.
-        flip: the sphere's radius, in distances of the farthest point from the eye, at least 1.
+        flip: the sphere's radius, in distances of the farthest point from the eye, at least 1; sqrt(n) if not given.
 
     Raises:
         CloudError: the points are malformed, the eye is one of them, or all lie in a plane with it.
@@ -38,6 +35,7 @@ def visible(points: Points, eye: Points, flip: float = _FLIP) -> Rows:
     distance = np.linalg.norm(seen, axis=1, keepdims=True)
     if not distance.min() > 0:
         raise CloudError("expected an eye apart from the points, found it among them")
+    flip = len(points) ** 0.5 if flip is None else flip
     if not flip >= 1:
         raise CloudError(f"expected a flip of at least 1, found {flip}")
     # In radii of the sphere: scale-free, and the eye at the origin.
