@@ -1,0 +1,152 @@
+"""Completion by a fitted file: its decoder and its latents are what is known of the shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from pcqaad.growth import reference_diagonal
+from pcqaad.clouds import FARTHEST, CloudError, Frame, Points, check_cloud
+from pcqaad.codec import Interrupted
+from pcqaad.collection import Collection
+from pcqaad.completion.latents import LatentSearch
+from pcqaad.losses import criterion as find_criterion
+from pcqaad.metrics import Errors, percent
+from pcqaad.progress import Progress, Report, Stop, never, silent
+from pcqaad.settings import SettingsError
+from pcqaad.training import devices
+
+# What was measured best: see benchmarks/RESULTS.md.
+CRITERION, PRIOR, STARTS, STEPS = "landau", 1e-3, 4, 150
+# What a partial cloud's points may lie from the nearest start, in the median: an eighth of the diagonal. Wrong units,
+# places and poses are farther off, shapes that are merely unusual are not.
+_NOWHERE_NEAR = 0.5
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A whole cloud for a partial one.
+
+    Attributes:
+        name: of the partial cloud.
+        points: (M, 3) float32, in the data's unit; what the file decodes `latent` to.
+        latent: (L,).
+        given: how many points there were.
+        errors: of the given points: distances to the nearest of the completion, in the data's unit.
+        percent: their mean, in percent of the diagonal of the file's clouds.
+        deviations: root mean square of the latent's standard scores among the file's own: about 1 for a shape of
+            their kind, more for a shape that the file has not seen the like of.
+        start: the file's cloud that the search came from; empty for the mean of all.
+    """
+
+    name: str
+    points: NDArray[np.float32]
+    latent: NDArray[np.float64]
+    given: int
+    errors: Errors
+    percent: float
+    deviations: float
+    start: str
+
+
+def complete(
+    collection: Collection,
+    partials: Sequence[Points],
+    *,
+    names: Sequence[str] | None = None,
+    criterion: str = CRITERION,
+    prior: float = PRIOR,
+    starts: int = STARTS,
+    steps: int = STEPS,
+    seed: int = 0,
+    device: str = "auto",
+    on_progress: Report = silent,
+    should_stop: Stop = never,
+) -> list[Completion]:
+    """Complete partial clouds: the clouds of the file's kind that go through their points.
+
+    For each a latent is fitted, as `append` does for whole clouds, but to what is there alone: a one-sided
+    criterion from the given points to the decoded cloud, and a Gaussian of the file's own latents for the rest.
+
+    Args:
+        collection: the opened file.
+        partials: arrays (n_i, 3), n_i at least 1, in the data's unit and place: nothing is aligned. Each is asked
+            for once.
+        names: one per cloud.
+        criterion: of `pcqaad.losses.CRITERIA`, on normalised coordinates, where a cloud spans about 4.
+        prior: weight of a latent's squared standard scores among the file's own, beside the criterion in units of
+            what it makes of points that all lie 1 % of a diagonal off; 0 for no prior.
+        starts: of each search: the mean latent, and those of the nearest clouds of the file.
+        steps: of each search.
+        seed: of random choices.
+        device: "auto", "cpu" or "cuda".
+        on_progress: told what goes on.
+        should_stop: asked often; when true, Interrupted is raised.
+
+    Raises:
+        CloudError: a cloud is malformed, or lies nowhere near the file's.
+        FormatError: the file is damaged.
+        SettingsError: a choice cannot be fitted.
+        Interrupted: stopped.
+    """
+    _check(prior, starts, steps, seed)
+    loss = find_criterion(criterion)
+    chosen = devices.choose(device)
+    names = list(names) if names is not None else [f"cloud_{i:04d}" for i in range(len(partials))]
+    if not len(partials):
+        raise CloudError("expected at least 1 cloud to complete, found none")
+    if len(names) != len(partials):
+        raise CloudError(f"expected {len(partials)} names, found {len(names)}")
+
+    def tell(done: int) -> None:
+        on_progress(Progress("fit", done, len(partials) * steps, "steps"))
+        if should_stop():
+            raise Interrupted(resumable=False)
+
+    tell(0)
+    search = LatentSearch(collection.module().to(chosen), loss, prior, starts, steps, seed)
+    completed = []
+    for i, name in enumerate(names):
+        cloud = check_cloud(np.asarray(partials[i]), name)
+        completed.append(_completed(collection, search, cloud, name, lambda step, i=i: tell(i * steps + step)))
+    return completed
+
+
+def _completed(
+    collection: Collection, search: LatentSearch, cloud: Points, name: str, on_step: Callable[[int], None]
+) -> Completion:
+    """Complete one cloud (n, 3)."""
+    centre, scale = collection.placement.normalisation
+    normalised = Frame(np.array(centre), scale).normalise(cloud)
+    astray = f"{name}: lies nowhere near the clouds of the file, expected a part of such a cloud in its unit and place"
+    if not np.abs(normalised).max() < FARTHEST:
+        raise CloudError(astray)
+    normalised = normalised.astype(np.float32)
+    starts, distance = search.nearest(normalised)
+    if distance > _NOWHERE_NEAR:
+        raise CloudError(f"{astray}: found it {percent(distance, 4):.0f} % of a diagonal away")
+    found = search.find(normalised, starts, on_step)
+    points = collection.decode(found.latent)
+    errors = Errors.of(cKDTree(points).query(cloud)[0])
+    return Completion(
+        name=name,
+        points=points,
+        latent=found.latent,
+        given=len(cloud),
+        errors=errors,
+        percent=percent(errors.mean, reference_diagonal(collection)),
+        deviations=found.deviations,
+        start="" if found.start is None else collection.names[found.start],
+    )
+
+
+def _check(prior: float, starts: int, steps: int, seed: int) -> None:
+    if not (prior >= 0 and np.isfinite(prior)):
+        raise SettingsError(f"prior is {prior}, expected a weight of 0 or more")
+    for name, value, least in (("starts", starts, 1), ("steps", steps, 1), ("seed", seed, 0)):
+        if value < least:
+            raise SettingsError(f"{name} is {value}, expected at least {least}")
