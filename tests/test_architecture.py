@@ -17,8 +17,8 @@ FORBIDDEN = {
 }
 # The only modules that may import torch when imported.
 TORCH = {
-    *("batched.py", "batches.py", "codec.py", "devices.py", "growth.py", "latents.py", "loop.py", "network.py"),
-    *("rounding.py", "swap_torch.py"),
+    *("batched.py", "batches.py", "codec.py", "criteria.py", "devices.py", "growth.py", "latents.py", "loop.py"),
+    *("nearest.py", "network.py", "rounding.py", "swap_torch.py"),
 }
 
 

@@ -1,0 +1,1 @@
+"""The Chamfer family: distances between nearest neighbours as losses, and the search for their weights."""

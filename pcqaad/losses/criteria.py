@@ -1,0 +1,169 @@
+"""The losses of the Chamfer family under one roof: what a distance to the nearest neighbour costs.
+
+    loss = criterion("hyper", alpha=1.0)
+    loss(predicted, target).backward()
+
+A directed loss is the mean over one cloud's points of what their distances cost. Unless said otherwise a loss is
+the sum of both directions' (Lin et al., equation 1). All are zero between a cloud without duplicates and itself.
+
+Most are not linear in the unit: give them normalised coordinates, about [-1, 1]. The weighted ones fall again far
+out, where their slope f'(d) d + f(d) is negative: from 1.9 on for `gumbel`, 2.2 for `landau` and 1.3 for
+`landau-released` at their default parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pcqaad.losses.densities import TINY, Ops, weight
+from pcqaad.losses.names import CRITERIA as _CRITERIA
+from pcqaad.losses.names import DENSITIES, complete
+from pcqaad.losses.nearest import Nearest, nearest, nearest_one_sided
+
+CRITERIA = tuple(_CRITERIA)
+
+# A parameter may be a scalar tensor, and be learned.
+Value = float | Tensor
+# What the distances of one direction cost: (B, N) -> (B,).
+Directed = Callable[[Nearest], Tensor]
+
+_TORCH = Ops(torch.exp, torch.log, torch.log1p, torch.tanh, torch.lgamma, lambda x: x.clamp_min(TINY))
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A loss between clouds.
+
+    Attributes:
+        name: of `CRITERIA`.
+        parameters: all of them.
+    """
+
+    name: str
+    parameters: Mapping[str, Value]
+    _directed: Directed
+    _combined: Callable[[Tensor, Tensor], Tensor] = torch.add
+
+    def __call__(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss, a scalar, of a batch (B, N, 3) against (B, M, 3).
+
+        Gradients flow to both. Raises CloudError where shapes do not go together or coordinates are not finite.
+        """
+        return self.each(predicted, target).mean()
+
+    def each(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return the loss (B,) of each pair of clouds, (B, N, 3) and (B, M, 3)."""
+        there, back = nearest(predicted, target)
+        return self._combined(self._directed(there), self._directed(back))
+
+    def one_sided(self, partial: Tensor, whole: Tensor) -> Tensor:
+        """Return the directed loss (B,) of the points of partial clouds (B, N, 3) alone, to whole ones (B, M, 3).
+
+        It is zero where every point of a part lies on one of the whole: nothing is asked of what the part leaves out.
+        """
+        return self._directed(nearest_one_sided(partial, whole))
+
+
+def criterion(name: str, **parameters: Value) -> Criterion:
+    """Return a loss by its name.
+
+    - `l1`, `l2`: Chamfer distance of distances or of squared ones.
+    - `augmented`: the larger of the two directed means of distances (Wagner and Schwanecke, equation 11, which has
+      sums; means do not depend on the clouds' sizes).
+    - `hyper`: HyperCD, arccosh(1 + alpha d^2) (Lin et al., 2023).
+    - `info`: InfoCD (Lin et al., 2023), see `_info`.
+    - `dcd`: the density-aware distance (Wu et al., 2021), see `_dcd`; the mean of both directions, between 0 and 1.
+    - the names of `pcqaad.losses.names.DENSITIES`: weighted Chamfer distances f(d + m) d, f a density with its mode
+      at m; f(d) d with shift=0 (Lin et al., 2024, equation 1).
+    - `landau-released`: what the authors' code calls the Landau loss, exp(-(d + exp(-d)) / 2) (1 - exp(-d)), which
+      is not of that form.
+
+    Args:
+        name: of `CRITERIA`.
+        parameters: those of `pcqaad.losses.names`, by name; scalar tensors may be learned.
+
+    Raises:
+        SettingsError: there is no such loss, or it has no such parameters.
+    """
+    given = {key: float(value) for key, value in parameters.items()}
+    values: dict[str, Value] = {**complete(name, given)}
+    values |= {key: value for key, value in parameters.items() if isinstance(value, Tensor)}
+    if name in DENSITIES:
+        return Criterion(name, values, _weighted(name, values))
+    match name:
+        case "l1":
+            return Criterion(name, values, lambda near: near.distance.mean(-1))
+        case "l2":
+            return Criterion(name, values, lambda near: near.squared.mean(-1))
+        case "augmented":
+            return Criterion(name, values, lambda near: near.distance.mean(-1), torch.maximum)
+        case "hyper":
+            return Criterion(name, values, _hyper(values["alpha"]))
+        case "info":
+            return Criterion(name, values, _info(values["temperature"], values["weight"]))
+        case "dcd":
+            return Criterion(name, values, _dcd(values["alpha"], values["exponent"]), lambda a, b: (a + b) / 2)
+        case _:
+            return Criterion(name, values, _landau_released)
+
+
+def _hyper(alpha: Value) -> Directed:
+    """HyperCD. arccosh(1 + 2 s^2) is 2 arsinh(s): exact near 0, where its slope is sqrt(2 alpha)."""
+    return lambda near: 2 * torch.asinh(near.distance * (alpha / 2) ** 0.5).mean(-1)
+
+
+def _info(temperature: Value, weight: Value) -> Directed:
+    """InfoCD: the mean of d / temperature, plus `weight` times the logarithm of the mean of exp(-d / temperature).
+
+    The second term spreads the distances of a cloud's points; a sum in its place, as published, differs by a
+    constant. One-sided, it is that of the partial cloud's points. With the weight of the released code, 1e-7, next
+    to nothing is left of it.
+    """
+
+    def directed(near: Nearest) -> Tensor:
+        scaled = near.distance / temperature
+        return scaled.mean(-1) + weight * (torch.logsumexp(-scaled, -1) - math.log(scaled.shape[-1]))
+
+    return directed
+
+
+def _dcd(alpha: Value, exponent: Value) -> Directed:
+    """DCD: the mean of 1 - exp(-alpha d^2) / n^exponent.
+
+    n is how often a point's nearest neighbour is the nearest one, against how often it would be if the N points
+    were spread evenly over the M, N / M; never less than 1. With N <= M, a partial cloud's case, it is the count.
+    """
+
+    def directed(near: Nearest) -> Tensor:
+        evenly = max(near.index.shape[1] / near.among, 1.0)
+        share = (near.sharing / evenly).clamp_min(1.0).pow(-exponent)
+        return (1 - torch.exp(-alpha * near.squared) * share).mean(-1)
+
+    return directed
+
+
+def _weighted(name: str, parameters: Mapping[str, Value]) -> Directed:
+    """Weighted Chamfer distance: the mean of f(d + m) d."""
+    shift = bool(parameters["shift"])
+    own = {
+        key: value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+        for key, value in parameters.items()
+        if key != "shift"
+    }
+
+    def directed(near: Nearest) -> Tensor:
+        d = near.distance
+        cost: Tensor = weight(name, d, own, shift, _TORCH) * d
+        return cost.mean(-1)
+
+    return directed
+
+
+def _landau_released(near: Nearest) -> Tensor:
+    d = near.distance
+    return (torch.exp(-(d + torch.exp(-d)) / 2) * -torch.expm1(-d)).mean(-1)

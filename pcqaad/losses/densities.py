@@ -1,0 +1,165 @@
+"""The densities that weight distances, each written once for numpy and torch (Lin et al., "Weighting functions").
+
+A density f of distances d stands for the weight in f(d) d. Searches shift it by its mode m: f(d + m), which falls
+from d = 0 on. Parameters are floats, or scalars of torch through which gradients reach them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A float, an array of numpy or a tensor of torch.
+Value = Any
+
+
+class Ops(NamedTuple):
+    """The functions a density is written in.
+
+    Attributes:
+        positive: moves values of 0 and below to the least number whose logarithm is safe.
+    """
+
+    exp: Callable[[Value], Value]
+    log: Callable[[Value], Value]
+    log1p: Callable[[Value], Value]
+    tanh: Callable[[Value], Value]
+    lgamma: Callable[[Value], Value]
+    positive: Callable[[Value], Value]
+
+
+# Of float32 too, with a reciprocal that is finite.
+TINY = 1e-30
+NUMPY = Ops(np.exp, np.log, np.log1p, np.tanh, math.lgamma, lambda x: np.maximum(x, TINY))
+
+
+class Density(NamedTuple):
+    """One family.
+
+    Attributes:
+        log: log f(x) of values and parameters, normalised.
+        score: its derivative, f'(x) / f(x).
+        mode: the x where f is largest.
+    """
+
+    log: Callable[..., Value]
+    score: Callable[..., Value]
+    mode: Callable[..., Value]
+
+
+def _gamma_log(x: Value, ops: Ops, shape: Value, rate: Value) -> Value:
+    return shape * ops.log(rate) - ops.lgamma(shape) + (shape - 1) * ops.log(ops.positive(x)) - rate * x
+
+
+def _gamma_score(x: Value, ops: Ops, shape: Value, rate: Value) -> Value:
+    return (shape - 1) / ops.positive(x) - rate
+
+
+def _chi2_log(x: Value, ops: Ops, k: Value) -> Value:
+    return (k / 2 - 1) * ops.log(ops.positive(x)) - x / 2 - k / 2 * math.log(2) - ops.lgamma(k / 2)
+
+
+def _chi2_score(x: Value, ops: Ops, k: Value) -> Value:
+    return _gamma_score(x, ops, k / 2, 0.5)
+
+
+def _gumbel_log(x: Value, ops: Ops, beta: Value) -> Value:
+    # The extreme value distribution of type I.
+    return -ops.log(beta) - x / beta - ops.exp(-x / beta)
+
+
+def _gumbel_score(x: Value, ops: Ops, beta: Value) -> Value:
+    return (ops.exp(-x / beta) - 1) / beta
+
+
+def _weibull_log(x: Value, ops: Ops, shape: Value, scale: Value) -> Value:
+    logs = ops.log(ops.positive(x)) - ops.log(scale)
+    return ops.log(shape) - ops.log(scale) + (shape - 1) * logs - ops.exp(shape * logs)
+
+
+def _weibull_score(x: Value, ops: Ops, shape: Value, scale: Value) -> Value:
+    logs = ops.log(ops.positive(x)) - ops.log(scale)
+    return (shape - 1) / ops.positive(x) - shape / scale * ops.exp((shape - 1) * logs)
+
+
+def _weibull_mode(shape: Value, scale: Value) -> Value:
+    return scale * ((shape - 1) / shape) ** (1 / shape)
+
+
+def _log_logistic_log(x: Value, ops: Ops, alpha: Value, beta: Value) -> Value:
+    # (beta / alpha) (x / alpha)^(beta - 1) / (1 + (x / alpha)^beta)^2; the poster prints another function, which is
+    # none of this distribution's, with this one's mode.
+    logs = ops.log(ops.positive(x)) - ops.log(alpha)
+    return ops.log(beta) - ops.log(alpha) + (beta - 1) * logs - 2 * ops.log1p(ops.exp(beta * logs))
+
+
+def _log_logistic_score(x: Value, ops: Ops, alpha: Value, beta: Value) -> Value:
+    power = ops.exp(beta * (ops.log(ops.positive(x)) - ops.log(alpha)))
+    return (beta - 1 - 2 * beta * power / (1 + power)) / ops.positive(x)
+
+
+def _log_logistic_mode(alpha: Value, beta: Value) -> Value:
+    return alpha * ((beta - 1) / (beta + 1)) ** (1 / beta)
+
+
+def _logistic_log(x: Value, ops: Ops, sigma: Value) -> Value:
+    return -x / sigma - ops.log(sigma) - 2 * ops.log1p(ops.exp(-x / sigma))
+
+
+def _logistic_score(x: Value, ops: Ops, sigma: Value) -> Value:
+    return -ops.tanh(x / (2 * sigma)) / sigma
+
+
+def _normal_log(x: Value, ops: Ops, sigma: Value) -> Value:
+    return -((x / sigma) ** 2) / 2 - ops.log(sigma) - math.log(2 * math.pi) / 2
+
+
+def _normal_score(x: Value, ops: Ops, sigma: Value) -> Value:
+    return -x / sigma**2
+
+
+def _landau_log(x: Value, ops: Ops) -> Value:
+    # Moyal's approximation of Landau's density.
+    return -(x + ops.exp(-x)) / 2 - math.log(2 * math.pi) / 2
+
+
+def _landau_score(x: Value, ops: Ops) -> Value:
+    return (ops.exp(-x) - 1) / 2
+
+
+def _zero(**parameters: Value) -> float:
+    return 0.0
+
+
+FAMILIES: dict[str, Density] = {
+    "chi2": Density(_chi2_log, _chi2_score, lambda k: k - 2),
+    "gumbel": Density(_gumbel_log, _gumbel_score, _zero),
+    "weibull": Density(_weibull_log, _weibull_score, _weibull_mode),
+    "log-logistic": Density(_log_logistic_log, _log_logistic_score, _log_logistic_mode),
+    "gamma": Density(_gamma_log, _gamma_score, lambda shape, rate: (shape - 1) / rate),
+    "logistic": Density(_logistic_log, _logistic_score, _zero),
+    "normal": Density(_normal_log, _normal_score, _zero),
+    "landau": Density(_landau_log, _landau_score, _zero),
+}
+
+
+def weight(name: str, d: Value, parameters: Mapping[str, Value], shift: bool = True, ops: Ops = NUMPY) -> Value:
+    """Return f(d + m), or f(d) without `shift`, of distances of any shape."""
+    density = FAMILIES[name]
+    return ops.exp(density.log(d + density.mode(**parameters) if shift else d, ops, **parameters))
+
+
+def slope(
+    name: str, d: NDArray[np.float64], parameters: Mapping[str, float], shift: bool = True
+) -> NDArray[np.float64]:
+    """Return the slope of f(d) d at distances of any shape, f'(d) d + f(d) (equation 3), with d + m in f's place."""
+    density = FAMILIES[name]
+    x = d + density.mode(**parameters) if shift else d
+    found: NDArray[np.float64] = np.exp(density.log(x, NUMPY, **parameters)) * (
+        1 + d * density.score(x, NUMPY, **parameters)
+    )
+    return found

@@ -1,0 +1,85 @@
+"""What the losses are called, and their parameters: plain Python, for settings and command lines.
+
+Defaults are those of the authors' released code where there is one, else what loss distillation from HyperCD finds
+(alpha = 1, distances half-normal at 0.5; `pcqaad distill --family all`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pcqaad.settings import SettingsError
+
+
+class Parameter(NamedTuple):
+    """A parameter of a loss: its default, and the least value it may have, itself among them or not."""
+
+    default: float
+    least: float = 0.0
+    reached: bool = False
+
+
+# The densities that weight distances (Lin et al., poster: "Weighting functions"). Below the least values of the
+# shapes f(0) is infinite, and so is the loss's slope there.
+DENSITIES: dict[str, dict[str, Parameter]] = {
+    "chi2": {"k": Parameter(3.0, 2.0, True)},
+    "gumbel": {"beta": Parameter(1.4)},
+    "weibull": {"shape": Parameter(2.0, 1.0, True), "scale": Parameter(5.0)},
+    "log-logistic": {"alpha": Parameter(5.0), "beta": Parameter(2.0, 1.0, True)},
+    "gamma": {"shape": Parameter(2.0, 1.0, True), "rate": Parameter(0.4)},
+    "logistic": {"sigma": Parameter(1.9)},
+    "normal": {"sigma": Parameter(2.6)},
+    "landau": {},
+}
+
+# All losses. Those with a density are the weighted Chamfer distances; with `shift` 1, the default, it is taken from
+# its mode on, with 0 as it is.
+CRITERIA: dict[str, dict[str, Parameter]] = {
+    "l1": {},
+    "l2": {},
+    "augmented": {},
+    "hyper": {"alpha": Parameter(1.0)},
+    "info": {"temperature": Parameter(2.0), "weight": Parameter(1e-7, 0.0, True)},
+    "dcd": {"alpha": Parameter(1000.0), "exponent": Parameter(1.0, 0.0, True)},
+    **{name: {**own, "shift": Parameter(1.0, 0.0, True)} for name, own in DENSITIES.items()},
+    "landau-released": {},
+}
+
+
+def complete(name: str, given: Mapping[str, float]) -> dict[str, float]:
+    """Return all parameters of a loss, defaults where none is given; raises SettingsError for what it cannot have."""
+    if name not in CRITERIA:
+        raise SettingsError(f"unknown criterion {name!r}, expected one of {', '.join(CRITERIA)}")
+    known = CRITERIA[name]
+    for key, value in given.items():
+        if key not in known:
+            takes = ", ".join(known) or "none"
+            raise SettingsError(f"criterion {name}: unknown parameter {key!r}, it takes: {takes}")
+        _, least, reached = known[key]
+        # Not `value <= least`: NaN has to fail as well.
+        if not (value > least or (reached and value == least)) or value == float("inf"):
+            rule = f"at least {least:g}" if reached else f"more than {least:g}"
+            raise SettingsError(f"criterion {name}: {key} is {value:g}, expected {rule}")
+    if name in DENSITIES and given.get("shift", 1.0) not in (0.0, 1.0):
+        raise SettingsError(f"criterion {name}: shift is {given['shift']:g}, expected 1 or 0")
+    if name == "info" and given.get("weight", 0.0) >= 1:
+        raise SettingsError(f"criterion info: weight is {given['weight']:g}, expected less than 1")
+    return {key: float(given.get(key, parameter.default)) for key, parameter in known.items()}
+
+
+def parse(text: str) -> tuple[str, dict[str, float]]:
+    """Read a loss as settings hold it, `gamma` or `gamma:shape=2.5,rate=0.5`: its name and all its parameters.
+
+    Raises:
+        SettingsError: there is no such loss, or it has no such parameters.
+    """
+    name, _, rest = text.partition(":")
+    given: dict[str, float] = {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = part.partition("=")
+        try:
+            given[key.strip()] = float(value)
+        except ValueError as error:
+            raise SettingsError(f"criterion {name}: expected PARAMETER=NUMBER, found {part!r}") from error
+    return name, complete(name, given)
