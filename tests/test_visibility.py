@@ -66,7 +66,7 @@ def test_what_has_no_view_is_refused_and_three_points_hide_nothing():
     x = sphere(50)
     with pytest.raises(CloudError, match="eye apart"):
         visible(x, x[3])
-    with pytest.raises(CloudError, match="flip of at least 1, found 0.5"):
+    with pytest.raises(CloudError, match=r"flip of at least 1, found 0\.5"):
         visible(x, 3 * x[3], 0.5)
     with pytest.raises(CloudError, match="no plane with the eye"):
         visible(x * [1, 1, 0], np.array([4.0, 1, 0]))

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from pcqaad.growth import reference_diagonal
 from pcqaad.clouds import FARTHEST, CloudError, Frame, Points, check_cloud
 from pcqaad.codec import Interrupted
 from pcqaad.collection import Collection
 from pcqaad.completion.latents import LatentSearch
-from pcqaad.losses import criterion as find_criterion
+from pcqaad.growth import reference_diagonal
+from pcqaad.losses.criteria import criterion as find_criterion
+from pcqaad.losses.names import parse
 from pcqaad.metrics import Errors, percent
 from pcqaad.progress import Progress, Report, Stop, never, silent
 from pcqaad.settings import SettingsError
@@ -94,7 +95,8 @@ def complete(
         Interrupted: stopped.
     """
     _check(prior, starts, steps, seed)
-    loss = find_criterion(criterion)
+    loss_name, parameters = parse(criterion)
+    loss = find_criterion(loss_name, **parameters)
     chosen = devices.choose(device)
     names = list(names) if names is not None else [f"cloud_{i:04d}" for i in range(len(partials))]
     if not len(partials):
@@ -112,7 +114,11 @@ def complete(
     completed = []
     for i, name in enumerate(names):
         cloud = check_cloud(np.asarray(partials[i]), name)
-        completed.append(_completed(collection, search, cloud, name, lambda step, i=i: tell(i * steps + step)))
+
+        def on_step(step: int, before: int = i * steps) -> None:
+            tell(before + step)
+
+        completed.append(_completed(collection, search, cloud, name, on_step))
     return completed
 
 
@@ -121,11 +127,11 @@ def _completed(
 ) -> Completion:
     """Complete one cloud (n, 3)."""
     centre, scale = collection.placement.normalisation
-    normalised = Frame(np.array(centre), scale).normalise(cloud)
+    exact = Frame(np.array(centre), scale).normalise(cloud)
     astray = f"{name}: lies nowhere near the clouds of the file, expected a part of such a cloud in its unit and place"
-    if not np.abs(normalised).max() < FARTHEST:
+    if not np.abs(exact).max() < FARTHEST:
         raise CloudError(astray)
-    normalised = normalised.astype(np.float32)
+    normalised = exact.astype(np.float32)
     starts, distance = search.nearest(normalised)
     if distance > _NOWHERE_NEAR:
         raise CloudError(f"{astray}: found it {percent(distance, 4):.0f} % of a diagonal away")

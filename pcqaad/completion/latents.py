@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from pcqaad.completion.prior import LatentPrior
-from pcqaad.losses import Criterion
+from pcqaad.losses.criteria import Criterion
 from pcqaad.matching.kd import draw_points, padded_patches, patch_sizes
 from pcqaad.network import Decoder
 from pcqaad.training.schedule import cosine
