@@ -6,16 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import selu
 
-from pcqaad.matching.kd import padded_patches
+from pcqaad.matching.kd import draw_points, padded_patches, patch_sizes
 from pcqaad.model import Array, Model, Shape
 
 
-def _lecun(*shape: int, fan_in: int) -> nn.Parameter:
-    # The initialisation SELU is self-normalising under (Klambauer et al., 2017).
+def lecun(*shape: int, fan_in: int) -> nn.Parameter:
+    """Draw weights as SELU is self-normalising with (Klambauer et al., 2017)."""
     return nn.Parameter(torch.randn(*shape) / math.sqrt(fan_in))
 
 
@@ -66,11 +67,11 @@ class Decoder(nn.Module):
         self.template = nn.Parameter(template.clone())
         self.latents = nn.Parameter(latents.clone())
         widths = [latents.shape[1] + 3, *shared]
-        self.shared = nn.ParameterList(_lecun(i, o, fan_in=i) for i, o in zip(widths[:-1], widths[1:], strict=True))
+        self.shared = nn.ParameterList(lecun(i, o, fan_in=i) for i, o in zip(widths[:-1], widths[1:], strict=True))
         self.shared_bias = nn.ParameterList(torch.zeros(o) for o in shared)
         inner = shared[-1] + 3
         self.patch = nn.ParameterList(
-            [_lecun(patches, inner, patch, fan_in=inner), _lecun(patches, patch, 3, fan_in=patch)]
+            [lecun(patches, inner, patch, fan_in=inner), lecun(patches, patch, 3, fan_in=patch)]
         )
         self.patch_bias = nn.ParameterList([torch.zeros(patches, 1, patch), torch.zeros(patches, 1, 3)])
         if residual:
@@ -159,6 +160,12 @@ class Decoder(nn.Module):
         x = selu(hidden + again[:, None])
         out = torch.baddbmm(patch_bias[1], x.reshape(k, b * s, -1), patch[1]).view(k, b, s, 3)
         return out + points[:, None] if self.residual else out
+
+    def draw(self, rng: np.random.Generator, count: int) -> Tensor:
+        """Return about `count` random template points, the same number of each patch: (K, S, 3)."""
+        sizes = patch_sizes(len(self.template), self.patches)
+        rows = draw_points(rng, sizes, min(max(count // self.patches, 1), int(sizes.min())))
+        return self.template[torch.from_numpy(rows).to(self.template.device)]
 
     def patch_points(self) -> Tensor:
         """Return the template by patches (K, S, 3), the smaller ones padded; `in_patch` tells what counts."""

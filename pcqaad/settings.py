@@ -31,7 +31,7 @@ class Settings:
     template: str = "medoid"  # or "random", the paper's: one cloud of the set
     matching: str = "optimal"  # see CHOICES; GREEDY leaves an error twice as large where true partners exist
     greedy_cell: int = 256  # points per cell of QAAD_GREEDY; smaller is faster and looser
-    latents: str = "components"  # principal components of the matched coordinates, or "random"
+    latents: str = "components"  # principal components of the matched coordinates, "random", or "encoder": see pretrain
 
     # The loop.
     epochs: int | None = None  # passes in which every cloud is drawn once; None: as many as `minutes` holds
@@ -41,6 +41,7 @@ class Settings:
     learning_rate: float = 5e-3
     warmup: int = 30  # steps of linear growth of the rate
     schedule: str = "cosine"  # or "constant", the paper's (it names none)
+    pretrain: float = 0.25  # first part of the fit, with latents "encoder": Chamfer and a PointNet (paper, section 4.2)
     reassign: bool = False  # QAAD_REASSIGNMENT on the sampled points of every step: a fifth of its time
     rematch: int = 1024  # pairs a step re-matched to what is decoded, whole clouds in turn; 0: none
 
@@ -74,11 +75,15 @@ class Settings:
         demand(self.learning_rate > 0, "learning_rate", "more than 0")
         demand(0 < self.tolerance <= 1, "tolerance", "a fraction above 0")
         demand(0 <= self.tune < 1, "tune", "a fraction of the fit")
+        demand(0 < self.pretrain < 1, "pretrain", "a fraction of the fit")
         for name in _GOALS:
             value = getattr(self, name)
             demand(value is None or value > 0, name, "more than 0")
         if len(given := [name for name in _GOALS if getattr(self, name) is not None]) > 1:
             raise SettingsError(f"{given[0]} and {given[1]} cannot both be asked for")
+        if self.latents == "encoder":
+            demand(self.latent is not None, "latent", "a number, which the encoder cannot choose")
+            demand(self.batch > 1, "batch", "at least 2 clouds for the encoder's batch norm")
         for name, choices in CHOICES.items():
             demand(getattr(self, name) in choices, name, " or ".join(choices))
 
@@ -107,7 +112,7 @@ CHOICES = {
     # All points at once within 5 % of the optimum; QAAD_GREEDY, by exact cells or by the paper's auction in
     # them; or none, the paper's first ablation.
     "matching": ("optimal", "greedy", "paper", "random"),
-    "latents": ("components", "random"),
+    "latents": ("components", "random", "encoder"),
     "schedule": ("cosine", "constant"),
     "device": ("auto", "cpu", "cuda"),
 }

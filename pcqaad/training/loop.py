@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,11 +17,11 @@ from pcqaad.matching.batched import batched
 from pcqaad.matching.kd import draw_points, patch_sizes
 from pcqaad.network import Decoder
 from pcqaad.parallel import in_parallel
-from pcqaad.progress import Progress, Report, Stop
+from pcqaad.progress import Report, Stop
 from pcqaad.settings import Settings
 from pcqaad.targets import Targets, permute_some
 from pcqaad.training.rounding import Rounding, straight_through
-from pcqaad.training.schedule import cosine
+from pcqaad.training.schedule import LAST_RATE, Schedule, cosine
 
 # Steps whose error is averaged for the reader.
 _WINDOW = 50
@@ -34,8 +33,6 @@ _TURN = 6
 _TOGETHER = 4
 # The rate at which tuning begins, of that at which training did: enough to move numbers by a step.
 _TUNING_RATE = 0.2
-# What is left of a rate in the end: the last steps then move less than quantisation will.
-_LAST_RATE = 0.01
 # Pairs of a block that a GPU re-matches; whole clouds would leave it idle.
 _GPU_BLOCK = 1024
 
@@ -66,12 +63,8 @@ class Trainer:
         self.solver = None if self.device.type == "cpu" else batched(self.device)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         self.rounding: Rounding | None = None
+        self._schedule = Schedule(settings, len(targets))
         self._sizes = patch_sizes(targets.points, network.patches)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps in which every cloud is drawn once."""
-        return math.ceil(len(self.targets) / self.settings.batch)
 
     def run(
         self,
@@ -94,14 +87,14 @@ class Trainer:
         end = 1 - self.settings.tune
         saved = time.monotonic()
         window = _Window()
-        while (done := self._part(self.step, elapsed()) / end) < 1:
+        while (done := self._schedule.part(self.step, elapsed()) / end) < 1:
             if should_stop():
                 save()
                 return False
-            window.add(*self._train_step(self.settings.learning_rate * self._schedule(done)))
+            window.add(*self._train_step(self._schedule.rate(self.step, done)))
             self._rematch()
             self.step += 1
-            report(self._progress("fit", elapsed, window))
+            report(self._schedule.progress("fit", self.step, elapsed(), window.figures()))
             if time.monotonic() - saved > save_every:
                 save()
                 saved = time.monotonic()
@@ -120,30 +113,14 @@ class Trainer:
         self.rounding = rounding
         window = _Window()
         # From its own beginning: what was measured since `run` takes no time from it.
-        while (done := self._part(self.step - first, elapsed() - began) / (share * self.settings.tune)) < 1:
+        while (done := self._schedule.part(self.step - first, elapsed() - began) / (share * self.settings.tune)) < 1:
             if should_stop():
                 return False
-            window.add(*self._train_step(_TUNING_RATE * self.settings.learning_rate * cosine(done, _LAST_RATE)))
+            window.add(*self._train_step(_TUNING_RATE * self.settings.learning_rate * cosine(done, LAST_RATE)))
             self._rematch()
             self.step += 1
-            report(self._progress("tune", elapsed, window))
+            report(self._schedule.progress("tune", self.step, elapsed(), window.figures()))
         return True
-
-    def _part(self, steps: int, seconds: float) -> float:
-        """Return the part of the fit's epochs that steps are, or of its minutes that seconds are: the larger."""
-        epochs, minutes = self.settings.epochs, self.settings.minutes
-        part = steps / (epochs * self.steps_per_epoch) if epochs is not None else 0.0
-        # The rate must have fallen when the time is up, wherever the steps are by then.
-        return max(part, seconds / (60 * minutes)) if minutes else part
-
-    def _progress(self, stage: str, elapsed: Callable[[], float], window: _Window) -> Progress:
-        epochs, minutes = self.settings.epochs, self.settings.minutes
-        total = epochs * self.steps_per_epoch if epochs is not None else math.inf
-        spent = elapsed()
-        if minutes and spent / (60 * minutes) > self.step / total:
-            spent = min(spent, 60 * minutes)
-            return Progress(stage, spent, 60 * minutes, "seconds", window.figures())
-        return Progress(stage, self.step, total, "steps", window.figures())
 
     def _train_step(self, rate: float) -> tuple[float, float]:
         """Draw clouds and points, decode, swap, descend. Returns the mean squared and the mean distance."""
@@ -179,15 +156,9 @@ class Trainer:
             return swap.reassign(predicted.numpy(), targets)
         return swap_torch.reassign(predicted, torch.from_numpy(targets).to(self.device)).cpu().numpy()
 
-    def _schedule(self, done: float) -> float:
-        warm = min(1.0, (self.step + 1) / self.settings.warmup)
-        if self.settings.schedule == "constant":
-            return warm
-        return warm * cosine(done, _LAST_RATE)
-
     def _draw(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw the step's clouds (B,) and, the same for all of them, its template points (K, S)."""
-        epoch, position = divmod(self.step, self.steps_per_epoch)
+        epoch, position = divmod(self.step, self._schedule.steps_per_epoch)
         order = np.random.default_rng([self.settings.seed, _DRAW, epoch]).permutation(len(self.targets))
         batch = self.settings.batch
         clouds = order[position * batch : (position + 1) * batch]

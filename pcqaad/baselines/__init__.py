@@ -1,0 +1,1 @@
+"""What pcqaad is compared with: other decoders, trained as their authors train them."""
