@@ -19,6 +19,8 @@ FORBIDDEN = {
 TORCH = {
     *("batched.py", "batches.py", "codec.py", "criteria.py", "devices.py", "growth.py", "latents.py", "loop.py"),
     *("nearest.py", "network.py", "rounding.py", "swap_torch.py"),
+    # Of completion.
+    *("networks.py", "training.py"),
 }
 
 

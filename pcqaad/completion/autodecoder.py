@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from pcqaad.clouds import FARTHEST, CloudError, Frame, Points, check_cloud
 from pcqaad.codec import Interrupted
 from pcqaad.collection import Collection
+from pcqaad.completion.defaults import CRITERION, PRIOR, STARTS, STEPS
 from pcqaad.completion.latents import LatentSearch
 from pcqaad.growth import reference_diagonal
 from pcqaad.losses.criteria import criterion as find_criterion
@@ -21,8 +22,6 @@ from pcqaad.progress import Progress, Report, Stop, never, silent
 from pcqaad.settings import SettingsError
 from pcqaad.training import devices
 
-# What was measured best: see benchmarks/RESULTS.md.
-CRITERION, PRIOR, STARTS, STEPS = "landau", 1e-3, 4, 150
 # What a partial cloud's points may lie from the nearest start, in the median: an eighth of the diagonal. Wrong units,
 # places and poses are farther off, shapes that are merely unusual are not.
 _NOWHERE_NEAR = 0.5

@@ -34,7 +34,7 @@ _FARTHEST = 4.0
 # magnitude; in units of what they make of this distance one weight of the prior does for all of them.
 _DISTANCE = 0.04
 # Distinct uses of the seed.
-_THIN, _DRAW = 21, 22
+_THIN, _DRAW = 31, 32
 
 Floats = NDArray[np.float32]
 # Told of every step: its number, from 1.
