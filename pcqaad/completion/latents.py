@@ -17,8 +17,8 @@ from pcqaad.matching.kd import draw_points, padded_patches, patch_sizes
 from pcqaad.network import Decoder
 from pcqaad.training.schedule import cosine
 
-# Points of a template that the first stage decodes, and of a partial cloud that a step looks at.
-_SAMPLE = 1024
+# Points of a partial cloud that a step looks at, and of the template that the first stage decodes.
+_SAMPLE, _DECODED = 1024, 512
 # Latents of a file among which the nearest are looked for.
 _OLD = 256
 # What the first stage takes of the steps.
@@ -87,7 +87,7 @@ class LatentSearch:
         self._scores = np.concatenate([np.zeros((1, old.shape[1])), self._prior.scores(old[self._kept])])
         # The same number of random template points of each patch: enough to tell starts apart.
         sizes = patch_sizes(len(network.template), network.patches)
-        each = min(-(-_SAMPLE // network.patches), int(sizes.min()))
+        each = min(-(-_DECODED // network.patches), int(sizes.min()))
         self._thin = draw_points(np.random.default_rng([seed, _THIN]), sizes, each)
         self._all = padded_patches(len(network.template), network.patches)
         self._seen = [self._decode(scores[None], self._thin)[0].cpu().numpy() for scores in self._scores]
