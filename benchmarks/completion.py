@@ -125,7 +125,8 @@ def by_network(task: Task, decoder: str, name: str, a: argparse.Namespace, seed:
             curve.append((step, 1000 * float(np.mean(far))))
         began = time.process_time()
 
-    completer.train(criterion(spec, **parameters), a.steps, a.batch, on_step=on_step)
+    loss = criterion(spec, **parameters)
+    completer.train(lambda found, whole: loss(a.scale * found, a.scale * whole), a.steps, a.batch, a.rate, on_step)
     return {**task.judge(completer.complete(task.given)), "step": float(np.median(spent)), "curve": curve}
 
 
@@ -199,6 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--prior", type=float, nargs="+", default=[PRIOR], help=f"its weight in these; several [{PRIOR}]"
     )
     parser.add_argument("--steps", type=int, default=120, help="of a network's training; 0 for none [120]")
+    parser.add_argument("--rate", type=float, default=3e-3, help="of such a training, where it begins [0.003]")
+    parser.add_argument("--scale", type=float, default=1.0, help="of coordinates as its criterion sees them [1]")
     parser.add_argument("--batch", type=int, default=4, help="clouds of such a step [4]")
     parser.add_argument("--curves", type=Path, help="a PNG file for the networks' convergence")
     parser.add_argument("--json", action="store_true")

@@ -2,6 +2,6 @@
 
 CRITERION = "l1"
 # Weight of a latent's squared standard scores, beside a criterion of 1 for points that lie 1 % of a diagonal off.
-PRIOR = 1e-3
+PRIOR = 0.03
 STARTS = 4
 STEPS = 150

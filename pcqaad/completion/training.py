@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from pcqaad.clouds import CloudError, check_cloud
 from pcqaad.completion.networks import DECODERS, CompletionNet
-from pcqaad.losses.criteria import Criterion
 from pcqaad.settings import SettingsError
 from pcqaad.training import devices
 from pcqaad.training.schedule import cosine
@@ -21,6 +20,8 @@ _LAST_RATE = 0.01
 _PAIRS, _GIVEN = 41, 42
 
 Floats = NDArray[np.float32]
+# Of predicted clouds (B, M, 3) and whole ones (B, M, 3) a scalar: a criterion of pcqaad.losses is one.
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 # Told of every step: its number, from 1, and its loss. May raise to stop.
 OnStep = Callable[[int, float], None]
 
@@ -64,7 +65,7 @@ class Completer:
         self.network = CompletionNet(decoder, pairs[0][1]).to(self._device)
 
     def train(
-        self, criterion: Criterion, steps: int, batch: int = 8, rate: float = 1e-3, on_step: OnStep = lambda s, x: None
+        self, loss: Loss, steps: int, batch: int = 8, rate: float = 1e-3, on_step: OnStep = lambda s, x: None
     ) -> None:
         """Train for so many steps of `batch` samples, at least 2. Between steps the network may be evaluated."""
         if steps < 1 or batch < 2:
@@ -76,11 +77,11 @@ class Completer:
             rng = np.random.default_rng([self._seed, _PAIRS, step])
             some = [self._pairs[i] for i in rng.integers(len(self._pairs), size=batch)]
             partial = self._stack([self._draw(partial, rng) for partial, _ in some])
-            loss = criterion(self.network(partial), self._stack([whole for _, whole in some]))
+            value = loss(self.network(partial), self._stack([whole for _, whole in some]))
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            value.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            on_step(step + 1, float(loss.detach()))
+            on_step(step + 1, float(value.detach()))
 
     @torch.no_grad()
     def complete(self, partials: Sequence[Floats]) -> list[Floats]:
