@@ -90,7 +90,7 @@ def criterion(name: str, **parameters: Value) -> Criterion:
     Raises:
         SettingsError: there is no such loss, or it has no such parameters.
     """
-    given = {key: float(value) for key, value in parameters.items()}
+    given = {key: value.item() if isinstance(value, Tensor) else value for key, value in parameters.items()}
     values: dict[str, Value] = {**complete(name, given)}
     values |= {key: value for key, value in parameters.items() if isinstance(value, Tensor)}
     if name in DENSITIES:
@@ -120,9 +120,9 @@ def _hyper(alpha: Value) -> Directed:
 def _info(temperature: Value, weight: Value) -> Directed:
     """InfoCD: the mean of d / temperature, plus `weight` times the logarithm of the mean of exp(-d / temperature).
 
-    The second term spreads the distances of a cloud's points; a sum in its place, as published, differs by a
-    constant. One-sided, it is that of the partial cloud's points. With the weight of the released code, 1e-7, next
-    to nothing is left of it.
+    The second term takes force from the points that are nearest already. Published with a sum in place of the mean,
+    which differs by a constant. One-sided, it is that of the partial cloud's points. With the weight of the released
+    code, 1e-7, next to nothing is left of it.
     """
 
     def directed(near: Nearest) -> Tensor:
@@ -136,7 +136,7 @@ def _dcd(alpha: Value, exponent: Value) -> Directed:
     """DCD: the mean of 1 - exp(-alpha d^2) / n^exponent.
 
     n is how often a point's nearest neighbour is the nearest one, against how often it would be if the N points
-    were spread evenly over the M, N / M; never less than 1. With N <= M, a partial cloud's case, it is the count.
+    were spread evenly over the M, N / M, and never less than 1. With N <= M, as of a partial cloud, it is the count.
     """
 
     def directed(near: Nearest) -> Tensor:
@@ -145,6 +145,23 @@ def _dcd(alpha: Value, exponent: Value) -> Directed:
         return (1 - torch.exp(-alpha * near.squared) * share).mean(-1)
 
     return directed
+
+
+def relative(family: str, parameters: Mapping[str, Tensor]) -> Criterion:
+    """Return the weighted Chamfer distance f(d + m) / f(m) d, whose slope is 1 at d = 0 whatever the parameters are.
+
+    Args:
+        family: of `pcqaad.losses.names.DENSITIES`.
+        parameters: its own, scalar tensors.
+    """
+
+    def directed(near: Nearest) -> Tensor:
+        d = near.distance
+        of_mode = weight(family, torch.zeros_like(d[:1, :1]), parameters, True, _TORCH)
+        cost: Tensor = weight(family, d, parameters, True, _TORCH) / of_mode * d
+        return cost.mean(-1)
+
+    return Criterion(family, parameters, directed)
 
 
 def _weighted(name: str, parameters: Mapping[str, Value]) -> Directed:

@@ -25,11 +25,11 @@ class Parameter(NamedTuple):
 DENSITIES: dict[str, dict[str, Parameter]] = {
     "chi2": {"k": Parameter(3.0, 2.0, True)},
     "gumbel": {"beta": Parameter(1.4)},
-    "weibull": {"shape": Parameter(2.0, 1.0, True), "scale": Parameter(5.0)},
+    "weibull": {"shape": Parameter(1.3, 1.0, True), "scale": Parameter(4.4)},
     "log-logistic": {"alpha": Parameter(5.0), "beta": Parameter(2.0, 1.0, True)},
     "gamma": {"shape": Parameter(2.0, 1.0, True), "rate": Parameter(0.4)},
-    "logistic": {"sigma": Parameter(1.9)},
-    "normal": {"sigma": Parameter(2.6)},
+    "logistic": {"sigma": Parameter(1.86)},
+    "normal": {"sigma": Parameter(2.64)},
     "landau": {},
 }
 
@@ -83,3 +83,9 @@ def parse(text: str) -> tuple[str, dict[str, float]]:
         except ValueError as error:
             raise SettingsError(f"criterion {name}: expected PARAMETER=NUMBER, found {part!r}") from error
     return name, complete(name, given)
+
+
+def write(name: str, parameters: Mapping[str, float]) -> str:
+    """Return a loss as `parse` reads it, its parameters to four digits."""
+    values = ",".join(f"{key}={value:.4g}" for key, value in parameters.items())
+    return f"{name}:{values}" if values else name

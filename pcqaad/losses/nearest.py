@@ -13,6 +13,8 @@ from pcqaad.parallel import in_parallel
 
 # Distances that a GPU holds at once: 256 MB.
 _BLOCK = 1 << 26
+# Points that are worth the start of threads.
+_WORTH_THREADS = 4096
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,15 @@ def nearest_one_sided(of: Tensor, among: Tensor) -> Nearest:
     _check(of, among)
     with torch.no_grad():
         index = _by_trees(of, among) if of.device.type == "cpu" else _by_blocks(of, among)
-    found = among.gather(1, index[..., None].expand(-1, -1, of.shape[-1]))
-    return Nearest((of - found).square().sum(-1), index, among.shape[1])
+    return Nearest((of - _rows(among, index)).square().sum(-1), index, among.shape[1])
+
+
+def _rows(points: Tensor, index: Tensor) -> Tensor:
+    """Return rows (B, N, 3) of points (B, M, 3), with gradients that are the same at every run."""
+    if points.device.type == "cpu":
+        return points.gather(1, index[..., None].expand(-1, -1, points.shape[-1]))
+    # There the gradient of `gather` adds in any order; that of an index by tensors sorts first.
+    return points[torch.arange(len(points), device=points.device)[:, None], index]
 
 
 def _check(of: Tensor, among: Tensor) -> None:
@@ -91,7 +100,8 @@ def _by_trees(of: Tensor, among: Tensor) -> Tensor:
     # Cloud by cloud on all cores: several times as fast as all distances from 256 points on, and as threads of one
     # query.
     pairs = zip(of.detach().numpy(), among.detach().numpy(), strict=True)
-    rows = in_parallel(lambda pair: torch.from_numpy(cKDTree(pair[1]).query(pair[0])[1]), pairs)
+    workers = None if of.shape[0] * of.shape[1] > _WORTH_THREADS else 1
+    rows = in_parallel(lambda pair: torch.from_numpy(cKDTree(pair[1]).query(pair[0])[1]), pairs, workers)
     return torch.stack(list(rows))
 
 
