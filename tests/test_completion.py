@@ -177,7 +177,8 @@ def test_impossible_choices_are_refused(known, ellipsoids, bad):
         pcqaad.complete(known, ellipsoids[:1], **bad)
 
 
-def test_stopping_is_asked_at_every_step(known, ellipsoids):
+@pytest.mark.parametrize("calls", [1, 2, 9])
+def test_stopping_is_asked_at_every_cloud_and_step(known, ellipsoids, calls):
     seen = []
     with pytest.raises(pcqaad.Interrupted):
         pcqaad.complete(
@@ -185,10 +186,19 @@ def test_stopping_is_asked_at_every_step(known, ellipsoids):
             ellipsoids[:2],
             steps=5,
             device="cpu",
-            on_progress=lambda p: seen.append((p.done, p.total)),
-            should_stop=lambda: len(seen) == 8,
+            on_progress=lambda p: seen.append((p.stage, p.done, p.total)),
+            should_stop=lambda: len(seen) == calls,
         )
-    assert seen == [(i, 10) for i in range(8)]
+    assert seen == [*(("read", i, 2) for i in range(3)), *(("fit", i, 10) for i in range(11))][:calls]
+
+
+def test_what_is_refused_is_refused_before_anything_is_fitted(known, ellipsoids):
+    stages = set()
+    with pytest.raises(pcqaad.CloudError, match="cloud_0001: lies nowhere near"):
+        pcqaad.complete(
+            known, [ellipsoids[0], ellipsoids[0] + 1e4], device="cpu", on_progress=lambda p: stages.add(p.stage)
+        )
+    assert stages == {"read"}
 
 
 # By a network.

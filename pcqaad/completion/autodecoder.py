@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from pcqaad.training import devices
 # What a partial cloud's points may lie from the nearest start, in the median: an eighth of the diagonal. Wrong units,
 # places and poses are farther off, shapes that are merely unusual are not.
 _NOWHERE_NEAR = 0.5
+_ASTRAY = "lies nowhere near the clouds of the file, expected a part of such a cloud in its unit and place"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def complete(
     Args:
         collection: the opened file.
         partials: arrays (n_i, 3), n_i at least 1, in the data's unit and place: nothing is aligned. Each is asked
-            for once.
+            for twice and not kept: what cannot be completed is refused before anything is.
         names: one per cloud.
         criterion: of `pcqaad.losses.CRITERIA`, on normalised coordinates, where a cloud spans about 4.
         prior: weight of a latent's squared standard scores among the file's own, beside the criterion in units of
@@ -103,50 +104,54 @@ def complete(
     if len(names) != len(partials):
         raise CloudError(f"expected {len(partials)} names, found {len(names)}")
 
-    def tell(done: int) -> None:
-        on_progress(Progress("fit", done, len(partials) * steps, "steps"))
+    def tell(stage: str, done: int, total: int, text: str) -> None:
+        on_progress(Progress(stage, done, total, text))
         if should_stop():
             raise Interrupted(resumable=False)
 
-    tell(0)
+    tell("read", 0, len(names), "clouds")
     search = LatentSearch(collection.module().to(chosen), loss, prior, starts, steps, seed)
+    centre, scale = collection.placement.normalisation
+    frame = Frame(np.array(centre), scale)
+    begins = []
+    for i, name in enumerate(names):
+        begins.append(_starts(search, _normalised(partials[i], name, frame), name))
+        tell("read", i + 1, len(names), "clouds")
+    diagonal = reference_diagonal(collection)
+    total = len(names) * steps
+    tell("fit", 0, total, "steps")
     completed = []
     for i, name in enumerate(names):
-        cloud = check_cloud(np.asarray(partials[i]), name)
 
         def on_step(step: int, before: int = i * steps) -> None:
-            tell(before + step)
+            tell("fit", before + step, total, "steps")
 
-        completed.append(_completed(collection, search, cloud, name, on_step))
+        cloud = partials[i]
+        found = search.find(_normalised(cloud, name, frame), begins[i], on_step)
+        points = collection.decode(found.latent)
+        errors = Errors.of(cKDTree(points).query(cloud)[0])
+        start = "" if found.start is None else collection.names[found.start]
+        share = percent(errors.mean, diagonal)
+        completed.append(
+            Completion(name, points, found.latent, len(cloud), errors, share, found.deviations, start),
+        )
     return completed
 
 
-def _completed(
-    collection: Collection, search: LatentSearch, cloud: Points, name: str, on_step: Callable[[int], None]
-) -> Completion:
-    """Complete one cloud (n, 3)."""
-    centre, scale = collection.placement.normalisation
-    exact = Frame(np.array(centre), scale).normalise(cloud)
-    astray = f"{name}: lies nowhere near the clouds of the file, expected a part of such a cloud in its unit and place"
-    if not np.abs(exact).max() < FARTHEST:
-        raise CloudError(astray)
-    normalised = exact.astype(np.float32)
+def _normalised(cloud: Points, name: str, frame: Frame) -> NDArray[np.float32]:
+    """Return a partial cloud (n, 3) normalised; raises CloudError where it is malformed or far out."""
+    normalised = frame.normalise(check_cloud(cloud, name))
+    if not np.abs(normalised).max() < FARTHEST:
+        raise CloudError(f"{name}: {_ASTRAY}")
+    return normalised.astype(np.float32)
+
+
+def _starts(search: LatentSearch, normalised: NDArray[np.float32], name: str) -> list[int]:
+    """Return what to start the search for a cloud from; raises CloudError where it is near nothing of the file."""
     starts, distance = search.nearest(normalised)
     if distance > _NOWHERE_NEAR:
-        raise CloudError(f"{astray}: found it {percent(distance, 4):.0f} % of a diagonal away")
-    found = search.find(normalised, starts, on_step)
-    points = collection.decode(found.latent)
-    errors = Errors.of(cKDTree(points).query(cloud)[0])
-    return Completion(
-        name=name,
-        points=points,
-        latent=found.latent,
-        given=len(cloud),
-        errors=errors,
-        percent=percent(errors.mean, reference_diagonal(collection)),
-        deviations=found.deviations,
-        start="" if found.start is None else collection.names[found.start],
-    )
+        raise CloudError(f"{name}: {_ASTRAY}: found it {percent(distance, 4):.0f} % of a diagonal away")
+    return starts
 
 
 def _check(prior: float, starts: int, steps: int, seed: int) -> None:

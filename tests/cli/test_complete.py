@@ -37,6 +37,7 @@ QUICK = ("--steps", "4", "--device", "cpu")
 def test_complete_writes_whole_clouds_and_says_how_near_they_are(eggs: Path, broken: Path, tmp_path: Path) -> None:
     result = run("complete", eggs, broken, "-o", tmp_path / "whole", *QUICK)
     assert result.exit_code == 0, result.output
+    assert "fitting: done" in result.stderr
     assert sorted(p.name for p in (tmp_path / "whole").iterdir()) == ["egg11.ply", "egg8.ply"]
     with pcqaad.open(eggs) as c:
         diagonal = c.info["fidelity"]["diagonal"]
@@ -96,7 +97,7 @@ def test_an_interrupted_completion_writes_nothing(
     class Impatient(Display):
         def __call__(self, progress: Progress) -> None:
             super().__call__(progress)
-            if progress.done == 6 and signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+            if progress.stage == "fit" and progress.done == 6 and signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
                 signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("pcqaad.cli.complete.Display", Impatient)
