@@ -13,7 +13,7 @@ from pcqaad.cli.progress import Display, noting
 from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.summary import compressed
 from pcqaad.cli.text import as_json, check_output
-from pcqaad.formats.clouds import LazyClouds, find_clouds
+from pcqaad.formats.clouds import LazyClouds, LazyMeshes, find_clouds
 
 
 @click.command(
@@ -55,9 +55,9 @@ def command(
 ) -> None:
     """Append clouds to a file: only their latents are fitted, the decoder stays as it is.
 
-    A NEW is a PLY file, a folder of PLY files, an .npy array or an HDF5 file, as for compress, in the unit and
-    alignment of the file's clouds. These decode to the same bytes as before; the new ones follow them, and it
-    says how well they fit beside the old ones. Needs torch.
+    A NEW is what INPUT is for compress, in the unit and alignment of the file's clouds; where these were drawn
+    from the faces of meshes, so are the new ones. The old ones decode to the same bytes as before; the new ones
+    follow them, and it says how well they fit beside the old ones. Needs torch.
     """
     if minutes is not None and steps is not None:
         raise click.UsageError("expected --minutes or --steps, found both")
@@ -69,7 +69,8 @@ def command(
         # Closed before it is written: some systems replace no file that is open.
         with pcqaad.open(file) as collection:
             sources = find_clouds(inputs)
-            clouds = LazyClouds(sources)
+            drawn = collection.info["settings"].get("surface")
+            clouds = LazyMeshes(sources) if drawn else LazyClouds(sources)
             # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
             from pcqaad import codec, growth
 

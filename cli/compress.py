@@ -14,12 +14,13 @@ import click
 
 import pcqaad
 from pcqaad.cli.errors import StoppedError, need_torch
+from pcqaad.cli.inputs import choose_clouds
 from pcqaad.cli.main import ARGUMENTS
 from pcqaad.cli.progress import Display, noting
 from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.summary import compressed
 from pcqaad.cli.text import as_json, check_output
-from pcqaad.formats.clouds import LazyClouds, find_clouds
+from pcqaad.formats.clouds import CloudSource, LazyClouds, LazyMeshes
 from pcqaad.settings import CHOICES, PRESETS, Settings
 
 _COUNT = click.IntRange(min=1)
@@ -48,6 +49,7 @@ Examples:
   pcqaad compress scans.h5:female/clouds -o scans.qaad --unit m --minutes 30
   pcqaad compress skulls/ -o skulls.qaad --preset paper-skulls --seed 7
   pcqaad compress skulls/ -o skulls.qaad --ratio 500
+  pcqaad compress COMA/ -o coma.qaad --sample-surface 16384 --every 10
   pcqaad compress skulls/ -o skulls.qaad --resume
 """
 )
@@ -63,6 +65,15 @@ Examples:
 @click.option("--patches", metavar="K", type=_COUNT, help="Patches of the decoder.")
 @click.option("--latent", metavar="L", type=_COUNT, help="Numbers kept for each cloud.")
 @click.option("--points", metavar="M", type=_COUNT, help="Points kept of each cloud [smallest cloud's].")
+@click.option(
+    "--sample-surface",
+    "surface",
+    metavar="M",
+    type=_COUNT,
+    help="Draw M points from the faces of each mesh, uniformly by area, instead of its vertices.",
+)
+@click.option("--every", metavar="N", type=_COUNT, default=1, help="Take the first of every N clouds: frames apart.")
+@click.option("--min-points", metavar="M", type=_COUNT, default=1, help="Leave out clouds of fewer points.")
 @click.option("--epochs", metavar="E", type=_COUNT, help="Passes over the collection.")
 @click.option("--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the whole job.")
 @click.option("--max-bytes", metavar="N", type=Bytes(), help="The file's size, never more: 200000, 200kB, 1.5MB.")
@@ -85,6 +96,7 @@ Examples:
 @click.option(
     "--matching", type=click.Choice(CHOICES["matching"]), help="How clouds are matched before training [optimal]."
 )
+@click.option("--latents", type=click.Choice(CHOICES["latents"]), help="What latents start as [the preset's].")
 @click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no notes.")
@@ -96,6 +108,8 @@ def command(
     output: Path,
     preset: str,
     points: int | None,
+    every: int,
+    min_points: int,
     unit: str,
     resume: bool,
     json_: bool,
@@ -104,8 +118,8 @@ def command(
 ) -> None:
     """Compress a collection of clouds into one file.
 
-    An INPUT is a PLY file, a folder of PLY files, an .npy array, or an HDF5 file, with :DATASET behind its
-    name where it holds several. All clouds are brought to the same number of points. Needs torch.
+    An INPUT is a PLY file, a folder of PLY files or of folders of them, an .npy array, or an HDF5 file, with
+    :DATASET behind its name where it holds several. All clouds are brought to the same number of points. Needs torch.
     """
     began = time.monotonic()
     check_output(output)
@@ -113,7 +127,8 @@ def command(
     given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
     settings = replace(PRESETS[preset], **given)
     with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
-        _compress(ctx, inputs, output, settings, points, unit, resume, show, stop)
+        sources = choose_clouds(inputs, every, min_points, show, stop)
+        _compress(ctx, sources, output, settings, points, unit, resume, show, stop)
     with pcqaad.open(output) as collection:
         result = {**collection.info, "seconds": time.monotonic() - began}
     click.echo(as_json(result) if json_ else compressed(result))
@@ -121,7 +136,7 @@ def command(
 
 def _compress(
     ctx: click.Context,
-    inputs: Sequence[str],
+    sources: Sequence[CloudSource],
     output: Path,
     settings: Settings,
     points: int | None,
@@ -131,8 +146,7 @@ def _compress(
     stop: StopSignals,
 ) -> None:
     checkpoint = output.with_name(f"{output.name}.checkpoint")
-    sources = find_clouds(inputs)
-    clouds = LazyClouds(sources)
+    clouds = LazyMeshes(sources) if settings.surface else LazyClouds(sources)
     if checkpoint.exists() and not resume:
         show.note(f"{checkpoint} is ignored and will be overwritten; add --resume to continue it")
     if resume and not checkpoint.exists():

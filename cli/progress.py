@@ -14,11 +14,13 @@ from pcqaad.cli.text import METRICS, figure, plural, seconds
 from pcqaad.progress import Progress, Report
 
 if TYPE_CHECKING:
-    from pcqaad.formats.clouds import LazyClouds
+    from pcqaad.formats.clouds import LazyClouds, LazyMeshes
 
 _LABELS = {
+    "count": "counting points",
     "read": "reading",
     "normalise": "normalising",
+    "pretrain": "training with an encoder",
     "match": "matching",
     "fit": "fitting",
     "tune": "tuning",
@@ -148,7 +150,7 @@ def _figure_text(name: str, value: float) -> str:
     return f"{label} {value:.2f} %" if metric != name else f"{label} {figure(value)}"
 
 
-def noting(show: Display, clouds: LazyClouds) -> Report:
+def noting(show: Display, clouds: LazyClouds | LazyMeshes) -> Report:
     """Return what shows progress, and, once all clouds were read, what there is to say of their files."""
 
     def report(progress: Progress) -> None:

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import overload
+from typing import Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.errors import FormatError
-from pcqaad.formats.h5 import find_h5, read_h5, write_h5
+from pcqaad.formats.faces import Triangles
+from pcqaad.formats.h5 import H5Clouds, find_h5, read_h5, read_h5_mesh, write_h5
+from pcqaad.formats.names import Origin, choose_names, natural, safe_name
 from pcqaad.formats.npy import count_npy, read_npy, write_npy
-from pcqaad.formats.ply import read_ply, write_ply
+from pcqaad.formats.ply import count_ply, read_ply, read_ply_mesh, write_ply
 
 Points = NDArray[np.float32 | np.float64]
+Mesh = tuple[Points, Triangles]
+Item = TypeVar("Item")
 
 _LARGEST = float(np.finfo(np.float32).max)
-# Separators of any system (a colon parts a drive or a stream on Windows), control characters, and the lone
-# surrogates that stand for undecodable bytes of file names and fit into no text file.
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:\ud800-\udfff]")
-# Bytes of a name in UTF-8: more than any file system takes.
-MAX_NAME = 1024
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,23 @@ class CloudData:
 
 
 @dataclass(frozen=True)
+class MeshData:
+    """The vertices (v, 3) of one mesh, its faces as triangles (t, 3), and notes on what of its file was not kept."""
+
+    vertices: Points
+    triangles: Triangles
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class CloudSource:
-    """One cloud that can be read: its `name`, unique and fit for a file name, and its `file` for messages."""
+    """One cloud that can be read: its `name`, unique and safe as one of a file, and its `file` for messages."""
 
     name: str
     file: str
     load: Callable[[], tuple[Points, Sequence[str]]] = field(repr=False, compare=False)
+    load_mesh: Callable[[], tuple[Points, Triangles, Sequence[str]]] = field(repr=False, compare=False)
+    count: Callable[[], int] = field(repr=False, compare=False)
 
     def read(self) -> CloudData:
         """Read the cloud, of at least one point, all its coordinates finite in float32 too.
@@ -57,9 +68,21 @@ class CloudSource:
             raise error.in_file(self.file) from error
         return CloudData(points, tuple(notes))
 
+    def read_mesh(self) -> MeshData:
+        """Read the cloud as `read` does, and the faces between its points.
 
-class LazyClouds(Sequence[Points]):
-    """The points of sources, each read when it is asked for, and again when it is asked for again.
+        Raises `FormatError` as `read` does, and when there are no faces, or they have corners that are not there.
+        """
+        try:
+            vertices, triangles, notes = self.load_mesh()
+            _check_points(vertices)
+        except FormatError as error:
+            raise error.in_file(self.file) from error
+        return MeshData(vertices, triangles, tuple(notes))
+
+
+class _Lazy(Sequence[Item], Generic[Item]):
+    """What sources hold, each read when it is asked for, and again when it is asked for again.
 
     Attributes:
         notes: on what was not kept, each with how many of the clouds read so far it is true of.
@@ -74,46 +97,69 @@ class LazyClouds(Sequence[Points]):
         return len(self._sources)
 
     @overload
-    def __getitem__(self, index: int) -> Points: ...
+    def __getitem__(self, index: int) -> Item: ...
 
     @overload
-    def __getitem__(self, index: slice) -> LazyClouds: ...
+    def __getitem__(self, index: slice) -> _Lazy[Item]: ...
 
-    def __getitem__(self, index: int | slice) -> Points | LazyClouds:
-        """Read a cloud; raises FormatError as `CloudSource.read` does."""
+    def __getitem__(self, index: int | slice) -> Item | _Lazy[Item]:
+        """Read one; raises FormatError as the source does."""
         if isinstance(index, slice):
-            return LazyClouds(self._sources[index])
-        cloud = self._sources[index].read()
+            return type(self)(self._sources[index])
+        item, notes = self._read(self._sources[index])
         number = index % len(self)
         if number not in self._noted:
             self._noted.add(number)
             # Files differ in how many rows they lose, and that is one thing to know, not many.
-            self.notes.update(re.sub(r" \([0-9]+ rows\)$", "", note) for note in cloud.notes)
-        return cloud.points
+            self.notes.update(re.sub(r" \([0-9]+ rows\)$", "", note) for note in notes)
+        return item
+
+    def _read(self, source: CloudSource) -> tuple[Item, tuple[str, ...]]:
+        raise NotImplementedError
+
+
+class LazyClouds(_Lazy[Points]):
+    """The points of sources, each (points, 3)."""
+
+    def _read(self, source: CloudSource) -> tuple[Points, tuple[str, ...]]:
+        cloud = source.read()
+        return cloud.points, cloud.notes
+
+
+class LazyMeshes(_Lazy[Mesh]):
+    """The vertices (v, 3) and triangles (t, 3) of sources."""
+
+    def _read(self, source: CloudSource) -> tuple[Mesh, tuple[str, ...]]:
+        mesh = source.read_mesh()
+        return (mesh.vertices, mesh.triangles), mesh.notes
 
 
 def find_clouds(inputs: Sequence[str | Path]) -> list[CloudSource]:
     """Return the clouds of all inputs, in their order, without reading any.
 
-    An input is a `.ply` file, a folder of such (in natural order: `x2` before `x10`), a `.npy` file, or an
-    `.h5` or `.hdf5` file, where `FILE:DATASET` names one of several datasets. Clouds are named by their file;
-    within arrays they are numbered, unless names are stored with them. Equal names are told apart by the name
-    of their folder, and if that is equal too, by number.
+    An input is a `.ply` file, a folder of such and of folders (in natural order: `x2` before `x10`, a folder's
+    files before the folders in it), a `.npy` file, or an `.h5` or `.hdf5` file, where `FILE:DATASET` names one of
+    several datasets; D-FAUST's registrations are all meant where none is named. Clouds are named by their file,
+    with the folders below the one that was given before it and `/` between; within arrays they are numbered,
+    unless names are stored with them. Equal names are told apart by more folders, and what is given twice by number.
 
     Raises `FormatError` when an input is missing, of another kind, or holds no clouds.
     """
-    found = [source for given in inputs for source in _sources(str(given))]
-    clashing = Counter(source.name for source, _ in found)
-    wanted = [f"{folder}_{source.name}" if clashing[source.name] > 1 else source.name for source, folder in found]
-    names = _unique([_UNSAFE.sub("_", name) for name in wanted])
-    return [CloudSource(name, source.file, source.load) for name, (source, _) in zip(names, found, strict=True)]
+    found: list[CloudSource] = []
+    origins: list[Origin] = []
+    for number, given in enumerate(map(str, inputs)):
+        for source, parts, least in _sources(given):
+            found.append(source)
+            origins.append(Origin(parts, least, number))
+    return [replace(source, name=name) for source, name in zip(found, choose_names(origins), strict=True)]
 
 
 def write_clouds(target: Path, names: Sequence[str], points: int, clouds: Iterator[NDArray[np.float32]]) -> None:
     """Write clouds of shape (points, 3), taken one at a time, as many as names, as the target's suffix says.
 
     `.npy`, `.h5` and `.hdf5` are one file each (a `.npy` file keeps no names); anything else is a folder,
-    made where missing, with one binary NAME.ply a cloud. No file is ever left half-written.
+    made where missing, with one binary NAME.ply a cloud, in folders below it where the name has a `/`. No file is
+    ever left half-written.
 
     Raises `FormatError` when names are unsafe or equal, or the target cannot be written.
     """
@@ -132,101 +178,108 @@ def write_clouds(target: Path, names: Sequence[str], points: int, clouds: Iterat
             with named_os_errors(target, "make this folder"):
                 target.mkdir(parents=True, exist_ok=True)
             for name, cloud in zip(names, clouds, strict=True):
-                write_ply(target / f"{name}.ply", cloud)
+                file = target / f"{name}.ply"
+                with named_os_errors(file.parent, "make this folder"):
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                write_ply(file, cloud)
 
 
-def safe_name(name: str) -> bool:
-    """Say whether a cloud may have this name: a file named so lies in the very folder it is written to."""
-    return name not in ("", ".", "..") and not _UNSAFE.search(name) and len(name.encode()) <= MAX_NAME
+# A cloud, the parts of its path, and how many of the last ones its name has at least.
+_Found = tuple[CloudSource, tuple[str, ...], int]
 
 
-def _sources(given: str) -> list[tuple[CloudSource, str]]:
-    """Return the clouds of one input under the names of their files, each with the name of its folder."""
+def _sources(given: str) -> Iterator[_Found]:
+    """Find the clouds of one input."""
     # A colon parts file and dataset after an HDF5 suffix alone: Windows puts one behind the drive's letter.
     in_h5 = re.fullmatch(r"(.+?\.(?:h5|hdf5)):(.+)", given, re.IGNORECASE)
     path, dataset = (Path(in_h5[1]), in_h5[2]) if in_h5 else (Path(given), None)
     with named_os_errors(given, "read"):
         if path.is_dir():
-            return [_ply_source(file) for file in _ply_files(path)]
+            files = list(_ply_files(path, set()))
+            if not files:
+                raise FormatError(f"no .ply files in folder {path}")
+            yield from (_ply_source(file, len(file.relative_to(path).parts)) for file in files)
+            return
         if not path.exists():
             raise FormatError("no such file or folder", file=str(path))
         if not path.is_file():
             raise FormatError("expected a file or a folder, found something else", file=str(path))
         match path.suffix.lower():
             case ".ply":
-                return [_ply_source(path)]
+                yield _ply_source(path, 1)
             case ".npy":
-                sources = _npy_sources(path)
+                yield from _npy_sources(path)
             case ".h5" | ".hdf5":
-                sources = _h5_sources(path, dataset)
+                for clouds in find_h5(path, dataset):
+                    yield from _h5_sources(path, clouds)
             case suffix:
                 problem = f"expected a folder or a file ending in .ply, .npy, .h5 or .hdf5, found {suffix!r}"
                 raise FormatError(problem, file=str(path))
-        return [(source, _folder(path)) for source in sources]
 
 
-def _ply_files(folder: Path) -> list[Path]:
+def _ply_files(folder: Path, above: set[str]) -> Iterator[Path]:
+    """Find the files of a folder, then those of the folders in it; `above` holds those that it lies in."""
+    # Links to folders are followed, but not around in a circle.
+    real = os.path.realpath(folder)
+    if real in above:
+        return
     # Hidden files are not meant: some systems leave such beside every real one.
-    named = [file for file in folder.iterdir() if file.suffix.lower() == ".ply" and file.name[0] != "."]
-    files = [file for file in named if file.is_file()]
-    if not files:
-        raise FormatError(f"no .ply files in folder {folder}")
-    return sorted(files, key=_natural)
+    entries = sorted((entry for entry in folder.iterdir() if entry.name[0] != "."), key=_natural)
+    yield from (entry for entry in entries if entry.suffix.lower() == ".ply" and entry.is_file())
+    for entry in entries:
+        if entry.is_dir():
+            yield from _ply_files(entry, above | {real})
 
 
 def _natural(file: Path) -> tuple[list[tuple[bool, int, str]], str]:
-    parts = re.findall(r"([0-9]+)|([^0-9]+)", file.stem)
-    return [(not digits, int(digits or 0), text.lower()) for digits, text in parts], file.name
+    return natural(file.stem)[0], file.name
 
 
-def _ply_source(path: Path) -> tuple[CloudSource, str]:
-    return CloudSource(path.stem, str(path), partial(read_ply, path)), _folder(path)
+def _ply_source(path: Path, least: int) -> _Found:
+    load, load_mesh, count = partial(read_ply, path), partial(read_ply_mesh, path), partial(count_ply, path)
+    return CloudSource(path.stem, str(path), load, load_mesh, count), (*_folders(path), path.stem), least
 
 
-def _npy_sources(path: Path) -> Iterator[CloudSource]:
+def _npy_sources(path: Path) -> Iterator[_Found]:
     def load(index: int | None) -> tuple[Points, Sequence[str]]:
         return read_npy(path, index), ()
 
-    count = count_npy(path)
-    if count is None:
-        yield CloudSource(path.stem, str(path), partial(load, None))
-    for index in range(count or 0):
-        yield CloudSource(f"{path.stem}_{index:04d}", f"{path}[{index}]", partial(load, index))
+    def load_mesh() -> tuple[Points, Triangles, Sequence[str]]:
+        raise FormatError("expected faces to draw points from; a .npy file holds none")
+
+    count, points = count_npy(path)
+    for index in (None,) if count is None else range(count):
+        name, where = (path.stem, "") if index is None else (f"{path.stem}_{index:04d}", f"[{index}]")
+        source = CloudSource(name, f"{path}{where}", partial(load, index), load_mesh, lambda: points)
+        yield source, (*_folders(path), name), 1
 
 
-def _h5_sources(path: Path, dataset: str | None) -> Iterator[CloudSource]:
+def _h5_sources(path: Path, found: H5Clouds) -> Iterator[_Found]:
     def load(index: int | None) -> tuple[Points, Sequence[str]]:
         return read_h5(path, found.dataset, index), ()
 
-    found = find_h5(path, dataset)
-    file = f"{path}:{found.dataset}"
-    if found.count is None:
-        name = found.names[0] if found.names else path.stem
-        yield CloudSource(name or path.stem, file, partial(load, None))
-    for index in range(found.count or 0):
-        number = f"{path.stem}_{index:04d}"
-        name = found.names[index] if found.names else number
-        yield CloudSource(name if safe_name(name) else number, f"{file}[{index}]", partial(load, index))
+    def load_mesh(index: int | None) -> tuple[Points, Triangles, Sequence[str]]:
+        return *read_h5_mesh(path, found.dataset, index), ()
+
+    dataset = tuple(filter(None, found.dataset.split("/")))
+    for index in (None,) if found.count is None else range(found.count):
+        where = "" if index is None else f"[{index}]"
+        name = found.names[index or 0] if found.names else ""
+        if safe_name(name):
+            own = tuple(name.split("/"))
+        elif found.sequence:
+            # D-FAUST's own scripts write its frames to files of these names, in a folder of the sequence's.
+            own = (f"{index:05d}",)
+        else:
+            own = (path.stem if index is None else f"{path.stem}_{index:04d}",)
+        loads = partial(load, index), partial(load_mesh, index), lambda: found.points
+        source = CloudSource(own[-1], f"{path}:{found.dataset}{where}", *loads)
+        yield source, (*_folders(path), path.stem, *dataset, *own), len(own) + found.sequence
 
 
-def _folder(path: Path) -> str:
-    return path.absolute().parent.name
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Number what is given more than once, `x`, `x_2`, `x_3`, past any name that is taken."""
-    times: Counter[str] = Counter()
-    taken = set(names)
-    unique = []
-    for name in names:
-        times[name] += 1
-        chosen = name
-        while times[name] > 1 and chosen in taken:
-            chosen = f"{name}_{times[name]}"
-            times[name] += chosen in taken
-        taken.add(chosen)
-        unique.append(chosen)
-    return unique
+def _folders(path: Path) -> tuple[str, ...]:
+    # Not `resolve`: a link is known by its own name.
+    return Path(os.path.normpath(path.absolute())).parent.parts[1:]
 
 
 def _check_points(points: Points) -> None:

@@ -1,5 +1,8 @@
 """HDF5 datasets of clouds: (clouds, points, 3), D-FAUST's (points, 3, clouds), or (points, 3) for one cloud.
 
+D-FAUST's registrations are one file of many such datasets, each a sequence of frames of one mesh, whose faces
+are a dataset `faces` beside them.
+
 h5py is imported where it is used: it costs as much time to import as a small file costs to decode.
 """
 
@@ -17,39 +20,47 @@ from numpy.typing import NDArray
 
 from pcqaad.formats.atomic import atomic_path, named_os_errors
 from pcqaad.formats.errors import FormatError
+from pcqaad.formats.faces import Triangles, triangulate
+from pcqaad.formats.names import natural
 from pcqaad.formats.npy import point_type
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-_CLOUDS, _NAMES = "clouds", "names"
+_CLOUDS, _NAMES, _FACES = "clouds", "names", "faces"
 # No HDF5 filter in common use gains more: deflate ends at 1032 to 1. A file may claim any shape.
 _GREATEST_GAIN = 1100
 
 
 @dataclass(frozen=True)
 class H5Clouds:
-    """What a dataset of clouds holds: `count` is None for one cloud of shape (points, 3)."""
+    """What a dataset of clouds holds.
+
+    Attributes:
+        dataset: its path in the file.
+        count: of its clouds; None for one cloud of shape (points, 3).
+        points: of each.
+        names: one per cloud, where they are stored.
+        sequence: whether it is one of D-FAUST's: (points, 3, frames), with `faces` beside it.
+    """
 
     dataset: str
     count: int | None
+    points: int
     names: list[str] | None
+    sequence: bool
 
 
-def find_h5(path: str | Path, dataset: str | None = None) -> H5Clouds:
-    """Describe the named dataset of clouds, or the only one that the file holds.
+def find_h5(path: str | Path, dataset: str | None = None) -> list[H5Clouds]:
+    """Describe the named dataset of clouds, or the only one of the file, or all when they are sequences of one mesh.
 
     Where integer arrays could be clouds too (the faces of a mesh have the shape of one), only those of
     floating point are considered. Names come from a dataset `names`, one text a cloud, in the same group.
 
-    Raises `FormatError` when there is no such dataset, or several; it then lists them.
+    Raises `FormatError` when there is no such dataset, or there are several of other kinds; it then lists them.
     """
     with _opened(path) as file:
-        if dataset is None:
-            dataset = _only_candidate(file)
-        found = _clouds(file, dataset)
-        count = _count(found.shape)
-        return H5Clouds(dataset, count, _names(found, count))
+        return [_describe(_clouds(file, name), name) for name in ([dataset] if dataset else _chosen(file))]
 
 
 def read_h5(path: str | Path, dataset: str, index: int | None) -> NDArray[np.float32 | np.float64]:
@@ -59,11 +70,24 @@ def read_h5(path: str | Path, dataset: str, index: int | None) -> NDArray[np.flo
     """
     with _opened(path) as file:
         found = _clouds(file, dataset)
-        if index is None:
-            where: Any = ()
-        else:
-            where = index if found.shape[2] == 3 else np.s_[:, :, index]
-        return np.array(found[where], dtype=point_type(found.dtype), order="C")
+        return _read(found, index)
+
+
+def read_h5_mesh(
+    path: str | Path, dataset: str, index: int | None
+) -> tuple[NDArray[np.float32 | np.float64], Triangles]:
+    """Read one cloud as `read_h5` does, and the faces (t, 3) of the dataset `faces` in the same group.
+
+    Raises `FormatError` as `read_h5` does, and when there are no such faces.
+    """
+    with _opened(path) as file:
+        found = _clouds(file, dataset)
+        faces = _faces(found)
+        if faces is None:
+            problem = f"expected a dataset {_FACES} of integers (faces, 3) in its group to draw points from, found none"
+            raise FormatError(problem, where=f"dataset {dataset}")
+        points = _read(found, index)
+        return points, triangulate(faces[()], len(points), f"dataset {faces.name.lstrip('/')}")
 
 
 def write_h5(path: str | Path, names: Sequence[str], points: int, clouds: Iterable[NDArray[np.float32]]) -> None:
@@ -155,12 +179,57 @@ def _clouds(file: Any, name: str) -> Any:
     return found
 
 
-def _only_candidate(file: Any) -> str:
+def _chosen(file: Any) -> list[str]:
+    """Return the only dataset that may hold clouds, or all of the sequences of one mesh, by name."""
     floating = [name for name, kind in _candidates(file) if kind == "f"]
     names = floating or [name for name, _ in _candidates(file)]
-    if len(names) != 1:
+    if len(names) != 1 and not (names and _are_sequences([file[name] for name in names])):
         raise FormatError(f"expected one dataset of clouds, found {len(names)}; {_hint(file)}")
-    return names[0]
+    return sorted(names, key=natural)
+
+
+def _are_sequences(found: list[Any]) -> bool:
+    """Say whether these are all of one mesh: in one group, of equally many points, with faces beside them."""
+    alike = {(item.parent.name, item.shape[0], item.dtype) for item in found}
+    return (
+        len(alike) == 1 and all(len(item.shape) == 3 and _transposed(item) for item in found) and bool(_faces(found[0]))
+    )
+
+
+def _describe(found: Any, dataset: str) -> H5Clouds:
+    if len(found.shape) == 2:
+        return H5Clouds(dataset, None, found.shape[0], _names(found, None), False)
+    transposed = _transposed(found)
+    count, points = found.shape[::-2] if transposed else found.shape[:2]
+    return H5Clouds(dataset, count, points, _names(found, count), transposed and _faces(found) is not None)
+
+
+def _transposed(found: Any) -> bool:
+    """Say whether a dataset of three dimensions is (points, 3, clouds), not (clouds, points, 3)."""
+    if found.shape[2] != 3 or found.shape[1] != 3:
+        return bool(found.shape[2] != 3)
+    # Three frames, or clouds of three points: faces tell which.
+    faces = _faces(found)
+    return faces is not None and bool(faces[()].max() >= 3)
+
+
+def _faces(found: Any) -> Any | None:
+    """Return the dataset of faces beside one of clouds, None where there is none that is one, and stored."""
+    import h5py
+
+    faces = found.parent.get(_FACES)
+    if not isinstance(faces, h5py.Dataset) or faces.dtype.kind not in "iu" or faces.size == 0:
+        return None
+    if len(faces.shape) != 2 or not 3 <= faces.shape[1] <= 64:
+        return None
+    return faces if faces.nbytes <= faces.id.get_storage_size() * _GREATEST_GAIN else None
+
+
+def _read(found: Any, index: int | None) -> NDArray[np.float32 | np.float64]:
+    where: Any = ()
+    if index is not None:
+        where = np.s_[:, :, index] if _transposed(found) else index
+    return np.array(found[where], dtype=point_type(found.dtype), order="C")
 
 
 def _candidates(file: Any) -> list[tuple[str, str]]:
@@ -187,12 +256,6 @@ def _hint(file: Any) -> str:
 
 def _is_shape_of_clouds(shape: tuple[int, ...] | None) -> bool:
     return shape is not None and len(shape) in (2, 3) and (shape[-1] == 3 or shape[1] == 3)
-
-
-def _count(shape: tuple[int, ...]) -> int | None:
-    if len(shape) == 2:
-        return None
-    return shape[0] if shape[2] == 3 else shape[2]
 
 
 def _names(clouds: Any, count: int | None) -> list[str] | None:

@@ -23,13 +23,13 @@ def point_type(stored: np.dtype[Any]) -> DTypeLike | None:
     return np.result_type(np.float32, stored)
 
 
-def count_npy(path: str | Path) -> int | None:
-    """Return how many clouds a `.npy` file holds; None if it is one cloud, of shape (points, 3).
+def count_npy(path: str | Path) -> tuple[int | None, int]:
+    """Return how many clouds a `.npy` file holds, None if it is one cloud of shape (points, 3), and of how many points.
 
     Raises `FormatError` when it is no array of clouds of at least one point.
     """
     array = _open(path)
-    return len(array) if array.ndim == 3 else None
+    return len(array) if array.ndim == 3 else None, array.shape[-2]
 
 
 def read_npy(path: str | Path, index: int | None) -> NDArray[np.float32 | np.float64]:

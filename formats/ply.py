@@ -6,6 +6,8 @@ import os
 import re
 import textwrap
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO, TextIOWrapper
 from itertools import islice
 from pathlib import Path
@@ -17,8 +19,11 @@ from plyfile import PlyData, PlyElement, PlyListProperty, PlyParseError
 
 from pcqaad.formats.atomic import atomic_path, named_os_errors
 from pcqaad.formats.errors import FormatError
+from pcqaad.formats.faces import Triangles, triangulate
 
 _HEADER_LIMIT = 64 * 1024
+# What the corners of a face are called: the two names in common use.
+_CORNERS = ("vertex_indices", "vertex_index")
 _COMMENT = "decoded by pcqaad"
 _ROW = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
 
@@ -32,13 +37,34 @@ def read_ply(path: str | Path) -> tuple[NDArray[np.float32 | np.float64], list[s
 
     Raises `FormatError` when the file is no PLY file, has no vertex positions, or holds less than it claims.
     """
-    try:
-        with named_os_errors(path, "read"), Path(path).open("rb") as stream:
-            return _read(stream)
-    except FormatError as error:
-        raise error.in_file(str(path)) from error
-    except (PlyParseError, ValueError, OverflowError, MemoryError) as error:
-        raise FormatError(f"malformed PLY: {_brief(str(error))}", file=str(path)) from error
+    with _opened(path) as stream:
+        lines, layout, counts, body_start = _head(stream)
+        return _points(stream, lines, layout, counts, body_start), _notes(layout, counts, ("vertex",))
+
+
+def read_ply_mesh(path: str | Path) -> tuple[NDArray[np.float32 | np.float64], Triangles, list[str]]:
+    """Read the vertex positions (points, 3) of a PLY file as `read_ply` does, and its faces as triangles (t, 3).
+
+    Faces of more corners are cut into fans of triangles. Raises `FormatError` as `read_ply` does, and when
+    there are no faces, or one has a corner that is not there.
+    """
+    with _opened(path) as stream:
+        lines, layout, counts, body_start = _head(stream)
+        points = _points(stream, lines, layout, counts, body_start)
+        if "face" not in counts:
+            raise FormatError("expected an element face to draw points from, found none", where="header")
+        corners = [p.name for p in layout["face"].properties if p.name in _CORNERS and isinstance(p, PlyListProperty)]
+        if not corners:
+            raise FormatError(f"expected a list property {' or '.join(_CORNERS)}", where="element face")
+        stream.seek(body_start)
+        polygons = _polygons(stream, lines, layout, counts, corners[0])
+        return points, triangulate(polygons, len(points), "element face"), _notes(layout, counts, ("vertex", "face"))
+
+
+def count_ply(path: str | Path) -> int:
+    """Return how many vertices the header of a PLY file promises; raises `FormatError` as `read_ply` does."""
+    with _opened(path) as stream:
+        return _head(stream)[2]["vertex"]
 
 
 def write_ply(path: str | Path, points: NDArray[np.float32]) -> None:
@@ -52,31 +78,76 @@ def write_ply(path: str | Path, points: NDArray[np.float32]) -> None:
         ply.write(stream)
 
 
-def _read(stream: BinaryIO) -> tuple[NDArray[np.float32 | np.float64], list[str]]:
+@contextmanager
+def _opened(path: str | Path) -> Iterator[BinaryIO]:
+    try:
+        with named_os_errors(path, "read"), Path(path).open("rb") as stream:
+            yield stream
+    except FormatError as error:
+        raise error.in_file(str(path)) from error
+    except (PlyParseError, ValueError, OverflowError, MemoryError) as error:
+        raise FormatError(f"malformed PLY: {_brief(str(error))}", file=str(path)) from error
+
+
+def _head(stream: BinaryIO) -> tuple[list[str], PlyData, dict[str, int], int]:
+    """Return the header's lines, its elements emptied, their counts, and the offset of the body, all checked."""
     lines, body_start = _header_lines(stream)
     layout, counts = _layout(lines)
     if "vertex" not in layout:
         found = _listed(counts) or "no elements"
         raise FormatError(f"expected an element vertex, found {found}", where="header")
-    properties = layout["vertex"].properties
-    scalars = {p.name for p in properties if not isinstance(p, PlyListProperty)}
+    scalars = {p.name for p in layout["vertex"].properties if not isinstance(p, PlyListProperty)}
     missing = [axis for axis in "xyz" if axis not in scalars]
     if missing:
         problem = f"expected the scalar properties x, y, z, found no {_listed(missing)}"
         raise FormatError(problem, where="element vertex")
     _check_size(layout, counts, os.fstat(stream.fileno()).st_size - body_start)
+    return lines, layout, counts, body_start
 
+
+def _points(
+    stream: BinaryIO, lines: list[str], layout: PlyData, counts: dict[str, int], body_start: int
+) -> NDArray[np.float32 | np.float64]:
     stream.seek(body_start)
     rows = _vertex_rows(stream, lines, layout, counts)
     columns = [rows[axis] for axis in "xyz"]
-    points = np.stack(columns, axis=1, dtype=np.result_type(np.float32, *columns))
+    points: NDArray[np.float32 | np.float64] = np.stack(columns, axis=1, dtype=np.result_type(np.float32, *columns))
+    return points
 
-    others = [p.name for p in properties if p.name not in ("x", "y", "z")]
+
+def _notes(layout: PlyData, counts: dict[str, int], kept: tuple[str, ...]) -> list[str]:
+    """Say what of the file is not among the elements that are kept."""
+    others = [p.name for p in layout["vertex"].properties if p.name not in ("x", "y", "z")]
     notes = [f"vertex properties {_listed(others)} not kept"] if others else []
-    for name, count in counts.items():
-        if name != "vertex":
-            notes.append(f"element {_brief(name)} not kept ({count} rows)")
-    return points, notes
+    return notes + [
+        f"element {_brief(name)} not kept ({count} rows)" for name, count in counts.items() if name not in kept
+    ]
+
+
+def _polygons(
+    stream: BinaryIO, lines: list[str], layout: PlyData, counts: dict[str, int], corners: str
+) -> NDArray[np.void] | list[NDArray[np.integer]]:
+    """Read the faces from a stream at the start of the body: (f, n) where all have n corners, else one by one."""
+    face, count = layout["face"], counts["face"]
+    before = list(counts)[: list(counts).index("face")]
+    if not layout.text and len(face.properties) == 1 and not any(_lists(layout[name]) for name in before):
+        start = stream.tell()
+        stream.seek(sum(counts[name] * _least_row_size(layout, name) for name in before), os.SEEK_CUR)
+        available = os.fstat(stream.fileno()).st_size - stream.tell()
+        of, order = face.properties[0], layout.byte_order
+        length, corner = (np.dtype(t).newbyteorder(order) for t in (of.len_dtype, of.val_dtype))
+        first = int(np.fromfile(stream, length, min(count, 1)).sum())
+        # The rows are all alike as a rule; that they are is seen once they were read as such.
+        row = np.dtype([("length", length), ("corners", corner, (max(min(first, 64), 0),))])
+        if count * row.itemsize <= available:
+            stream.seek(-length.itemsize * min(count, 1), os.SEEK_CUR)
+            rows = np.fromfile(stream, row, count)
+            if (rows["length"] == row["corners"].shape[0]).all():
+                polygons: NDArray[np.void] = rows["corners"]
+                return polygons
+        stream.seek(start)
+    rows = _rows_by_plyfile(lines, stream.read(), len(before) + 1, "face")
+    return list(rows[corners])
 
 
 def _vertex_rows(stream: BinaryIO, lines: list[str], layout: PlyData, counts: dict[str, int]) -> NDArray[np.void]:
@@ -92,7 +163,7 @@ def _vertex_rows(stream: BinaryIO, lines: list[str], layout: PlyData, counts: di
         rows = _rows_by_numpy(body, vertex, sum(counts[name] for name in before), count)
         if rows is not None:
             return rows
-    return _rows_by_plyfile(lines, body, len(before) + 1)
+    return _rows_by_plyfile(lines, body, len(before) + 1, "vertex")
 
 
 def _header_lines(stream: BinaryIO) -> tuple[list[str], int]:
@@ -155,15 +226,15 @@ def _check_size(layout: PlyData, counts: dict[str, int], available: int) -> None
         available -= least
 
 
-def _rows_by_plyfile(lines: list[str], body: bytes, elements: int) -> NDArray[np.void]:
-    """Read the first `elements`, whatever their rows, and return those of vertex, the last of them."""
+def _rows_by_plyfile(lines: list[str], body: bytes, elements: int, name: str) -> NDArray[np.void]:
+    """Read the first `elements`, whatever their rows, and return those of the last of them, of this name."""
     starts = [index for index, line in enumerate(lines) if line.split()[:1] == ["element"]]
     kept = lines[: [*starts, len(lines) - 1][elements]]
     # From memory, a list that claims more than the file holds can allocate no more than that.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # numpy's on parsing an empty list
         ply = PlyData.read(_as_stream([*kept, "end_header"], body), mmap=False)
-    rows: NDArray[np.void] = ply["vertex"].data
+    rows: NDArray[np.void] = ply[name].data
     return rows
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pcqaad.formats.clouds import safe_name
+from pcqaad.formats.names import safe_name
 from pcqaad.targets import Targets, box
 
 Points = NDArray[np.floating]
@@ -90,7 +90,7 @@ def collect(
         CloudError: fewer than 2 clouds, a malformed or non-finite one, one smaller than `points`, or one
             that was another when it was asked for again.
     """
-    names = list(names) if names is not None else [f"cloud_{i:04d}" for i in range(len(clouds))]
+    names = list(names) if names is not None else default_names(len(clouds))
     if len(clouds) < 2:
         raise CloudError(f"expected at least 2 clouds to fit a model to, found {len(clouds)}")
     if len(names) != len(clouds) or len(set(names)) != len(names):
@@ -127,6 +127,11 @@ def collect(
         targets.put(i, frame.normalise(subsample(cloud, count, seed, i)))
         fingerprint = targets.checksum(i, fingerprint)
     return CloudSet(targets, names, frame, median, sizes, fingerprint)
+
+
+def default_names(count: int, first: int = 0) -> list[str]:
+    """Return names for clouds that came without, numbered on from `first`."""
+    return [f"cloud_{i:04d}" for i in range(first, first + count)]
 
 
 def check_cloud(cloud: Points, name: str) -> Points:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from pcqaad.clouds import CloudError, CloudSet, Points, collect
+from pcqaad.clouds import CloudError, CloudSet, Points, collect, default_names
 from pcqaad.encoding import Budget, Encoded, Judge, encode
 from pcqaad.formats.container import Section, pack, write_container
 from pcqaad.matching.batched import batched
@@ -23,9 +23,11 @@ from pcqaad.progress import Progress, Report, Stop, never, silent
 from pcqaad.quantize import Quantised, Steps
 from pcqaad.settings import Settings, choose_patches, resolve
 from pcqaad.storage import to_sections
+from pcqaad.surface import Mesh, Surfaces
 from pcqaad.training import devices
+from pcqaad.training.chamfer import pretrain
 from pcqaad.training.checkpoint import Checkpoint
-from pcqaad.training.loop import Trainer
+from pcqaad.training.loop import Trainer, network_state
 from pcqaad.training.rounding import Rounding
 from pcqaad.training.start import (
     choose_template,
@@ -102,7 +104,7 @@ class Fitted:
 
 
 def fit(
-    clouds: Sequence[Points],
+    clouds: Sequence[Points] | Sequence[Mesh],
     settings: Settings | None = None,
     *,
     names: Sequence[str] | None = None,
@@ -118,7 +120,8 @@ def fit(
     Args:
         clouds: at least two arrays (n_i, 3) in the data's unit. Different sizes are brought to one by random
             subsampling, to the smallest or to `points`. Each is asked for twice and not kept: any sequence
-            will do that reads them from a disk, and all of them may be larger than memory.
+            will do that reads them from a disk, and all of them may be larger than memory. With
+            `settings.surface` meshes, pairs of vertices (v, 3) and triangles (t, 3), that points are drawn from.
         settings: what to fit and how; what is left open is chosen from the data.
         names: one per cloud.
         unit: of the coordinates, for the record.
@@ -143,7 +146,10 @@ def fit(
         if should_stop():
             raise Interrupted(resuming)
 
-    collected = collect(clouds, names, points, settings.seed, on_read)
+    if settings.surface is not None:
+        called = names if names is not None else default_names(len(clouds))
+        clouds = Surfaces(cast(Sequence[Mesh], clouds), called, settings.surface, settings.seed)
+    collected = collect(cast(Sequence[Points], clouds), names, points, settings.seed, on_read)
     count, sizes = collected.targets.points, collected.sizes
     if sizes.max() > count:
         between = f"{sizes.min():,} to {sizes.max():,}"
@@ -178,9 +184,19 @@ def fit(
             if should_stop():
                 raise Interrupted(resumable=False)
 
+        reference, first, arrays = template, 0, dict[str, NDArray[Any]]()
+        if settings.latents == "encoder":
+            # Its latent size is given, not found in a spectrum.
+            early = resolve(settings, len(clouds), count, np.zeros(1))
+            latents = np.zeros((len(clouds), early.latent or 1), np.float32)
+            network = Decoder.untrained(template, latents, early).to(device)
+            steps = pretrain(network, targets, early, elapsed, on_progress, should_stop)
+            if steps is None:
+                raise Interrupted(resumable=False)
+            reference, first, arrays = network.arrays().template, steps, network_state(network)
         solver = None if device.type == "cpu" else batched(device)
-        assignments = first_matching(template, targets, settings, on_cloud, solver)
-        kept = Checkpoint(assignments, 0, elapsed(), {})
+        assignments = first_matching(reference, targets, settings, on_cloud, solver)
+        kept = Checkpoint(assignments, first, elapsed(), arrays)
         save(kept)
     # In place: a collection can be as large as the memory.
     for i, assignment in enumerate(kept.assignments):
@@ -191,16 +207,8 @@ def fit(
     # A resumed fit keeps its latent size: its matching, and with it the spectrum, has moved on since.
     settings = replace(settings, latent=kept.latent or settings.latent)
     settings = resolve(settings, len(clouds), count, spectrum)
-    assert settings.shared and settings.patch and settings.patches and settings.latent
-    torch.manual_seed(settings.seed)
-    network = Decoder(
-        torch.from_numpy(template),
-        torch.from_numpy(first_latents(basis, settings.latent, settings)),
-        settings.shared,
-        settings.patch,
-        settings.patches,
-        settings.residual,
-    ).to(device)
+    assert settings.latent is not None
+    network = Decoder.untrained(template, first_latents(basis, settings.latent, settings), settings).to(device)
     trainer = Trainer(network, targets, kept.assignments, settings)
     if kept.arrays:
         try:

@@ -7,20 +7,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from pcqaad.clouds import FARTHEST, CloudError, Frame, Points, allocate, check_cloud, subsample
+from pcqaad.clouds import FARTHEST, CloudError, Frame, Points, allocate, check_cloud, default_names, subsample
 from pcqaad.codec import Interrupted
 from pcqaad.collection import Collection
-from pcqaad.formats.clouds import safe_name
 from pcqaad.formats.container import Section, write_container
+from pcqaad.formats.names import safe_name
 from pcqaad.integers import LARGEST_LATENT, Symbols, dequantise_latents, latent_reach
 from pcqaad.metrics import CELL, measure, percent, summarise
 from pcqaad.progress import Progress, Report, Stop, never, silent
 from pcqaad.settings import SettingsError
+from pcqaad.surface import Mesh, Surfaces
 from pcqaad.targets import Targets
 from pcqaad.training import devices
 from pcqaad.training.latents import LatentFit
@@ -50,7 +51,7 @@ class Grown:
 
 def append(
     collection: Collection,
-    clouds: Sequence[Points],
+    clouds: Sequence[Points] | Sequence[Mesh],
     *,
     names: Sequence[str] | None = None,
     steps: int | None = None,
@@ -68,6 +69,7 @@ def append(
         collection: the opened file; nothing of it changes before `Grown.save`.
         clouds: arrays (n_i, 3) in the data's unit, aligned as the file's clouds are, with at least as many points as
             these, M; of larger ones M random points stay, the same ones as in a fit of all. Each is asked for once.
+            Meshes where the file's clouds were drawn from such: see `codec.fit`.
         names: one per cloud, new to the file.
         steps: of each cloud's latent; 200 where neither these nor `minutes` are given.
         minutes: wall clock until the fit ends; what was fitted is measured after that.
@@ -93,7 +95,7 @@ def append(
     if steps is None and minutes is None:
         steps = _STEPS
     first = len(collection)
-    new = list(names) if names is not None else [f"cloud_{first + i:04d}" for i in range(len(clouds))]
+    new = list(names) if names is not None else default_names(len(clouds), first)
     _check_names(new, len(clouds), collection)
     collection.room_for(len(clouds))
 
@@ -102,7 +104,10 @@ def append(
         if should_stop():
             raise Interrupted(resumable=False)
 
-    targets, frame = _read(collection, clouds, new, tell)
+    settings = collection.info["settings"]
+    if surface := settings.get("surface"):
+        clouds = Surfaces(cast(Sequence[Mesh], clouds), new, surface, int(settings.get("seed", 0)), first)
+    targets, frame = _read(collection, cast(Sequence[Points], clouds), new, tell)
     diagonal = reference_diagonal(collection)
     latents, made = _fit(collection, targets, chosen, seed, steps, minutes, began, _in_percent(tell, frame, diagonal))
     for name, reach in zip(new, latent_reach(latents, collection.integers.latent_steps), strict=True):

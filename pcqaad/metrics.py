@@ -15,6 +15,7 @@ from pcqaad.clouds import CloudError, diagonal, subsample
 from pcqaad.matching.assign import TOGETHER, Matching, match_all, match_cells, match_many
 from pcqaad.parallel import in_parallel
 from pcqaad.progress import Progress, Report, silent
+from pcqaad.surface import draw
 
 if TYPE_CHECKING:
     from pcqaad.collection import Collection
@@ -36,6 +37,9 @@ class Source(Protocol):
 
     def read(self) -> Any:
         """Read it: something with `points` (n, 3)."""
+
+    def read_mesh(self) -> Any:
+        """Read its faces too: something with `vertices` (v, 3) and `triangles` (t, 3)."""
 
 
 @dataclass(frozen=True)
@@ -281,7 +285,7 @@ def verify(
 
 
 def _originals(collection: Collection, references: Sequence[Source]) -> Iterator[Points]:
-    """Find every cloud's original, and read them one by one, subsampled as they were for the fit."""
+    """Find every cloud's original, and read them one by one, drawn and subsampled as they were for the fit."""
     by_name: Mapping[str, Source] = {source.name: source for source in references}
     missing = [name for name in collection.names if name not in by_name]
     if missing:
@@ -289,10 +293,16 @@ def _originals(collection: Collection, references: Sequence[Source]) -> Iterator
             f"{collection.info['file']}: the original of {missing[0]!r} is not among the inputs"
             + (f", nor those of {len(missing) - 1} others" if len(missing) > 1 else "")
         )
-    count, seed = collection.info["points"], int(collection.info["settings"].get("seed", 0))
+    settings = collection.info["settings"]
+    count, seed, surface = collection.info["points"], int(settings.get("seed", 0)), settings.get("surface")
 
     def read(index: int, name: str) -> Points:
-        points: Points = by_name[name].read().points
+        points: Points
+        if surface:
+            mesh = by_name[name].read_mesh()
+            points = draw((mesh.vertices, mesh.triangles), name, surface, seed, index)
+        else:
+            points = by_name[name].read().points
         if len(points) < count:
             raise CloudError(f"{name}: the original holds {len(points)} points, the file {count}")
         return subsample(points, count, seed, index)

@@ -13,6 +13,7 @@ from torch.nn.functional import selu
 
 from pcqaad.matching.kd import draw_points, padded_patches, patch_sizes
 from pcqaad.model import Array, Model, Shape
+from pcqaad.settings import Settings
 
 
 def lecun(*shape: int, fan_in: int) -> nn.Parameter:
@@ -80,6 +81,14 @@ class Decoder(nn.Module):
         index, inside = padded_patches(len(template), patches)
         self.register_buffer("patch_index", torch.from_numpy(index), persistent=False)
         self.register_buffer("in_patch", torch.from_numpy(inside), persistent=False)
+
+    @classmethod
+    def untrained(cls, template: Array, latents: Array, settings: Settings) -> Decoder:
+        """Return a decoder of resolved settings, its weights drawn by their seed."""
+        assert settings.shared and settings.patch and settings.patches
+        torch.manual_seed(settings.seed)
+        start = torch.from_numpy(template), torch.from_numpy(latents)
+        return cls(*start, settings.shared, settings.patch, settings.patches, settings.residual)
 
     @classmethod
     def of(cls, model: Model) -> Decoder:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 class Progress:
     """One sign of life: `done` of `total` of a stage (steps, clouds or seconds), and figures of interest.
 
-    Stages: "read", "normalise", "match", "fit", "tune", "quantise", "measure"; "note" carries `text` for the user
-    alone.
+    Stages: "read", "normalise", "pretrain", "match", "fit", "tune", "quantise", "measure"; "note" carries `text` for
+    the user alone.
     """
 
     stage: str

@@ -6,9 +6,9 @@ import json
 import math
 from typing import Any, NoReturn
 
-from pcqaad.formats.clouds import MAX_NAME, safe_name
 from pcqaad.formats.container import Container
 from pcqaad.formats.errors import FormatError
+from pcqaad.formats.names import MAX_NAME, safe_name
 
 # Bytes of the JSON text, and how deep objects and arrays may lie in each other.
 MAX_INFO, _MAX_DEPTH = 2**20, 8
@@ -58,8 +58,12 @@ def read_info(container: Container) -> dict[str, Any]:
     for key in ("settings", "encoder", "fidelity"):
         if not isinstance(info.get(key, {}), dict):
             raise FormatError(f"expected an object as {key}", where="info")
-    if not isinstance(info.get("settings", {}).get("seed", 0), int):
+    settings = info.get("settings", {})
+    if not isinstance(settings.get("seed", 0), int):
         raise FormatError("expected an integer as seed", where="info")
+    surface = settings.get("surface")
+    if surface is not None and (not isinstance(surface, int) or isinstance(surface, bool) or surface < 1):
+        raise FormatError("expected an integer of at least 1 as surface", where="info")
     if info.get("fidelity") and not _is_fidelity(info["fidelity"]):
         raise FormatError("expected numbers and names as fidelity, found others or none", where="info")
     return info

@@ -55,6 +55,7 @@ class Settings:
     ratio: float | None = None  # raw float32 coordinates to file, at least
     max_emkd: float | None = None  # percent of the diagonal: the smallest file that reaches it
 
+    surface: int | None = None  # points drawn from the faces of each mesh; None: clouds are taken as they are
     seed: int = 0
     device: str = "auto"
 
@@ -63,7 +64,7 @@ class Settings:
             if not holds:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}, expected {rule}")
 
-        for name in ("patches", "latent", "patch", "epochs"):
+        for name in ("patches", "latent", "patch", "epochs", "surface"):
             value = getattr(self, name)
             demand(value is None or value >= 1, name, "at least 1")
         for name in ("batch", "sample", "greedy_cell", "measure", "warmup"):

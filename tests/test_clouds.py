@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from plyfile import PlyData, PlyElement
 
 from pcqaad.formats.atomic import atomic_path
-from pcqaad.formats.clouds import find_clouds, safe_name, write_clouds
+from pcqaad.formats.clouds import find_clouds, write_clouds
 from pcqaad.formats.errors import FormatError
+from pcqaad.formats.names import safe_name
 from pcqaad.formats.ply import read_ply, write_ply
 
 COLLECTIONS = hnp.arrays(
@@ -312,13 +313,13 @@ def test_names_are_unique_and_safe(tmp_path, points):
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_ply(file, points)
-    assert [s.name for s in find_clouds(files)] == ["a_x", "b_x", "a_x_2", "b_y", "z"]
+    assert [s.name for s in find_clouds(files)] == ["a/x", "b/x", "c/a/x", "b_y", "z"]
     many = [source.name for source in find_clouds([*files, *files])]
     assert len(set(many)) == 10
     assert all(map(safe_name, many))
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "C:a", "a\0b", "a\nb", "a\udcff"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a//b", "/a", "a/", "a/..", "a\\b", "C:a", "a\0b", "a\nb", "a\udcff"])
 @pytest.mark.parametrize("target", ["out", "out.npy", "out.h5"])
 def test_refuses_to_write_unsafe_names(tmp_path, points, name, target):
     with pytest.raises(FormatError, match="is not safe as the name of a file"):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pcqaad.losses.criteria import criterion
+from pcqaad.network import Decoder
 from pcqaad.progress import Report, Stop
 from pcqaad.settings import Settings
 from pcqaad.targets import Targets
 from pcqaad.training.encoder import PointNet
 from pcqaad.training.schedule import Schedule
 
+_LOSS = criterion("augmented")
 # Distinct uses of the seed.
 _CLOUDS, _POINTS, _SEEN = 21, 22, 23
 # Points in flight while all clouds are encoded.
@@ -86,7 +89,7 @@ class ChamferTrainer:
         points = self.decoder.draw(rng, self._settings.sample)
         wanted = self._sample(self._draw_clouds(), rng.permutation(self._targets.points)[: self._settings.sample])
         predicted = self.decoder.fold(self.encoder(wanted), points)  # (K, B, S, 3)
-        loss = augmented_chamfer(predicted.transpose(0, 1).flatten(1, 2), wanted)
+        loss = _LOSS(predicted.transpose(0, 1).flatten(1, 2), wanted)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
@@ -126,11 +129,21 @@ class ChamferTrainer:
         self.encoder.train()
         return torch.cat(means)
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return the encoder's arrays."""
-        return {name: tensor.cpu().numpy() for name, tensor in self.encoder.state_dict().items()}
 
+def pretrain(
+    network: Decoder,
+    targets: Targets,
+    settings: Settings,
+    elapsed: Callable[[], float],
+    report: Report,
+    should_stop: Stop,
+) -> int | None:
+    """Train a decoder so for the first part of a fit, and leave it with the clouds' embeddings for latents.
 
-def augmented_chamfer(a: Tensor, b: Tensor) -> Tensor:
-    d = torch.cdist(a, b)
-    return torch.maximum(d.amin(2).mean(1), d.amin(1).mean(1)).mean()
+    Of what the settings do not leave for tuning, `pretrain` is its part. Returns the steps made, or None when stopped.
+    """
+    trainer = ChamferTrainer(network, targets, settings, network.template.device)
+    if not trainer.run(settings.pretrain * (1 - settings.tune), elapsed, report, should_stop):
+        return None
+    network.latents.data.copy_(trainer.embed())
+    return trainer.step

@@ -192,7 +192,7 @@ class Trainer:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all arrays a resumed fit needs."""
-        arrays = {f"network {n}": t.detach().cpu().numpy() for n, t in self.network.state_dict().items()}
+        arrays = network_state(self.network)
         for i, slots in self.optimiser.state_dict()["state"].items():
             arrays |= {f"adam {i} {name}": value.cpu().numpy() for name, value in slots.items()}
         return arrays
@@ -225,6 +225,11 @@ class _Window:
     def figures(self) -> dict[str, float]:
         """Return what a reader is told."""
         return {"loss": self.loss, "matched": float(np.mean(self.distances))}
+
+
+def network_state(network: Decoder) -> dict[str, NDArray[Any]]:
+    """Return a decoder's arrays as `Trainer.state` names them."""
+    return {f"network {n}": t.detach().cpu().numpy() for n, t in network.state_dict().items()}
 
 
 @torch.no_grad()

@@ -235,8 +235,12 @@ def _names() -> Iterator[Forgery]:
     for names in (b"", b"a", b"a\0b\0", b"\0a\0b"):
         yield Forgery("7.5 number", file(NAME=names))
     yield Forgery("7.5 different", file(NAME=b"a\0a"))
-    for name in ("", ".", "..", "a/b", "../a", "C:", "a\\b", "\x1b[2J", "\x7f", "a\n", "a" * 1025, "ä" * 513):
+    for name in ("", ".", "..", "/a", "a/", "../a", "C:", "a\\b", "\x1b[2J", "\x7f", "a\n"):
         yield Forgery("7.5 name", file(NAME=b"a\0" + name.encode()))
+    for name in ("a//b", "a/../b", "a/.", "/"):
+        yield Forgery("7.5 name", file(NAME=b"a\0" + name.encode()))
+    for name in ("a" * 1025, "ä" * 513, "a/" * 512 + "a"):
+        yield Forgery("7.5 long", file(NAME=b"a\0" + name.encode()))
     yield Forgery("7.5 size", file(NAME=b"a\0" + b"b" * 2048))
     bomb = deflated(bytes(10**6))
     row = {"coding": DEFLATE, "body": bomb, "length": len(bomb), "size": 10**6}
@@ -268,6 +272,7 @@ def _info() -> Iterator[Forgery]:
         {"unit": 3},
         {"settings": []},
         {"settings": {"seed": "x"}},
+        *({"settings": {"surface": value}} for value in ("x", True, 0, 1.5)),
         {"encoder": "x"},
         {"fidelity": 1},
         *({"fidelity": {k: v for k, v in fidelity.items() if k != key}} for key in fidelity),

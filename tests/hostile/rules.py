@@ -79,6 +79,7 @@ RULES = {
     "7.5 text": "UTF-8 text",
     "7.5 number": "There MUST be `N` names",
     "7.5 different": "all different",
+    "7.5 long": "of at most 1024 bytes each",
     "7.5 name": "each fit for a file name",
     "7.5 size": "which MUST be checked before it is inflated",
     "7.6 bytes": "MUST refuse more than 2^20 bytes",

@@ -1,0 +1,86 @@
+"""Names of clouds: safe as the names of files, unique, and as short as the files they come from allow."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Separators of other systems (a colon parts a drive or a stream on Windows), control characters, and the lone
+# surrogates that stand for undecodable bytes of file names and fit into no text file.
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\:\ud800-\udfff]")
+# Bytes of a name in UTF-8: more than any file system takes.
+MAX_NAME = 1024
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a cloud was found.
+
+    Attributes:
+        parts: of its absolute path, outermost folder first; the last is the name of the file or what numbers it.
+        least: how many of the last parts its name has to have: those below the folder that was given, or one.
+        given: the number of the input that it was found in.
+    """
+
+    parts: tuple[str, ...]
+    least: int
+    given: int
+
+
+def safe_name(name: str) -> bool:
+    """Say whether a cloud may have this name: a file named so lies in the folder it is written to, or below."""
+    if any(part in ("", ".", "..") for part in name.split("/")) or _UNSAFE.search(name):
+        return False
+    return len(name.encode()) <= MAX_NAME
+
+
+def choose_names(origins: Sequence[Origin]) -> list[str]:
+    """Name clouds by the last parts of their origins, with `/` between: the fewest that tell them apart.
+
+    Where two names are equal, all that was found in the same inputs gets more parts, from the folder on that
+    these have in common. What comes from the very same place is told apart by a number: `x`, `x_2`.
+    """
+    more: defaultdict[int, int] = defaultdict(int)
+    while True:
+        names = ["/".join(o.parts[-(o.least + more[o.given]) :]) for o in origins]
+        clashing: defaultdict[str, dict[tuple[str, ...], Origin]] = defaultdict(dict)
+        for name, origin in zip(names, origins, strict=True):
+            clashing[name][origin.parts] = origin
+        wanted = dict(more)
+        for found in clashing.values():
+            if len(found) > 1:
+                common = _common(min(found), max(found))
+                for origin in found.values():
+                    wanted[origin.given] = max(wanted.get(origin.given, 0), len(origin.parts) - common - origin.least)
+        if wanted == dict(more):
+            return _unique([_UNSAFE.sub("_", name) for name in names])
+        more.update(wanted)
+
+
+def natural(text: str) -> tuple[list[tuple[bool, int, str]], str]:
+    """Return a key that sorts numbers within names by their value: `x2` before `x10`."""
+    parts = re.findall(r"([0-9]+)|([^0-9]+)", text)
+    return [(not digits, int(digits or 0), other.lower()) for digits, other in parts], text
+
+
+def _common(first: tuple[str, ...], last: tuple[str, ...]) -> int:
+    """Return how many parts two paths begin with alike: the least and the greatest of many tell it of all."""
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Number what is given more than once, `x`, `x_2`, `x_3`, past any name that is taken."""
+    times: Counter[str] = Counter()
+    taken = set(names)
+    unique = []
+    for name in names:
+        times[name] += 1
+        chosen = name
+        while times[name] > 1 and chosen in taken:
+            chosen = f"{name}_{times[name]}"
+            times[name] += chosen in taken
+        taken.add(chosen)
+        unique.append(chosen)
+    return unique

@@ -1,0 +1,80 @@
+"""The benchmarks of the baselines run, resume, and compare like with like."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+
+from tests.generators import population
+from tests.test_benchmarks import load
+
+patches = load("patches")
+table1 = load("table1")
+pictures = importlib.import_module("table1_pictures")  # lies beside it
+COLUMNS = ("atlasnet-matched", "chamfer", "reassignment", "converged")
+
+
+@pytest.fixture(autouse=True)
+def small_pictures(monkeypatch):
+    monkeypatch.setattr(pictures, "PIXELS", 24)
+
+
+def run(capsys, *arguments):
+    table1.main([str(argument) for argument in arguments])
+    return capsys.readouterr().out
+
+
+def test_the_papers_reductions_are_those_it_states():
+    # Section 4.3: 78 % for Skulls, 86 % for D-FAUST and, overall, 90 to 91 % for COMA.
+    there = [table1.against(values[0], values[-1]) for values in table1.PAPER.values()]
+    assert there == ["-78 %", "-87 %", "-91 %"]
+
+
+def test_columns_run_once_and_compare_like_with_like(tmp_path, capsys):
+    np.save(tmp_path / "some.npy", np.stack(population(4)))
+    given = (tmp_path / "some.npy", "--steps", 4, "-o", tmp_path / "out", "--columns", *COLUMNS)
+    found = json.loads(run(capsys, *given, "--json"))[str(tmp_path / "some.npy")]
+    rows, folder = found["rows"], tmp_path / "out" / "some"
+    assert tuple(rows) == COLUMNS
+    assert {name for name, row in rows.items() if row["steps"] == 4} == set(COLUMNS) - {"converged"}
+    assert rows["converged"]["steps"] > 4
+    weights = [row["weights"] for row in rows.values()]
+    assert max(weights) < 1.02 * min(weights)
+    assert all(0 < row["emkd"]["mean_percent"] < 50 for row in rows.values())
+    assert found["about"]["floor_at_half_the_points_percent"] > 0
+    assert all((folder / name).stat().st_size > 0 for name in ("reconstructions.png", "templates.png"))
+
+    # What is done is read, not fitted again.
+    (folder / "reassignment.json").write_text(json.dumps(rows["reassignment"] | {"seconds": 12345}))
+    again = run(capsys, *given, "--no-pictures")
+    (line,) = (line for line in again.splitlines() if "REASSIGNMENT" in line)
+    assert "12345" in line and "-66 %" in line
+    with pytest.raises(SystemExit) as refused:
+        table1.main([str(argument) for argument in (*given, "--seed", 1)])
+    assert refused.value.code == 2
+    assert "holds another run" in capsys.readouterr().err
+
+
+def test_fewer_points_a_step_are_a_run_of_their_own(tmp_path, capsys):
+    np.save(tmp_path / "some.npy", np.stack(population(4)))
+    given = (tmp_path / "some.npy", "--steps", 2, "-o", tmp_path / "out", "--columns", "atlasnet", "auto")
+    out = run(capsys, *given, "--samples", 32, 64)
+    rows = [line for line in out.splitlines() if line.startswith(("| 32 ", "| 64 "))]
+    assert len(rows) == 2
+    for sample in (32, 64):
+        kept = json.loads((tmp_path / "out" / "some" / f"sample_{sample}" / "run.json").read_text())
+        assert kept["settings"]["sample"] == sample
+    assert (tmp_path / "out" / "some" / "sampling.png").stat().st_size > 0
+
+
+def test_a_loop_over_patches_computes_what_the_batched_products_do(monkeypatch, capsys):
+    monkeypatch.setattr(patches, "TURNS", 1)
+    patches.main(["--patches", "3", "5", "--clouds", "2", "--points", "60", "--json"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["patches"] for row in rows] == [3, 5]
+    assert all(row[f"{name} both"]["loop"] > 0 for row in rows for name in ("ours", "atlasnet"))
+    # It can tell: one weight of one patch, changed.
+    monkeypatch.setattr(patches, "separate", lambda weights: [part.detach() * 1.1 for part in weights])
+    with pytest.raises(SystemExit, match="the ways differ"):
+        patches.main(["--patches", "3", "--clouds", "2", "--points", "60"])
