@@ -8,6 +8,8 @@ direction is all that is given of it (hidden points removed). `file` completes b
 encoder with FoldingNet's decoder or NeuralQAAD's. Within a way only the criterion differs: the same clouds, views,
 start, draws and number of steps.
 
+Criteria see coordinates in which a diagonal is 1, about those that their authors chose their parameters on.
+
 CD-L1 is (mean + mean) / 2 of distances, x 1000, in normalised coordinates: a diagonal is 4. EM-kD is in percent of
 the diagonal. Both are means over the held-out clouds, ± the standard deviation of the seeds; `over l1` is the mean
 of the seeds' differences in CD-L1 from the row l1. A step's time is CPU time. To read them beside: `mean` is the file's
@@ -31,7 +33,7 @@ from numpy.typing import NDArray
 
 import pcqaad
 from pcqaad.clouds import Frame
-from pcqaad.completion.defaults import PRIOR
+from pcqaad.completion.defaults import DIAGONALS, PRIOR
 from pcqaad.completion.networks import DECODERS
 from pcqaad.completion.training import Completer
 from pcqaad.completion.visibility import cut_view
@@ -165,6 +167,7 @@ def draw_curves(rows: dict[str, dict[str, Any]], path: Path) -> None:
         for k, (name, row) in enumerate(rows[decoder].items()):
             steps, values = zip(*row["curve"], strict=True)
             axes.plot(steps, values, label=name, linewidth=1.2, linestyle=("-", "--", ":")[k // 7 % 3])
+        axes.set_yscale("log")
         axes.set(title=decoder, xlabel="step", ylabel="CD-L1 x 1000, held out")
     axes.legend(fontsize=7, ncols=2)
     figure.savefig(path)
@@ -201,7 +204,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--steps", type=int, default=120, help="of a network's training; 0 for none [120]")
     parser.add_argument("--rate", type=float, default=3e-3, help="of such a training, where it begins [0.003]")
-    parser.add_argument("--scale", type=float, default=1.0, help="of coordinates as its criterion sees them [1]")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=DIAGONALS,
+        help="of coordinates as its criterion sees them [0.25: a diagonal is 1]",
+    )
     parser.add_argument("--batch", type=int, default=4, help="clouds of such a step [4]")
     parser.add_argument("--curves", type=Path, help="a PNG file for the networks' convergence")
     parser.add_argument("--json", action="store_true")

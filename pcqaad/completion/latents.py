@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from pcqaad.completion.defaults import DIAGONALS
 from pcqaad.completion.prior import LatentPrior
 from pcqaad.losses.criteria import Criterion
 from pcqaad.matching.kd import draw_points, padded_patches, patch_sizes
@@ -30,9 +31,9 @@ _REFRESH = 10
 # How many scores of a start may grow: a latent this far from all the file's own would be none of its kind, whatever
 # the points say, and its integers could saturate. As a root mean square, 1 for the file's own.
 _FARTHEST = 4.0
-# The distance that a criterion's worth is told by, normalised: 1 % of a diagonal. Their scales differ by orders of
-# magnitude; in units of what they make of this distance one weight of the prior does for all of them.
-_DISTANCE = 0.04
+# What the distance of 1 % of a diagonal costs is a criterion's unit. Their scales differ by orders of magnitude; in
+# such units one weight of the prior does for all of them.
+_DISTANCE = 0.01
 # Distinct uses of the seed.
 _THIN, _DRAW = 31, 32
 
@@ -60,8 +61,8 @@ class LatentSearch:
     """Fits latents to partial clouds: criterion from the given points to the decoded cloud, plus a Gaussian prior.
 
     What is minimised is `criterion.one_sided(partial, decoded) / unit + weight * |scores|²`, over the standard scores
-    of `LatentPrior`; the unit is what the criterion makes of points that all lie 1 % of a diagonal off. Of where
-    nothing is given the prior alone decides.
+    of `LatentPrior`; the unit is what the criterion makes of points that all lie 1 % of a diagonal off. It sees
+    coordinates in diagonals. Of where nothing is given the prior alone decides.
 
     Args:
         network: the decoder, with the file's latents; its weights are frozen.
@@ -151,7 +152,8 @@ class LatentSearch:
     def _objective(self, scores: Tensor, points: Tensor, rows: NDArray[np.int64]) -> Tensor:
         """Return what is minimised (S,): scores (S, L), given points (n, 3), template rows by patches (K, R)."""
         decoded = self._decode(scores, rows)
-        term = self._criterion.one_sided(points.expand(len(scores), -1, -1), decoded)
+        points = points.expand(len(scores), -1, -1)
+        term = self._criterion.one_sided(DIAGONALS * points, DIAGONALS * decoded)
         return term / self._unit + self._weight * scores.square().sum(1)
 
     def _decode(self, scores: Tensor | NDArray[np.float64], rows: NDArray[np.int64]) -> Tensor:
