@@ -18,6 +18,7 @@ the very same surface, where clouds hold twice the points.
 """
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
@@ -229,17 +230,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             tell(f"seed {seed}: fitting")
             task = prepare(clouds, seed, a, Path(folder))
             given += [len(x) / a.points for x in task.given]
-            for name, figures in references(task, a, seed).items():
-                runs[""].setdefault(name, []).append(figures)
-            for way in ways:
-                for name in names:
+            with task.file:
+                for name, figures in references(task, a, seed).items():
+                    runs[""].setdefault(name, []).append(figures)
+                for way, name in itertools.product(ways, names):
                     tell(f"seed {seed}: {way}, {name}")
                     if way in priors:
                         figures = task.judge(by_file(task, task.given, name, priors[way], a, seed))
                     else:
                         figures = by_network(task, way, name, a, seed)
                     runs[way][name].append(figures)
-            task.file.close()
     rows = {way: {k: over_seeds(v, of.get("l1")) for k, v in of.items()} for way, of in runs.items()}
     if a.curves and a.steps:
         draw_curves(rows, a.curves)

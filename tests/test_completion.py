@@ -28,7 +28,8 @@ def ellipsoids():
 def known(ellipsoids, tmp_path_factory):
     """The file of the first sixteen."""
     path = tmp_path_factory.mktemp("known") / "known.qaad"
-    fitted = pcqaad.fit(ellipsoids[:16], pcqaad.Settings(epochs=40, latent=4, tune=0, measure=4, device="cpu"))
+    quick = pcqaad.Settings(epochs=40, latent=4, batch=8, rematch=0, tune=0, measure=4, device="cpu")
+    fitted = pcqaad.fit(ellipsoids[:16], quick)
     fitted.save(path)
     with pcqaad.open(path) as opened:
         yield opened
@@ -140,7 +141,9 @@ def test_large_parts_are_sampled_and_patches_unevenly_hit(monkeypatch, tmp_path)
     monkeypatch.setattr("pcqaad.completion.latents._SAMPLE", 64)
     clouds = population(count=4, points=300, seed=8)
     pcqaad.fit(
-        clouds, pcqaad.Settings(epochs=8, latent=2, patches=5, tune=0, measure=2, device="cpu"), names=list("abcd")
+        clouds,
+        pcqaad.Settings(epochs=8, latent=2, patches=5, rematch=0, tune=0, measure=2, device="cpu"),
+        names=list("abcd"),
     ).save(tmp_path / "patches.qaad")
     x = clouds[0]
     # All from one side: some patches have none of the nearest points.

@@ -22,9 +22,9 @@ from pcqaad.progress import Progress, Report, Stop, never, silent
 from pcqaad.settings import SettingsError
 from pcqaad.training import devices
 
-# What a partial cloud's points may lie from the nearest start, in the median: an eighth of the diagonal. Wrong units,
-# places and poses are farther off, shapes that are merely unusual are not.
-_NOWHERE_NEAR = 0.5
+# What a partial cloud's points may lie from the nearest start, in the median: a fifth of the diagonal. Clouds in wrong
+# units or places are farther off, shapes that are merely unusual are not.
+_NOWHERE_NEAR = 0.8
 _ASTRAY = "lies nowhere near the clouds of the file, expected a part of such a cloud in its unit and place"
 
 
