@@ -1,6 +1,6 @@
 """Completion under every criterion of the Chamfer family (Lin et al., Table 1, Table 2 and Figure 5), two ways.
 
-    python benchmarks/completion.py CLOUDS... [--points 1024] [--held 12] [--seeds 3] [--curves curves.png] [--json]
+    python benchmarks/completion.py CLOUDS... [--points 768] [--held 12] [--seeds 3] [--curves curves.png] [--json]
 
 CLOUDS is anything `pcqaad compress` takes. For each seed some clouds are held out, and one view of each from a random
 direction is all that is given of it (hidden points removed). `file` completes by a file fitted to the other clouds
@@ -23,8 +23,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from pcqaad.completion.defaults import DIAGONALS, PRIOR
 from pcqaad.completion.networks import DECODERS
 from pcqaad.completion.training import Completer
 from pcqaad.completion.visibility import cut_view
+from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds import LazyClouds, find_clouds
 from pcqaad.losses.criteria import criterion
 from pcqaad.losses.names import CRITERIA, parse
@@ -48,7 +50,7 @@ Floats = NDArray[np.float32]
 # Views of every cloud that the networks are trained on.
 VIEWS = 4
 # How often in its training a network is measured for the curves.
-MEASURED = 8
+MEASURED = 6
 # Distinct uses of the seed.
 SPLIT, HELD, SEEN = 0, 1, 2
 
@@ -72,6 +74,10 @@ class Task:
         return {"cd_l1": 1000 * float(np.mean(far)), "emkd_percent": 100 * float(np.mean(emkd)) / 4}
 
 
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def prepare(clouds: Sequence[Floats], seed: int, a: argparse.Namespace, folder: Path) -> Task:
     """Hold clouds out, fit a file to the others, and cut views of all."""
     order = np.random.default_rng([seed, SPLIT]).permutation(len(clouds))
@@ -79,7 +85,9 @@ def prepare(clouds: Sequence[Floats], seed: int, a: argparse.Namespace, folder: 
     held, learned = drawn[: a.held], [x[: a.points] for x in drawn[a.held :]]
     settings = pcqaad.Settings(epochs=a.epochs, latent=a.latent, seed=seed, tune=0, measure=4, device="cpu")
     path = folder / f"{seed}.qaad"
-    pcqaad.fit(learned, settings).save(path)
+    if not path.exists():
+        tell(f"seed {seed}: fitting")
+        pcqaad.fit(learned, settings).save(path)
     file = pcqaad.open(path)
     centre, scale = file.placement.normalisation
     frame = Frame(np.array(centre), scale)
@@ -112,6 +120,11 @@ def by_file(
     return [task.frame.normalise(one.points).astype(np.float32) for one in found]
 
 
+def judged_file(task: Task, name: str, prior: float, a: argparse.Namespace, seed: int) -> dict[str, float]:
+    """Complete by the file, and return the figures."""
+    return task.judge(by_file(task, task.given, name, prior, a, seed))
+
+
 def by_network(task: Task, decoder: str, name: str, a: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Train a network, and return its figures, the CPU seconds of a step, and how its CD-L1 fell."""
     spec, parameters = parse(name)
@@ -141,6 +154,29 @@ def references(task: Task, a: argparse.Namespace, seed: int) -> dict[str, dict[s
     if len(task.again) == len(task.whole):
         found["sampled again"] = task.judge(task.again)
     return found
+
+
+class Kept:
+    """Finished figures in a folder, a file each, so that a run that was stopped goes on where it was."""
+
+    def __init__(self, folder: Path, a: argparse.Namespace) -> None:
+        others = ("criteria", "curves", "json", "keep", "seeds")
+        chosen = json.dumps({key: value for key, value in vars(a).items() if key not in others})
+        self.folder, of = folder, folder / "settings.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        if of.exists() and of.read_text() != chosen:
+            sys.exit(f"{folder}: holds figures of other settings")
+        of.write_text(chosen)
+
+    def run(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return the figures of a name, from the folder if they are there."""
+        path = self.folder / f"{name.replace(':', ' ')}.json"
+        if not path.exists():
+            tell(name)
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(make()))
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
 
 
 def over_seeds(runs: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
@@ -193,17 +229,17 @@ def table(ways: dict[str, dict[str, Any]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clouds", nargs="+")
-    parser.add_argument("--points", type=int, default=1024, help="of a cloud: what a file and a network return [1024]")
+    parser.add_argument("--points", type=int, default=768, help="of a cloud: what a file and a network return [768]")
     parser.add_argument("--held", type=int, default=12, help="clouds held out [12]")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on [3]")
     parser.add_argument("--criteria", nargs="+", default=[name for name in CRITERIA if name != "augmented"])
-    parser.add_argument("--epochs", type=int, default=60, help="of the files' fits [60]")
+    parser.add_argument("--epochs", type=int, default=40, help="of the files' fits [40]")
     parser.add_argument("--latent", type=int, default=12, help="numbers a cloud in the files [12]")
     parser.add_argument("--search", type=int, default=60, help="steps of a search by a file [60]")
     parser.add_argument(
         "--prior", type=float, nargs="+", default=[PRIOR], help=f"its weight in these; several [{PRIOR}]"
     )
-    parser.add_argument("--steps", type=int, default=120, help="of a network's training; 0 for none [120]")
+    parser.add_argument("--steps", type=int, default=80, help="of a network's training; 0 for none [80]")
     parser.add_argument("--rate", type=float, default=3e-3, help="of such a training, where it begins [0.003]")
     parser.add_argument(
         "--scale",
@@ -212,6 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="of coordinates as its criterion sees them [0.25: a diagonal is 1]",
     )
     parser.add_argument("--batch", type=int, default=4, help="clouds of such a step [4]")
+    parser.add_argument("--keep", type=Path, help="a folder for what is finished, to go on from when stopped")
     parser.add_argument("--curves", type=Path, help="a PNG file for the networks' convergence")
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args(arguments)
@@ -225,21 +262,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ways = [*priors, *(DECODERS if a.steps else ())]
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {"": {}, **{way: {name: [] for name in names} for way in ways}}
     given = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        kept = Kept(a.keep or Path(temporary), a)
         for seed in range(a.seeds):
-            tell(f"seed {seed}: fitting")
-            task = prepare(clouds, seed, a, Path(folder))
+            task = prepare(clouds, seed, a, kept.folder)
             given += [len(x) / a.points for x in task.given]
             with task.file:
-                for name, figures in references(task, a, seed).items():
+                for name, figures in kept.run(f"{seed} references", partial(references, task, a, seed)).items():
                     runs[""].setdefault(name, []).append(figures)
                 for way, name in itertools.product(ways, names):
-                    tell(f"seed {seed}: {way}, {name}")
+                    make = partial(by_network, task, way, name, a, seed)
                     if way in priors:
-                        figures = task.judge(by_file(task, task.given, name, priors[way], a, seed))
-                    else:
-                        figures = by_network(task, way, name, a, seed)
-                    runs[way][name].append(figures)
+                        make = partial(judged_file, task, name, priors[way], a, seed)
+                    runs[way][name].append(kept.run(f"{seed} {way} {name}", make))
     rows = {way: {k: over_seeds(v, of.get("l1")) for k, v in of.items()} for way, of in runs.items()}
     if a.curves and a.steps:
         draw_curves(rows, a.curves)
@@ -257,10 +292,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{len(clouds)} clouds x {a.points:,} points, {a.held} held out, {a.seeds} seeds; ", end="")
     print(f"a view gives {about['given_percent']:.0f} % of a cloud's points\n")
     print(table(rows))
-
-
-def tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
