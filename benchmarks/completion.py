@@ -233,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--held", type=int, default=12, help="clouds held out [12]")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on [3]")
     parser.add_argument("--criteria", nargs="+", default=[name for name in CRITERIA if name != "augmented"])
-    parser.add_argument("--epochs", type=int, default=40, help="of the files' fits [40]")
+    parser.add_argument("--epochs", type=int, default=30, help="of the files' fits [30]")
     parser.add_argument("--latent", type=int, default=12, help="numbers a cloud in the files [12]")
     parser.add_argument("--search", type=int, default=60, help="steps of a search by a file [60]")
     parser.add_argument(
