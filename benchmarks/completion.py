@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,13 @@ class Task:
     whole: list[Floats]
     again: list[Floats]
     given: list[Floats]
-    pairs: list[tuple[Floats, Floats]]
+    others: list[Floats]
+    seed: int
+
+    @cached_property
+    def pairs(self) -> list[tuple[Floats, Floats]]:
+        """Views of what may be learned from, and the whole clouds."""
+        return [(view(x, self.seed, SEEN, i, j), x) for i, x in enumerate(self.others) for j in range(VIEWS)]
 
     def judge(self, completed: Sequence[Floats]) -> dict[str, float]:
         """Return the figures of completed clouds (M, 3), normalised."""
@@ -95,19 +101,21 @@ def prepare(clouds: Sequence[Floats], seed: int, a: argparse.Namespace, folder: 
     def normalised(x: Floats) -> Floats:
         return frame.normalise(x).astype(np.float32)
 
-    def view(x: Floats, *draw: int) -> Floats:
-        return x[cut_view(x, np.random.default_rng([seed, *draw]))]
-
     whole = [normalised(x[: a.points]) for x in held]
-    others = [normalised(x) for x in learned]
     return Task(
         file,
         frame,
         whole,
         [normalised(x[a.points : 2 * a.points]) for x in held if len(x) >= 2 * a.points],
-        [view(x, HELD, i) for i, x in enumerate(whole)],
-        [(view(x, SEEN, i, j), x) for i, x in enumerate(others) for j in range(VIEWS)],
+        [view(x, seed, HELD, i) for i, x in enumerate(whole)],
+        [normalised(x) for x in learned],
+        seed,
     )
+
+
+def view(x: Floats, *draw: int) -> Floats:
+    """Return what a view from a random direction sees of a cloud (n, 3)."""
+    return x[cut_view(x, np.random.default_rng(draw))]
 
 
 def by_file(
@@ -146,14 +154,14 @@ def by_network(task: Task, decoder: str, name: str, a: argparse.Namespace, seed:
     return {**task.judge(completer.complete(task.given)), "step": float(np.median(spent)), "curve": curve}
 
 
-def references(task: Task, a: argparse.Namespace, seed: int) -> dict[str, dict[str, float]]:
+def reference(task: Task, name: str, a: argparse.Namespace, seed: int) -> dict[str, float]:
     """Return what the rows are to be read beside."""
+    if name == "whole":
+        return task.judge(by_file(task, task.whole, "l1", 0.0, a, seed))
+    if name == "sampled again":
+        return task.judge(task.again)
     mean = task.frame.normalise(task.file.decode(task.file.latents.mean(0))).astype(np.float32)
-    found = {"mean": task.judge([mean] * len(task.whole))}
-    found["whole"] = task.judge(by_file(task, task.whole, "l1", 0.0, a, seed))
-    if len(task.again) == len(task.whole):
-        found["sampled again"] = task.judge(task.again)
-    return found
+    return task.judge([mean] * len(task.whole))
 
 
 class Kept:
@@ -235,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--criteria", nargs="+", default=[name for name in CRITERIA if name != "augmented"])
     parser.add_argument("--epochs", type=int, default=30, help="of the files' fits [30]")
     parser.add_argument("--latent", type=int, default=12, help="numbers a cloud in the files [12]")
-    parser.add_argument("--search", type=int, default=60, help="steps of a search by a file [60]")
+    parser.add_argument("--search", type=int, default=40, help="steps of a search by a file [40]")
     parser.add_argument(
         "--prior", type=float, nargs="+", default=[PRIOR], help=f"its weight in these; several [{PRIOR}]"
     )
@@ -268,7 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             task = prepare(clouds, seed, a, kept.folder)
             given += [len(x) / a.points for x in task.given]
             with task.file:
-                for name, figures in kept.run(f"{seed} references", partial(references, task, a, seed)).items():
+                for name in ("mean", "whole", "sampled again")[: 2 + (len(task.again) == a.held)]:
+                    figures = kept.run(f"{seed} {name}", partial(reference, task, name, a, seed))
                     runs[""].setdefault(name, []).append(figures)
                 for way, name in itertools.product(ways, names):
                     make = partial(by_network, task, way, name, a, seed)
