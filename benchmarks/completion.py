@@ -8,7 +8,8 @@ direction is all that is given of it (hidden points removed). `file` completes b
 encoder with FoldingNet's decoder or NeuralQAAD's. Within a way only the criterion differs: the same clouds, views,
 start, draws and number of steps.
 
-Criteria see coordinates in which a diagonal is 1, about those that their authors chose their parameters on.
+A network's criterion sees coordinates in which a diagonal is 1 (`--scale`): about those that its authors chose its
+parameters on. A file's sees what `pcqaad complete` shows it, a diagonal of 4.
 
 CD-L1 is (mean + mean) / 2 of distances, x 1000, in normalised coordinates: a diagonal is 4. EM-kD is in percent of
 the diagonal. Both are means over the held-out clouds, ± the standard deviation of the seeds; `over l1` is the mean
@@ -35,7 +36,7 @@ from numpy.typing import NDArray
 
 import pcqaad
 from pcqaad.clouds import Frame
-from pcqaad.completion.defaults import DIAGONALS, PRIOR
+from pcqaad.completion.defaults import PRIOR
 from pcqaad.completion.networks import DECODERS
 from pcqaad.completion.training import Completer
 from pcqaad.completion.visibility import cut_view

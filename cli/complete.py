@@ -18,9 +18,18 @@ from pcqaad.cli.text import as_json
 from pcqaad.completion.defaults import CRITERION, PRIOR, STARTS, STEPS
 from pcqaad.formats.clouds import LazyClouds, find_clouds, write_clouds
 from pcqaad.losses.names import CRITERIA, parse
+from pcqaad.settings import SettingsError
 
 if TYPE_CHECKING:
     from pcqaad.completion.autodecoder import Completion
+
+
+def _checked(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    try:
+        parse(value)
+    except SettingsError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
 
 
 @click.command(
@@ -45,6 +54,7 @@ Examples:
     metavar="NAME",
     default=CRITERION,
     show_default=True,
+    callback=_checked,
     help=f"What a given point's distance to the decoded cloud costs: {', '.join(CRITERIA)}; NAME:KEY=NUMBER,... sets "
     "its parameters.",
 )
@@ -101,7 +111,6 @@ def command(
     """
     began = time.monotonic()
     need_torch("complete")
-    parse(criterion)
     with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show, pcqaad.open(file) as collection:
         sources = find_clouds(inputs)
         _check_target(output, [source.file for source in sources])

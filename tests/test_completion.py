@@ -173,7 +173,15 @@ def test_what_cannot_be_completed_is_refused(known, partials, choices, message):
 
 @pytest.mark.parametrize(
     "bad",
-    [{"steps": 0}, {"starts": 0}, {"seed": -1}, {"prior": -1}, {"prior": float("nan")}, {"criterion": "best"}],
+    [
+        {"steps": 0},
+        {"starts": 0},
+        {"seed": -1},
+        {"prior": -1},
+        {"prior": float("nan")},
+        {"criterion": "best"},
+        {"criterion": "gumbel:beta=1e-3"},
+    ],
 )
 def test_impossible_choices_are_refused(known, ellipsoids, bad):
     with pytest.raises(pcqaad.SettingsError, match=next(iter(bad))):

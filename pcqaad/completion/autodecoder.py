@@ -78,8 +78,8 @@ def complete(
         partials: arrays (n_i, 3), n_i at least 1, in the data's unit and place: nothing is aligned. Each is asked
             for twice and not kept: what cannot be completed is refused before anything is.
         names: one per cloud.
-        criterion: of `pcqaad.losses.names`, as `gamma` or `gamma:shape=2.5,rate=0.5`; it sees coordinates in
-            diagonals of the file's clouds.
+        criterion: of `pcqaad.losses.names`, as `gamma` or `gamma:shape=2.5,rate=0.5`; it sees normalised
+            coordinates, in which a cloud's diagonal is about 4.
         prior: weight of a latent's squared standard scores among the file's own, beside the criterion in units of
             what it makes of points that all lie 1 % of a diagonal off; 0 for no prior.
         starts: of each search: the mean latent, and those of the nearest clouds of the file.
@@ -133,9 +133,7 @@ def complete(
         errors = Errors.of(cKDTree(points).query(cloud)[0])
         start = "" if found.start is None else collection.names[found.start]
         share = percent(errors.mean, diagonal)
-        completed.append(
-            Completion(name, points, found.latent, len(cloud), errors, share, found.deviations, start),
-        )
+        completed.append(Completion(name, points, found.latent, len(cloud), errors, share, found.deviations, start))
     return completed
 
 

@@ -5,7 +5,3 @@ CRITERION = "l1"
 PRIOR = 0.03
 STARTS = 4
 STEPS = 150
-
-# From normalised coordinates, where a cloud spans 4, to diagonals, the unit that criteria see here: about that of the
-# data (PCN, ShapeNet-55) which the parameters of their authors were chosen on.
-DIAGONALS = 0.25

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from pcqaad.completion.defaults import DIAGONALS
 from pcqaad.completion.prior import LatentPrior
 from pcqaad.losses.criteria import Criterion
 from pcqaad.matching.kd import draw_points, padded_patches, patch_sizes
 from pcqaad.network import Decoder
+from pcqaad.settings import SettingsError
 from pcqaad.training.schedule import cosine
 
 # Points of a partial cloud that a step looks at, and of the template that the first stage decodes.
@@ -31,9 +31,9 @@ _REFRESH = 10
 # How many scores of a start may grow: a latent this far from all the file's own would be none of its kind, whatever
 # the points say, and its integers could saturate. As a root mean square, 1 for the file's own.
 _FARTHEST = 4.0
-# What the distance of 1 % of a diagonal costs is a criterion's unit. Their scales differ by orders of magnitude; in
+# What this distance costs, 1 % of a diagonal, is a criterion's unit. Their scales differ by orders of magnitude; in
 # such units one weight of the prior does for all of them.
-_DISTANCE = 0.01
+_DISTANCE = 0.04
 # Distinct uses of the seed.
 _THIN, _DRAW = 31, 32
 
@@ -61,8 +61,8 @@ class LatentSearch:
     """Fits latents to partial clouds: criterion from the given points to the decoded cloud, plus a Gaussian prior.
 
     What is minimised is `criterion.one_sided(partial, decoded) / unit + weight * |scores|²`, over the standard scores
-    of `LatentPrior`; the unit is what the criterion makes of points that all lie 1 % of a diagonal off. It sees
-    coordinates in diagonals. Of where nothing is given the prior alone decides.
+    of `LatentPrior`; the unit is what the criterion makes of points that all lie 1 % of a diagonal off. Of where
+    nothing is given the prior alone decides.
 
     Args:
         network: the decoder, with the file's latents; its weights are frozen.
@@ -71,6 +71,9 @@ class LatentSearch:
         starts: latents to start from: the mean, and those of the nearest clouds of the file.
         steps: in all.
         seed: draws the points that are looked at.
+
+    Raises:
+        SettingsError: the criterion cannot tell points that lie 1 % of a diagonal off from none.
     """
 
     def __init__(
@@ -81,6 +84,9 @@ class LatentSearch:
         self._count, self._steps, self._seed = starts, steps, seed
         origin = torch.zeros(1, 1, 3)
         self._unit = float(criterion.one_sided(origin, origin + torch.tensor([_DISTANCE, 0, 0])))
+        if not 0 < self._unit < float("inf"):
+            found = f"{self._unit:.3g} for points that lie 1 % of a diagonal off"
+            raise SettingsError(f"criterion {criterion.name}: expected one that tells near from far, found {found}")
         old = network.latents.cpu().numpy()
         self._prior = LatentPrior.of(old)
         self._mean, self._factor = (self._there(x) for x in (self._prior.mean, self._prior.factor))
@@ -152,8 +158,7 @@ class LatentSearch:
     def _objective(self, scores: Tensor, points: Tensor, rows: NDArray[np.int64]) -> Tensor:
         """Return what is minimised (S,): scores (S, L), given points (n, 3), template rows by patches (K, R)."""
         decoded = self._decode(scores, rows)
-        points = points.expand(len(scores), -1, -1)
-        term = self._criterion.one_sided(DIAGONALS * points, DIAGONALS * decoded)
+        term = self._criterion.one_sided(points.expand(len(scores), -1, -1), decoded)
         return term / self._unit + self._weight * scores.square().sum(1)
 
     def _decode(self, scores: Tensor | NDArray[np.float64], rows: NDArray[np.int64]) -> Tensor:

@@ -59,6 +59,8 @@ def test_help_and_commands_agree() -> None:
         ["complete", "x.qaad", "-o", "y"],
         ["complete", "x.qaad", "y.ply"],
         ["complete", "x.qaad", "y.ply", "-o", "z", "--prior", "-1"],
+        ["complete", "x.qaad", "y.ply", "-o", "z", "--criterion", "best"],
+        ["complete", "x.qaad", "y.ply", "-o", "z", "--criterion", "gamma:width=2"],
         ["decompress", "x.qaad"],
         ["decompress", "x.qaad", "-o", "y", "--only", "3-1"],
         ["decompress", "x.qaad", "-o", "y", "--only", "1,,2"],
