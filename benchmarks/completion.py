@@ -253,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--scale",
         type=float,
-        default=DIAGONALS,
+        default=0.25,
         help="of coordinates as its criterion sees them [0.25: a diagonal is 1]",
     )
     parser.add_argument("--batch", type=int, default=4, help="clouds of such a step [4]")
