@@ -1,6 +1,6 @@
 """Completion under every criterion of the Chamfer family (Lin et al., Table 1, Table 2 and Figure 5), two ways.
 
-    python benchmarks/completion.py CLOUDS... [--points 768] [--held 12] [--seeds 3] [--curves curves.png] [--json]
+    python benchmarks/completion.py CLOUDS... [--points 512] [--held 8] [--seeds 3] [--curves curves.png] [--json]
 
 CLOUDS is anything `pcqaad compress` takes. For each seed some clouds are held out, and one view of each from a random
 direction is all that is given of it (hidden points removed). `file` completes by a file fitted to the other clouds
@@ -238,17 +238,17 @@ def table(ways: dict[str, dict[str, Any]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clouds", nargs="+")
-    parser.add_argument("--points", type=int, default=768, help="of a cloud: what a file and a network return [768]")
-    parser.add_argument("--held", type=int, default=12, help="clouds held out [12]")
+    parser.add_argument("--points", type=int, default=512, help="of a cloud: what a file and a network return [512]")
+    parser.add_argument("--held", type=int, default=8, help="clouds held out [8]")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on [3]")
     parser.add_argument("--criteria", nargs="+", default=[name for name in CRITERIA if name != "augmented"])
-    parser.add_argument("--epochs", type=int, default=30, help="of the files' fits [30]")
+    parser.add_argument("--epochs", type=int, default=20, help="of the files' fits [20]")
     parser.add_argument("--latent", type=int, default=12, help="numbers a cloud in the files [12]")
-    parser.add_argument("--search", type=int, default=40, help="steps of a search by a file [40]")
+    parser.add_argument("--search", type=int, default=30, help="steps of a search by a file [30]")
     parser.add_argument(
         "--prior", type=float, nargs="+", default=[PRIOR], help=f"its weight in these; several [{PRIOR}]"
     )
-    parser.add_argument("--steps", type=int, default=80, help="of a network's training; 0 for none [80]")
+    parser.add_argument("--steps", type=int, default=60, help="of a network's training; 0 for none [60]")
     parser.add_argument("--rate", type=float, default=3e-3, help="of such a training, where it begins [0.003]")
     parser.add_argument(
         "--scale",
