@@ -17,6 +17,7 @@ from pcqaad.cli.errors import one_line_errors
 _COMMANDS = {
     "compress": "Compress a collection of clouds into one .qaad file.",
     "append": "Add clouds to a .qaad file without fitting it anew.",
+    "complete": "Complete partial clouds by what a .qaad file knows of their kind.",
     "decompress": "Write the clouds of a .qaad file, all or some.",
     "verify": "Check a .qaad file, and measure its clouds against the originals.",
     "distill": "Find a weighted loss that trains like another one.",

@@ -60,6 +60,37 @@ def _parts(info: Mapping[str, Any]) -> list[list[str]]:
     return [*rows, ["sum", f"{stored['file']:,}", "", ""]]
 
 
+def completed(result: Mapping[str, Any]) -> str:
+    """Return what `complete` shows: one row a cloud, the errors of the points that were given."""
+    unit = result["unit"]
+    rows = [
+        [
+            cloud["name"],
+            f"{cloud['given']:,}",
+            length(cloud["mean"], unit),
+            f"{figure(cloud['mean_percent'])} %",
+            f"{cloud['deviations']:.2f}",
+            cloud["start"] or "the mean",
+        ]
+        for cloud in result["clouds"]
+    ]
+    head = ["cloud", "points given", "their mean error", "of diagonal", "deviations", "started from"]
+    mean = f"mean {length(result['mean'], unit)}, {figure(result['mean_percent'])} % of the diagonal"
+    return "\n\n".join(
+        [
+            columns(head, rows),
+            pairs(
+                [
+                    ("written to", str(result["output"])),
+                    ("given points", mean),
+                    ("criterion", f"{result['criterion']}, prior {figure(result['prior'])}"),
+                    ("time", seconds(result["seconds"])),
+                ]
+            ),
+        ]
+    )
+
+
 def verified(file: str, result: Mapping[str, Any]) -> str:
     """Return what `verify` shows: sizes, one row a metric, and the worst clouds where all were measured."""
     unit = result["unit"]

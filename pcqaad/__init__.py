@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pcqaad.codec import Interrupted as Interrupted
     from pcqaad.codec import fit as fit
     from pcqaad.collection import Collection as Collection
+    from pcqaad.completion.autodecoder import Completion as Completion
+    from pcqaad.completion.autodecoder import complete as complete
     from pcqaad.formats.errors import FormatError as FormatError
     from pcqaad.growth import Grown as Grown
     from pcqaad.growth import append as append
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CloudError": "clouds",
     "Collection": "collection",
+    "Completion": "completion.autodecoder",
     "Fitted": "codec",
     "FormatError": "formats.errors",
     "Grown": "growth",
@@ -42,6 +45,7 @@ _HOMES = {
     "Settings": "settings",
     "SettingsError": "settings",
     "append": "growth",
+    "complete": "completion.autodecoder",
     "emd": "metrics",
     "emkd": "metrics",
     "fit": "codec",

@@ -108,7 +108,7 @@ def append(
     if surface := settings.get("surface"):
         clouds = Surfaces(cast(Sequence[Mesh], clouds), new, surface, int(settings.get("seed", 0)), first)
     targets, frame = _read(collection, cast(Sequence[Points], clouds), new, tell)
-    diagonal = _diagonal(collection, frame)
+    diagonal = reference_diagonal(collection)
     latents, made = _fit(collection, targets, chosen, seed, steps, minutes, began, _in_percent(tell, frame, diagonal))
     for name, reach in zip(new, latent_reach(latents, collection.integers.latent_steps), strict=True):
         if reach >= LARGEST_LATENT:
@@ -234,7 +234,7 @@ def _in_percent(tell: Report, frame: Frame, diagonal: float) -> Report:
     return report
 
 
-def _diagonal(collection: Collection, frame: Frame) -> float:
+def reference_diagonal(collection: Collection) -> float:
     """Return the median diagonal of the fit's clouds: new and old errors are parts of the same length."""
     recorded = collection.info["fidelity"].get("diagonal")
-    return float(recorded) if isinstance(recorded, (int, float)) else 4 * frame.scale
+    return float(recorded) if isinstance(recorded, (int, float)) else 4 * collection.placement.normalisation[1]

@@ -184,3 +184,26 @@ def test_another_number_of_points_has_no_emkd():
     assert row["d1_percent"] > 0
     same = curve.judge([cloud], [cloud[::-1]], 100)
     assert (same["emkd_percent"], same["d1_percent"], same["d1_psnr"]) == (0, 0, None)
+
+
+def test_completion_compares_criteria_on_the_same_task(tmp_path, capsys):
+    completion = load("completion")
+    np.save(tmp_path / "few.npy", np.stack(population(5, points=100)))
+    sizes = ["--points", "50", "--held", "2", "--seeds", "1", "--epochs", "1", "--search", "2", "--steps", "4"]
+    call = [str(tmp_path / "few.npy"), *sizes, "--latent", "2", "--criteria", "landau", "--prior", "0", "1"]
+    completion.main([*call, "--curves", str(tmp_path / "curves.png"), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert 20 < found["given_percent"] < 80
+    rows = found["rows"]
+    assert list(rows) == ["", "file, prior 0", "file, prior 1", "folding", "patches"]
+    assert list(rows.pop("")) == ["mean", "whole", "sampled again"]
+    for way, of in rows.items():
+        assert list(of) == ["l1", "landau"]
+        assert of["l1"]["over_l1"] == [0, 0]
+        for row in of.values():
+            assert row["over_l1"][0] == pytest.approx(row["cd_l1"][0] - of["l1"]["cd_l1"][0])
+            if not way.startswith("file"):
+                assert [step for step, _ in row["curve"]] == [1, 2, 3, 4]
+                assert row["curve"][-1][1] == pytest.approx(row["cd_l1"][0])
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert completion.table(rows).count("| file, prior 1 |") == 2

@@ -13,7 +13,7 @@ from pcqaad.cli.main import cli
 
 CLOUDS, POINTS = 6, 256
 QUICK = ["--epochs", "2", "--points", str(POINTS), "--patches", "1", "--latent", "2", "--device", "cpu"]
-COMMANDS = ["compress", "append", "decompress", "verify", "distill", "info"]
+COMMANDS = ["compress", "append", "complete", "decompress", "verify", "distill", "info"]
 # Fits as small as these end sooner on one thread.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 

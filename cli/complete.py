@@ -1,0 +1,185 @@
+"""`pcqaad complete`: whole clouds for partial ones, by what a file knows of their kind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import pcqaad
+from pcqaad.cli.errors import CommandError, StoppedError, need_torch
+from pcqaad.cli.progress import Display, noting
+from pcqaad.cli.stopping import StopSignals
+from pcqaad.cli.summary import completed
+from pcqaad.cli.text import as_json
+from pcqaad.completion.defaults import CRITERION, PRIOR, STARTS, STEPS
+from pcqaad.formats.clouds import LazyClouds, find_clouds, write_clouds
+from pcqaad.losses.names import CRITERIA, parse
+from pcqaad.settings import SettingsError
+
+if TYPE_CHECKING:
+    from pcqaad.completion.autodecoder import Completion
+
+
+def _checked(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    try:
+        parse(value)
+    except SettingsError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pcqaad complete skulls.qaad broken/skull_0101.ply -o whole/
+  pcqaad complete skulls.qaad broken/ -o whole/ --criterion hyper --prior 0.01 --json
+"""
+)
+@click.argument("file", metavar="FILE.qaad", type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="PARTIAL...", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    metavar="TARGET",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A folder, for one binary PLY file a cloud, or the name of an .npy, .h5 or .hdf5 file for all.",
+)
+@click.option(
+    "--criterion",
+    metavar="NAME",
+    default=CRITERION,
+    show_default=True,
+    callback=_checked,
+    help=f"What a given point's distance to the decoded cloud costs: {', '.join(CRITERIA)}; NAME:KEY=NUMBER,... sets "
+    "its parameters.",
+)
+@click.option(
+    "--prior",
+    metavar="WEIGHT",
+    type=click.FloatRange(min=0),
+    default=PRIOR,
+    show_default=True,
+    help="How much a shape has to look like those of the file where the points leave a choice; 0: not at all.",
+)
+@click.option(
+    "--starts",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=STARTS,
+    show_default=True,
+    help="Shapes that the search for a cloud starts from.",
+)
+@click.option(
+    "--steps",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=STEPS,
+    show_default=True,
+    help="Steps of the search for a cloud.",
+)
+@click.option(
+    "--seed", metavar="S", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random choices."
+)
+@click.option(
+    "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Where to fit."
+)
+@click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+@click.option("--quiet", is_flag=True, help="Show no progress and no notes.")
+def command(
+    file: Path,
+    inputs: tuple[str, ...],
+    output: Path,
+    criterion: str,
+    prior: float,
+    starts: int,
+    steps: int,
+    seed: int,
+    device: str,
+    json_: bool,
+    quiet: bool,
+) -> None:
+    """Complete partial clouds: write the whole clouds of the file's kind that go through their points.
+
+    A PARTIAL is a PLY file, a folder of PLY files, an .npy array or an HDF5 file, with clouds of any number of
+    points. They have to lie where the file's clouds lie, in their unit: nothing is moved or turned. Each is written
+    under its name, with how far the given points lie from it. Needs torch.
+    """
+    began = time.monotonic()
+    need_torch("complete")
+    with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show, pcqaad.open(file) as collection:
+        sources = find_clouds(inputs)
+        _check_target(output, [source.file for source in sources])
+        clouds = LazyClouds(sources)
+        # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
+        from pcqaad.codec import Interrupted
+        from pcqaad.completion.autodecoder import complete
+
+        try:
+            found = complete(
+                collection,
+                clouds,
+                names=[source.name for source in sources],
+                criterion=criterion,
+                prior=prior,
+                starts=starts,
+                steps=steps,
+                seed=seed,
+                device=device,
+                on_progress=noting(show, clouds),
+                should_stop=stop,
+            )
+        except Interrupted as error:
+            raise StoppedError("interrupted; nothing was written") from error
+        points = int(collection.info["points"])
+        write_clouds(output, [one.name for one in found], points, (one.points for one in found))
+        unit = collection.info["unit"]
+    result = {
+        "file": str(file),
+        "output": str(output),
+        "unit": unit,
+        "criterion": criterion,
+        "prior": prior,
+        "starts": starts,
+        "steps": steps,
+        "seed": seed,
+        "mean": sum(one.errors.mean for one in found) / len(found),
+        "mean_percent": sum(one.percent for one in found) / len(found),
+        "clouds": [_figures(one) for one in found],
+        "seconds": time.monotonic() - began,
+    }
+    click.echo(as_json(result) if json_ else completed(result))
+
+
+def _check_target(output: Path, given: Sequence[str]) -> None:
+    """Refuse, before the long job, what cannot be written to, or holds what is to be completed; CommandError."""
+    suffix = output.suffix.lower()
+    if suffix == ".ply":
+        raise CommandError(f"{output}: expected a folder to write .ply files to, found the name of one")
+    if suffix in (".npy", ".h5", ".hdf5"):
+        if not output.absolute().parent.is_dir():
+            raise CommandError(f"{output}: folder {output.parent} does not exist")
+    elif output.exists() and not output.is_dir():
+        raise CommandError(f"{output}: expected a folder, found a file")
+    for name in given:
+        path = Path(name)
+        if output.resolve() in (path.resolve(), path.resolve().parent):
+            raise CommandError(f"{output}: expected another place than that of {path}, which would be written over")
+
+
+def _figures(one: Completion) -> dict[str, Any]:
+    """Return what `--json` prints of a cloud; lengths in the data's unit."""
+    return {
+        "name": one.name,
+        "given": one.given,
+        "mean": one.errors.mean,
+        "rms": one.errors.rms,
+        "mean_percent": one.percent,
+        "deviations": one.deviations,
+        "start": one.start or None,
+        "latent": one.latent.tolist(),
+    }

@@ -1,0 +1,71 @@
+"""Views, what a file makes of them, and the whole: `python examples/completion.py skulls.qaad out/new -o whole.png`.
+
+Of each cloud that the file has not seen one side is kept, what a view from a random direction sees of it. The picture
+shows, all from the side that is missing: the view, its completion, and the cloud itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import pcqaad
+from pcqaad.completion.visibility import cut_view
+from pcqaad.formats.atomic import atomic_path
+from pcqaad.formats.clouds import LazyClouds, find_clouds
+
+sys.path.append(str(Path(__file__).resolve().parent))
+
+from picture import BACKGROUND, INK, Floats, framing, render
+
+
+def draw(rows: Sequence[tuple[str, Floats, Floats, Floats]], path: Path, size: int = 300) -> None:
+    """Write a PNG with a row for each name, view, completion and whole cloud (n, 3)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    inch = size / 100
+    figure = Figure((3 * inch, len(rows) * inch + 0.4), dpi=100, facecolor=BACKGROUND)
+    FigureCanvasAgg(figure)
+    height = len(rows) * inch + 0.4
+    for i, (name, view, completed, whole) in enumerate(rows):
+        # From behind: the eye that took the view stands where most of its points lie.
+        toward = whole.mean(0) - view.mean(0)
+        side = np.degrees(np.arctan2(toward[0], toward[1])), np.degrees(np.arctan2(toward[2], np.hypot(*toward[:2])))
+        angles = float(side[0]), float(side[1])
+        for j, cloud in enumerate((view, completed, whole)):
+            axes = figure.add_axes((j / 3, (len(rows) - 1 - i) * inch / height, 1 / 3, inch / height))
+            axes.imshow(render(cloud, None, size, angles, framing(np.asarray(whole, np.float64), angles)))
+            axes.axis("off")
+        figure.text(0.01, ((len(rows) - i) * inch - 0.15) / height, name, color=INK, fontsize=7, va="top")
+    for j, label in enumerate(("given", "completed", "whole")):
+        figure.text((j + 0.5) / 3, 1 - 0.2 / height, label, color=INK, fontsize=10, ha="center", va="center")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", facecolor=BACKGROUND)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Cut views, complete them and draw them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("clouds", nargs="+", help="whole clouds that are not in the file")
+    parser.add_argument("-o", "--output", type=Path, default=Path("completion.png"))
+    parser.add_argument("--rows", type=int, default=2, help="clouds to show, the first ones [2]")
+    parser.add_argument("--seed", type=int, default=0, help="of the views [0]")
+    options = parser.parse_args(arguments)
+
+    sources = find_clouds(options.clouds)[: options.rows]
+    whole = list(LazyClouds(sources))
+    names = [source.name for source in sources]
+    views = [x[cut_view(x, np.random.default_rng([options.seed, i]))] for i, x in enumerate(whole)]
+    with pcqaad.open(options.file) as clouds:
+        completed = [one.points for one in pcqaad.complete(clouds, views, names=names, seed=options.seed)]
+    draw(list(zip(names, views, completed, whole, strict=True)), options.output)
+
+
+if __name__ == "__main__":
+    main()
