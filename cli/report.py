@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from pcqaad.cli.chart import chart
-from pcqaad.cli.summary import bracketed, mean_length, mean_percent, worst_cloud
+from pcqaad.cli.summary import bracketed, mean_length, mean_percent, recorded_or_measured, worst_cloud
 from pcqaad.cli.text import METRICS, figure, length, size
 
 _WORST = 10
@@ -55,7 +55,7 @@ def page(file: str, result: Mapping[str, Any]) -> str:
         f"<p>{result['clouds']:,} clouds of {result['points']:,} points; every section and every cloud's "
         f"latents read and checked. Errors {_source(result)}.</p>",
         _cards(sizes),
-        *(_section(name, values, unit) for name, values in result["metrics"].items()),
+        *(_section(name, values, unit) for name, values, _ in recorded_or_measured(result)),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -83,7 +83,9 @@ def _section(name: str, values: Mapping[str, Any], unit: str) -> str:
     ]
     if values.get("psnr") is not None:
         cards.append(("PSNR", f"{values['psnr']:.2f} dB"))
-    parts = [f"<h2>{escape(METRICS[name])}</h2>", _cards(cards)]
+    # Clouds that came later have a record of their own.
+    later = f", {values['clouds']:,} appended clouds" if "clouds" in values else ""
+    parts = [f"<h2>{escape(METRICS[name])}{later}</h2>", _cards(cards)]
     clouds = values.get("per_cloud", [])
     if clouds:
         worst = sorted(clouds, key=lambda cloud: -cloud["mean"])[:_WORST]

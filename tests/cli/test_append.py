@@ -60,6 +60,10 @@ def test_append_in_place(mine: Path, eggs: Path, new: Path, tmp_path: Path) -> N
     verified = run("verify", mine)
     rows = re.findall(r"^EM-kD .* (recorded.*)$", verified.stdout, re.MULTILINE)
     assert rows == ["recorded", "recorded, appended"]
+    page = tmp_path / "page.html"
+    assert run("verify", mine, "--report", page).exit_code == 0
+    headings = re.findall("<h2>(.*?)</h2>", page.read_text(encoding="utf-8"))
+    assert headings == ["EM-kD", "EM-kD, 2 appended clouds"]
     bound = (record["mean_percent"] + recorded["mean_percent"]) / 2
     assert run("verify", mine, "--fail-above", str(bound)).exit_code == 1
     bound = 1.01 * max(record["mean_percent"], recorded["mean_percent"])
