@@ -249,12 +249,12 @@ def _shown(result: dict[str, Any]) -> str:
                 ("teacher", f"{teacher['name']}{', ' if values else ''}{values}"),
                 ("distances", f"{result['distances']['source']}; mean {figure(result['distances']['mean'])}"),
                 ("winner", winner["criterion"]),
-                ("matching loss", f"{winner['loss']:.5f}"),
+                ("matching loss", figure(winner["loss"])),
             ]
         )
     ]
     if len(found) > 1:
-        ranked = [[m["criterion"], f"{m['loss']:.5f}", figure(m["mode"])] for m in found]
+        ranked = [[m["criterion"], figure(m["loss"]), figure(m["mode"])] for m in found]
         parts.append(columns(["criterion", "matching loss", "mode"], ranked))
     edges = [f"{m['family']}: {', '.join(m['at_edge'])}" for m in found if m["at_edge"]]
     if edges:

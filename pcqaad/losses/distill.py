@@ -179,6 +179,13 @@ def rank(
     return sorted(found, key=lambda match: match.loss)
 
 
+def _thinned(values: Array, step: int) -> Array:
+    """Return every so manieth of some values (n,), each the mean of those that are nearest to it."""
+    nearest = np.rint(np.arange(len(values)) / step).astype(np.int64)
+    means: Array = np.bincount(nearest, values) / np.bincount(nearest)
+    return means
+
+
 def distil(
     teacher: str,
     parameters: Mapping[str, float],
@@ -211,7 +218,7 @@ def distil(
         "teacher": {"name": teacher, "parameters": complete(teacher, parameters)},
         "distances": {"source": source, "mean": distances.mean, "largest": float(distances.d[-1])},
         "d": distances.d[few].tolist(),
-        "density": distances.density[few].tolist(),
+        "density": _thinned(distances.density, few.step).tolist(),
         "slope": curve[few].tolist(),
         "families": [
             {
