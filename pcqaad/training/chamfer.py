@@ -106,7 +106,7 @@ class ChamferTrainer:
         return order.take(range(position * batch, (position + 1) * batch), mode="wrap")
 
     def _sample(self, clouds: NDArray[np.int64], points: NDArray[np.int64]) -> Tensor:
-        """Return the same rows (S,) of clouds (B,), which lie there in no order: (B, S, 3)."""
+        """Return the same rows (S,) of clouds (B,), in whatever order their points lie: (B, S, 3)."""
         return torch.from_numpy(self._targets.gather(clouds, points)).to(self._device)
 
     @torch.no_grad()
