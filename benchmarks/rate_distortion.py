@@ -26,6 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent))
+from ablation import floor
+
 import pcqaad
 from pcqaad.clouds import diagonal, subsample
 from pcqaad.formats.clouds import LazyClouds, find_clouds
@@ -33,12 +36,6 @@ from pcqaad.metrics import measure, percent
 from pcqaad.progress import Progress
 
 LEVEL = 10  # of Draco's compression, 0 to 10
-
-
-def floor(clouds):
-    """EM-kD between the two halves of each cloud, at half the points: what a second scan would score."""
-    halves = [np.random.default_rng(i).permutation(x)[: len(x) // 2 * 2] for i, x in enumerate(clouds)]
-    return float(np.mean([e.mean for e in measure((x[::2], x[1::2]) for x in halves)["emkd"]]))
 
 
 def judge(clouds, decoded, size):
