@@ -33,15 +33,16 @@ from pcqaad.settings import Settings, SettingsError
 _ATTEMPTS = 20
 
 # How much larger a slope tuning aims at than rounding alone allows: a bit less for every number. Where that comes
-# out within the tolerance, the next is tried in the rest of the tuning's time, otherwise the last.
-_TUNED_SLOPE, _TUNED_FURTHER, _TUNED_LESS = 4.0, 6.0, 2.0
+# out within the tolerance, a larger one is tried in the rest of the tuning's time, otherwise the second.
+_TUNED_SLOPE, _TUNED_LESS = 4.0, 2.0
 # The share of the tuning that the first slope gets, and the second.
 _FIRST_SHARE, _SECOND_SHARE = 0.65, 0.35
 
 # An error five times the float model's is that of no model any more; a smaller rise than a thousandth is noise.
 _MOST_TOLERANCE, _LEAST_TOLERANCE = 4.0, 0.001
-# Within the tolerance, so many coarser steps are tried until the error is this near to it.
-_COARSENED, _NEAR = 6, 0.8
+# Within the tolerance, so many coarser steps are tried until the error is this near to it, of slopes at most so many
+# times as large as the one before, or so little larger.
+_COARSENED, _NEAR, _LONGEST, _SHORTEST = 8, 0.8, 4.0, 1.1
 
 # How much of its budget a file has to take, the sizes that are tried for that, and the strides of the search, in
 # logarithms of the slope. Finer than the finest slope, a larger file is no better.
@@ -199,15 +200,19 @@ def _within_tolerance(model: Model, search: _Search, tune: Tune | None, toleranc
     slope = _rounding_slope(model, search, tolerance)
     best = None if tune is None else _by_tuning(model, slope, search, tune, tolerance)
     best = best or _by_rounding(model, slope, search, tolerance)
-    # As far as the tolerance goes: distances to assigned targets say more of a rise than comes of it.
+    # As far as the tolerance goes: distances to assigned targets say more of a rise than comes of it, and tuning can
+    # end well below the float model's error.
+    longest = _LONGEST
     for _ in range(_COARSENED):
         rise = best.encoded.rise
-        if rise > _NEAR * tolerance:
+        if rise > _NEAR * tolerance or longest < _SHORTEST:
             break
-        coarser = search.candidate(best.model, best.slope * (1 + min((tolerance - rise) / (2 * tolerance), 0.6)))
-        if coarser.encoded.rise >= tolerance:
-            break
-        best = coarser
+        stride = min(1 + (tolerance - rise) / (2 * tolerance), longest)
+        coarser = search.candidate(best.model, best.slope * stride)
+        if coarser.encoded.rise < tolerance:
+            best = coarser
+        else:
+            longest = stride**0.4
     return best.encoded
 
 
@@ -215,6 +220,10 @@ def _by_tuning(model: Model, slope: float, search: _Search, tune: Tune, toleranc
     """Tune the model to coarse steps, and then to coarser or finer ones as it comes out; None without success."""
     best = None
     times, share = _TUNED_SLOPE, _FIRST_SHARE
+
+    def square(rise: float) -> float:
+        return (1 + rise) ** 2
+
     for _ in range(2):
         tuned = tune(search.steps(model, times * slope), share)
         if tuned is None:
@@ -222,7 +231,9 @@ def _by_tuning(model: Model, slope: float, search: _Search, tune: Tune, toleranc
         found = search.candidate(tuned, times * slope)
         within = found.encoded.rise < tolerance
         best = found if within else best
-        times, share = _TUNED_FURTHER if within else _TUNED_LESS, _SECOND_SHARE
+        # A rounded number adds to the squared error by its slope; rounding alone takes up the tolerance at 1.
+        room = (square(tolerance) - square(found.encoded.rise)) / (square(tolerance) - 1)
+        times, share = times + room if within else _TUNED_LESS, _SECOND_SHARE
     return best
 
 
