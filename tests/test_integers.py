@@ -147,7 +147,7 @@ def file_of(model, latents, placement):
     return container.pack(to_sections(model, latents, placement, names, {}))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(models())
 def test_all_decoders_give_the_same_bytes(drawn):
     data = file_of(*drawn)
@@ -160,7 +160,7 @@ def test_all_decoders_give_the_same_bytes(drawn):
             assert c.decode(latent).tobytes() == expected[i].tobytes()
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(models(extreme=True))
 def test_numbers_of_any_size_are_decoded_alike_or_refused_by_all(drawn):
     data = file_of(*drawn)
@@ -211,7 +211,7 @@ def test_latents_between_the_file_s_own(fitted_file):
                 c.decode(bad)
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(models(), st.integers(0, 2**31 - 1))
 def test_latents_that_are_too_large_are_refused(drawn, symbol):
     model, latents, placement = drawn
