@@ -33,11 +33,11 @@ def parts(path):
     return rows, info
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--json", action="store_true")
-    a = parser.parse_args()
+    a = parser.parse_args(arguments)
     found = []
     for path in a.files:
         rows, info = parts(path)

@@ -207,3 +207,14 @@ def test_completion_compares_criteria_on_the_same_task(tmp_path, capsys):
                 assert row["curve"][-1][1] == pytest.approx(row["cd_l1"][0])
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert completion.table(rows).count("| file, prior 1 |") == 2
+
+
+def test_the_parts_of_a_file_are_all_of_it(capsys):
+    golden = Path(__file__).parent / "golden" / "ellipsoids.qaad"
+    load("size").main([str(golden), "--json"])
+    (found,) = json.loads(capsys.readouterr().out)
+    assert sum(part["bytes"] for part in found["parts"].values()) == found["bytes"] == golden.stat().st_size
+    assert found["parts"]["template"]["bits a point"] == 8 * found["parts"]["template"]["bytes"] / 256
+    assert found["of_4096_clouds"]["bytes"] > found["bytes"]
+    load("size").main([str(golden)])
+    assert f"{found['parts']['weights']['bytes']:,}" in capsys.readouterr().out
