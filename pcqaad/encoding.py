@@ -257,6 +257,7 @@ def _within_budget(model: Model, search: _Search, tune: Tune | None, budget: Bud
     def fill(model: Model, guess: float) -> float:
         """Return the slope at which the file takes nearly all of the budget, from a guess."""
         too_fine, within = -math.inf, math.inf
+        too_large, small = math.inf, 0.0  # how far the two are above and below the budget, in logarithms
         reach = activation_reach(model, judge.settings.seed)
         tried = math.log(guess)
         for _ in range(_SIZES_TRIED):
@@ -264,16 +265,21 @@ def _within_budget(model: Model, search: _Search, tune: Tune | None, budget: Bud
             judge.report(Progress("quantise"))
             steps = search.steps(model, math.exp(tried))
             size = budget.size(quantise(model, steps, judge.settings.seed, reach))
+            over = math.log(size / (_FILLED**0.5 * budget.limit))
             if size > budget.limit:
-                too_fine = tried
+                too_fine, too_large = tried, over
             else:
-                within = tried
+                within, small = tried, -over
                 if size >= _FILLED * budget.limit or tried < _FINEST_SLOPE:
                     break
             if math.isinf(within):
                 tried = too_fine + _STRIDE
+            elif math.isinf(too_fine):
+                tried = within - _STRIDE
             else:
-                tried = within - _STRIDE if math.isinf(too_fine) else (too_fine + within) / 2
+                # Sizes fall nearly evenly, but in leaps: between the two, and never at one of them again.
+                part = min(max(too_large / (too_large + small), 0.2), 0.8)
+                tried = too_fine + part * (within - too_fine)
         if math.isinf(within):
             text = f"a file of {budget.limit:,} bytes cannot be made: the coarsest steps take {size:,}"
             raise SettingsError(f"{text}; fewer --points, --latent or --patches make a smaller one")

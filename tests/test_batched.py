@@ -36,7 +36,7 @@ def is_permutation(p, n):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(pair=clouds(count=2, max_points=150), cell=st.integers(1, 40), power=st.sampled_from([1, 2]))
 @example(pair=[np.zeros((70, 3)), np.zeros((70, 3))], cell=70, power=1)
 @example(pair=[np.eye(3)[np.arange(90) % 3], np.eye(3)[np.arange(90) % 2]], cell=45, power=2)
@@ -106,7 +106,7 @@ def test_refinement_of_many_clouds_is_that_of_each():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(drawn=clouds(count=6, min_points=2, max_points=60))
 def test_swaps_are_the_same_in_torch(device, drawn):
     unit = max(float(np.abs(x).max()) for x in drawn) or 1.0

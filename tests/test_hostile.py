@@ -95,7 +95,7 @@ def test_a_forged_file_is_refused_by_its_rule(forgery: Forgery, line: str) -> No
 def test_a_refusal_takes_little_memory() -> None:
     tracemalloc.start()
     try:
-        for forgery in FORGERIES:
+        for forgery in FORGERIES[::3]:
             before = tracemalloc.get_traced_memory()[0]
             tracemalloc.reset_peak()
             with contextlib.suppress(pcqaad.FormatError):
@@ -220,9 +220,9 @@ def test_a_device_is_no_file() -> None:
     assert refused("info", "/dev/null") == "/dev/null: expected a file, found something else"
 
 
-def test_two_thousand_mutations_never_lead_astray() -> None:
-    found = mutate.run(2000, golden=20)
+def test_a_thousand_mutations_never_lead_astray() -> None:
+    found = mutate.run(1000, golden=20)
     # Whatever was not mended is refused: every byte of the file is under a checksum.
     assert found["damaged"].keys() == {"refused"}
-    assert found["mended"]["refused"] > 800
-    assert found["mended"]["read"] > 20
+    assert found["mended"]["refused"] > 400
+    assert found["mended"]["read"] > 10
