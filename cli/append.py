@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 import pcqaad
+from pcqaad.cli import options
 from pcqaad.cli.errors import StoppedError, need_torch
 from pcqaad.cli.progress import Display, noting
 from pcqaad.cli.stopping import StopSignals
@@ -34,14 +35,10 @@ Examples:
 )
 @click.option("--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the fit.")
 @click.option("--steps", metavar="N", type=click.IntRange(min=1), help="Steps of the fit of a cloud [200].")
-@click.option(
-    "--seed", metavar="S", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random choices."
-)
-@click.option(
-    "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Where to fit."
-)
-@click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
-@click.option("--quiet", is_flag=True, help="Show no progress and no notes.")
+@options.seed
+@options.device
+@options.json
+@options.quiet
 def command(
     file: Path,
     inputs: tuple[str, ...],

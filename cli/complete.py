@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import pcqaad
+from pcqaad.cli import options
 from pcqaad.cli.errors import CommandError, StoppedError, need_torch
 from pcqaad.cli.progress import Display, noting
 from pcqaad.cli.stopping import StopSignals
@@ -17,19 +18,10 @@ from pcqaad.cli.summary import completed
 from pcqaad.cli.text import as_json
 from pcqaad.completion.defaults import CRITERION, PRIOR, STARTS, STEPS
 from pcqaad.formats.clouds import LazyClouds, find_clouds, write_clouds
-from pcqaad.losses.names import CRITERIA, parse
-from pcqaad.settings import SettingsError
+from pcqaad.losses.names import CRITERIA
 
 if TYPE_CHECKING:
     from pcqaad.completion.autodecoder import Completion
-
-
-def _checked(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
-    try:
-        parse(value)
-    except SettingsError as error:
-        raise click.BadParameter(str(error)) from error
-    return value
 
 
 @click.command(
@@ -41,20 +33,13 @@ Examples:
 )
 @click.argument("file", metavar="FILE.qaad", type=click.Path(path_type=Path))
 @click.argument("inputs", metavar="PARTIAL...", nargs=-1, required=True)
-@click.option(
-    "-o",
-    "--output",
-    metavar="TARGET",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="A folder, for one binary PLY file a cloud, or the name of an .npy, .h5 or .hdf5 file for all.",
-)
+@options.target
 @click.option(
     "--criterion",
     metavar="NAME",
     default=CRITERION,
     show_default=True,
-    callback=_checked,
+    type=options.Loss(),
     help=f"What a given point's distance to the decoded cloud costs: {', '.join(CRITERIA)}; NAME:KEY=NUMBER,... sets "
     "its parameters.",
 )
@@ -82,14 +67,10 @@ Examples:
     show_default=True,
     help="Steps of the search for a cloud.",
 )
-@click.option(
-    "--seed", metavar="S", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random choices."
-)
-@click.option(
-    "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Where to fit."
-)
-@click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
-@click.option("--quiet", is_flag=True, help="Show no progress and no notes.")
+@options.seed
+@options.device
+@options.json
+@options.quiet
 def command(
     file: Path,
     inputs: tuple[str, ...],

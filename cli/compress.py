@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 import pcqaad
+from pcqaad.cli import options
 from pcqaad.cli.errors import StoppedError, need_torch
 from pcqaad.cli.inputs import choose_clouds
 from pcqaad.cli.main import ARGUMENTS
@@ -21,8 +22,7 @@ from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.summary import compressed
 from pcqaad.cli.text import as_json, check_output
 from pcqaad.formats.clouds import CloudSource, LazyClouds, LazyMeshes
-from pcqaad.losses.names import parse
-from pcqaad.settings import CHOICES, PRESETS, Settings, SettingsError
+from pcqaad.settings import CHOICES, PRESETS, Settings
 
 _COUNT = click.IntRange(min=1)
 
@@ -41,21 +41,6 @@ class Bytes(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         if number < 1:
             self.fail(f"expected at least 1 byte, found {value!r}", param, ctx)
         return number
-
-
-class Loss(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """What a fit trains: `matched`, or a loss of nearest neighbours with its parameters or without."""
-
-    name = "loss"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text as it was, checked."""
-        try:
-            if value != "matched":
-                parse(value)
-        except SettingsError as error:
-            self.fail(str(error), param, ctx)
-        return str(value)
 
 
 @click.command(
@@ -115,14 +100,14 @@ Examples:
 @click.option(
     "--criterion",
     metavar="LOSS",
-    type=Loss(),
+    type=options.Loss("matched"),
     help="What is trained: the distance to the matched point [matched], or to the nearest one as a loss weighs it: "
     "l1, l2, augmented, hyper, landau... or gamma:shape=2.5,rate=0.5.",
 )
 @click.option("--latents", type=click.Choice(CHOICES["latents"]), help="What latents start as [the preset's].")
 @click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
-@click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
-@click.option("--quiet", is_flag=True, help="Show no progress and no notes.")
+@options.json
+@options.quiet
 @click.pass_context
 def command(
     ctx: click.Context,

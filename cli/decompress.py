@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pcqaad
+from pcqaad.cli import options
 from pcqaad.cli.errors import printable
 from pcqaad.cli.progress import Display
 from pcqaad.cli.selection import parse_selection, select
@@ -33,14 +34,7 @@ Examples:
 """
 )
 @click.argument("file", metavar="FILE.qaad", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    metavar="TARGET",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="A folder, for one binary PLY file a cloud, or the name of an .npy, .h5 or .hdf5 file for all.",
-)
+@options.target
 @click.option(
     "--only",
     metavar="LIST",

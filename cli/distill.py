@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import pcqaad
+from pcqaad.cli import options
 from pcqaad.cli.errors import CommandError, StoppedError, need_torch
 from pcqaad.cli.progress import Display, noting
 from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.text import as_json, check_output, columns, figure, pairs
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds import LazyClouds, find_clouds
+from pcqaad.losses.names import DENSITIES
 from pcqaad.progress import Progress
 
 if TYPE_CHECKING:
     from pcqaad.losses.distances import Distances
 
-# As in pcqaad.losses, which a command line that only needs help should not have to wait for.
-FAMILIES = ("chi2", "gumbel", "weibull", "log-logistic", "gamma", "logistic", "normal", "landau")
 JUDGES = ("l1", "emd")
 _ROWS = 9  # of a curve or a path, that are printed
 
@@ -43,7 +43,7 @@ Examples:
 )
 @click.option("--alpha", metavar="A", type=float, help="Of the teacher [1 for hyper].")
 @click.option(
-    "--family", type=click.Choice([*FAMILIES, "all"]), default="all", show_default=True, help="Of the weighting."
+    "--family", type=click.Choice([*DENSITIES, "all"]), default="all", show_default=True, help="Of the weighting."
 )
 @click.option(
     "--shift/--no-shift", default=True, help="Take the density from its mode on [so], or as it is, as released losses."
@@ -84,7 +84,7 @@ Examples:
     help="With --bilevel: where to train.",
 )
 @click.option("--plot", metavar="FILE.png", type=click.Path(path_type=Path), help="Draw the curves; needs matplotlib.")
-@click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+@options.json
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def command(
     inputs: tuple[str, ...],
@@ -226,7 +226,7 @@ def _distilled(
         if "alpha=" in teacher:
             raise click.UsageError("expected alpha once, found it in --teacher and as --alpha")
         parameters = complete(name, {**parameters, "alpha": alpha})
-    families = FAMILIES if family == "all" else (family,)
+    families = tuple(DENSITIES) if family == "all" else (family,)
     done = 0
 
     def on_family() -> None:

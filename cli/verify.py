@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import pcqaad
+from pcqaad.cli import options
 from pcqaad.cli.errors import CommandError, need_torch
 from pcqaad.cli.progress import Display
 from pcqaad.cli.report import page
@@ -63,7 +64,7 @@ Examples:
     show_default=True,
     help="Where EM-kD is matched; cuda needs torch. Other metrics take the CPU.",
 )
-@click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+@options.json
 @click.option("--report", metavar="PAGE.html", type=click.Path(path_type=Path), help="Write a page with a chart too.")
 @click.option(
     "--fail-above",

@@ -58,8 +58,8 @@ class Bell:
     """
 
     def __init__(self, histogram: Ints) -> None:
-        self._histogram = histogram
         inside = histogram[:-1]
+        self._symbols = len(inside)
         place, total = np.arange(len(inside)), max(int(inside.sum()), 1)
         mean = float(inside @ place) / total
         self._centre = round(mean)
@@ -85,34 +85,26 @@ class Bell:
                 inside_range = [(p, c) for p, c in near if 0 <= p < len(_POWERS) and 0 <= c < _CODES]
                 power, code = min(inside_range, key=lambda choice: (bits(*choice), choice != best))
         self._power, self._code = power, code
-        self.frequency = spread(self._weighed(power, code))
+        weights = _weights(len(inside), power, code, self._centre, 0)
+        escapes = int(histogram[-1])
+        self._escape = 0
+        if escapes:
+            # The power of two that is nearest to their share.
+            share = math.log2(escapes / total * float(weights.sum()))
+            self._escape = min(max(round(share), 0), _TOP) + 1
+            weights[-1] = 1 << self._escape >> 1
+        self.frequency = spread(weights)
         seen = histogram > 0
         self.bits = float(-(histogram[seen] * np.log2(self.frequency[seen] / TOTAL)).sum())
         self.bits += 12 + 2 * abs(self._centre - len(inside) // 2).bit_length()
-
-    def _weighed(self, power: int, code: int) -> Ints:
-        """Return the weights, with that power of two for the escape that is nearest to its share."""
-        symbols, escapes = len(self._histogram) - 1, int(self._histogram[-1])
-        weights = _weights(symbols, power, code, self._centre, 0)
-        if escapes:
-            weights[-1] = (1 << self._escape(weights)) >> 1
-        return weights
-
-    def _escape(self, weights: Ints) -> int:
-        escapes = int(self._histogram[-1])
-        if not escapes:
-            return 0
-        share = escapes / max(int(self._histogram[:-1].sum()), 1) * float(weights[:-1].sum())
-        return min(max(round(math.log2(share)), 0), _TOP) + 1
 
     def write(self, out: BitWriter, escape: bool) -> None:
         """Write the bell, of a table with or without a place for the escape."""
         out.fixed(self._power, 3)
         out.fixed(self._code, 8)
-        symbols = len(self._histogram) - 1
-        out.signed(self._centre - symbols // 2)
+        out.signed(self._centre - self._symbols // 2)
         if escape:
-            out.fixed(self._escape(_weights(symbols, self._power, self._code, self._centre, 0)), 5)
+            out.fixed(self._escape, 5)
 
 
 def read_bell(bits: BitReader, symbols: int, escape: bool) -> Ints:

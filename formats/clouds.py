@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -122,8 +123,9 @@ class _Lazy(Sequence[Item], Generic[Item]):
             self.notes.update(re.sub(r" \([0-9]+ rows\)$", "", note) for note in notes)
         return item
 
+    @abstractmethod
     def _read(self, source: CloudSource) -> tuple[Item, tuple[str, ...]]:
-        raise NotImplementedError
+        """Return what a source holds, and the notes on it."""
 
 
 class LazyClouds(_Lazy[Points]):

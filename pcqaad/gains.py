@@ -1,4 +1,4 @@
-"""Finer and coarser steps inside a matrix: a gain for each input, and for each hidden neuron of a patch (SPEC.md, 7.3).
+"""Finer and coarser steps inside a matrix: a gain for each input, and for each hidden neuron of a patch (SPEC.md, 7.2).
 
 What an error of a weight does grows with the mean square of its input, and with how far its output moves the points.
 Between neurons both differ by much, in the patch layers most: one step for a whole matrix would be too coarse for some
@@ -20,6 +20,7 @@ Codes = NDArray[np.int32]
 
 # What a code stands for: half octaves, nearly, and whole numbers, so that sums stay exact.
 LEVELS = np.array([2, 3, 4, 6, 8, 12, 16, 24], np.int64)
+# Of the largest cost: what costs less is a neuron that does nothing.
 _DEAD = 1e-12
 
 
@@ -84,7 +85,7 @@ def choose_gains(model: Model) -> Gains:
     def observe(layer: int, before: Array, after: Array) -> None:
         nonlocal slopes
         if layer < last:
-            squares[layer] = squares[layer] + np.square(after).mean((0, 1)) * np.float32(after.shape[1])
+            squares[layer] = squares[layer] + np.square(after).sum((0, 1))
         else:
             slopes = slopes + np.square(selu_slope(before)).sum(1)
 

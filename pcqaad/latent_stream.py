@@ -32,9 +32,10 @@ class LatentCoding(NamedTuple):
             contexts[:latent] += self.contexts
         return contexts
 
-    def symbols(self, latents: Symbols) -> Symbols:
-        """Return what is coded of the latents (n, L) of one group, (n * L,)."""
-        return (np.diff(latents, axis=0, prepend=0) if self.sequence else latents).ravel()
+    def symbols(self, latents: Symbols) -> NDArray[np.int64]:
+        """Return what is coded of the latents (n, L) of one group, (n * L,); differences may have 33 bits."""
+        wide = latents.astype(np.int64)
+        return (np.diff(wide, axis=0, prepend=0) if self.sequence else wide).ravel()
 
     def latents(self, symbols: Symbols, latent: int) -> Symbols:
         """Return the latents (n, L) that `symbols` made; raises FormatError where they do not fit 32 bits."""

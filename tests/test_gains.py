@@ -8,8 +8,9 @@ import pytest
 import pcqaad
 from pcqaad.floating import FloatDecoder, selu, selu_slope
 from pcqaad.formats import container
+from pcqaad.formats.entropy import Model as SymbolModel
 from pcqaad.gains import LEVELS, Gains, choose_gains
-from pcqaad.latent_stream import shortest_latents
+from pcqaad.latent_stream import LatentCoding, latent_groups, shortest_latents
 from pcqaad.model import Model, Shape
 from pcqaad.placement import Placement
 from pcqaad.quantize import choose_steps, probe, quantise
@@ -117,3 +118,11 @@ def test_a_sequence_is_read_cloud_by_cloud_and_as_the_specification_says(model):
     steps = np.array([step.value for step in shared.latent_steps])
     np.testing.assert_allclose(file.latents, latents * steps, rtol=1e-6)
     assert file[67].tobytes() == reference.decode_file(data)[67].tobytes()
+
+
+def test_differences_that_leave_32_bits_are_refused_and_coded_otherwise():
+    far = np.array([[-(2**31)], [2**31 - 1], [0]], np.int32)
+    assert LatentCoding(1, True).symbols(far).tolist() == [-(2**31), 2**32 - 1, 1 - 2**31]
+    with pytest.raises(ValueError, match="symbols of 32 bits"):
+        latent_groups(SymbolModel.fit([0, 1], [0, 1]), far, LatentCoding(1, True))
+    assert not shortest_latents(far)[0].sequence
