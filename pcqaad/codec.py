@@ -175,6 +175,8 @@ def fit(
 
     # The template, and what of each cloud belongs to which of its points.
     targets = collected.targets
+    if kept is None:
+        on_progress(Progress("match", 0, len(clouds), "clouds"))
     template = targets[choose_template(targets, settings)]
     template = template[patch_order(template, settings.patches or choose_patches(count))]
     if kept is None:
@@ -196,7 +198,8 @@ def fit(
             reference, first, arrays = network.arrays().template, steps, network_state(network)
         solver = None if device.type == "cpu" else batched(device)
         assignments = first_matching(reference, targets, settings, on_cloud, solver)
-        kept = Checkpoint(assignments, first, elapsed(), arrays)
+        # What the encoder's steps took was training.
+        kept = Checkpoint(assignments, first, elapsed(), 0.0 if first else elapsed(), arrays)
         save(kept)
     # In place: a collection can be as large as the memory.
     for i, assignment in enumerate(kept.assignments):
@@ -209,7 +212,7 @@ def fit(
     settings = resolve(settings, len(clouds), count, spectrum)
     assert settings.latent is not None
     network = Decoder.untrained(template, first_latents(basis, settings.latent, settings), settings).to(device)
-    trainer = Trainer(network, targets, kept.assignments, settings)
+    trainer, prepared = Trainer(network, targets, kept.assignments, settings), kept.prepared
     if kept.arrays:
         try:
             trainer.load_state(kept.arrays, kept.step)
@@ -217,7 +220,7 @@ def fit(
             raise CloudError(f"{checkpoint}: holds another network than these settings make") from error
 
     def save_trainer() -> None:
-        save(Checkpoint(trainer.assignments, trainer.step, elapsed(), trainer.state()))
+        save(Checkpoint(trainer.assignments, trainer.step, elapsed(), prepared, trainer.state()))
 
     def in_percent(progress: Progress) -> None:
         # The assignment of the fit bounds the earth mover's distance from above: the estimate while it runs.
@@ -229,7 +232,7 @@ def fit(
     if settings.minutes and elapsed() >= settings.minutes * 60 and not trainer.step:
         text = f"the {settings.minutes:g} minutes were over before training began: give it more"
         on_progress(Progress("note", text=text))
-    if not trainer.run(elapsed, in_percent, should_stop, save_trainer):
+    if not trainer.run(elapsed, prepared, in_percent, should_stop, save_trainer):
         raise Interrupted(checkpoint is not None)
     save_trainer()
     encoder: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}

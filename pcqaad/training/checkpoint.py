@@ -27,12 +27,14 @@ class Checkpoint:
         assignments: (N, M), the matching.
         step: of the loop that comes next.
         elapsed: seconds of wall clock spent.
+        prepared: those of them that passed before the first step.
         arrays: the network's and the optimiser's, empty before the loop.
     """
 
     assignments: NDArray[np.int32]
     step: int
     elapsed: float
+    prepared: float
     arrays: dict[str, NDArray[Any]]
 
     @property
@@ -44,11 +46,12 @@ class Checkpoint:
     def save(self, path: Path, clouds: CloudSet, settings: Settings) -> None:
         """Write the checkpoint, whole or not at all."""
         head = {
-            "kind": "pcqaad checkpoint 3",
+            "kind": "pcqaad checkpoint 4",
             "collection": clouds.fingerprint,
             "settings": settings.as_json(),
             "step": self.step,
             "elapsed": self.elapsed,
+            "prepared": self.prepared,
         }
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             arrays: dict[str, Any] = {f"array {name}": value for name, value in self.arrays.items()}
@@ -68,7 +71,7 @@ class Checkpoint:
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
             raise CloudError(f"{path}: not a checkpoint that can be read ({error})") from error
         shape = len(clouds.targets), clouds.targets.points
-        if head.get("kind") != "pcqaad checkpoint 3" or assignments.shape != shape:
+        if head.get("kind") != "pcqaad checkpoint 4" or assignments.shape != shape:
             raise CloudError(f"{path}: not a checkpoint of {shape} clouds and points")
         if head["collection"] != clouds.fingerprint:
             raise CloudError(f"{path}: made from other clouds; remove it, or give the clouds it was made from")
@@ -78,7 +81,7 @@ class Checkpoint:
         if other:
             was = ", ".join(f"{k} {made.get(k)}" for k in other)
             raise CloudError(f"{path}: fitted with other settings ({was}); give the same ones, or remove it")
-        return cls(assignments, head["step"], head["elapsed"], arrays)
+        return cls(assignments, head["step"], head["elapsed"], head["prepared"], arrays)
 
 
 def _plain(value: Any) -> Any:

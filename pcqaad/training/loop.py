@@ -76,6 +76,7 @@ class Trainer:
     def run(
         self,
         elapsed: Callable[[], float],
+        prepared: float,
         report: Report,
         should_stop: Stop,
         save: Callable[[], None],
@@ -85,6 +86,7 @@ class Trainer:
 
         Args:
             elapsed: seconds spent on the fit so far, preparations included.
+            prepared: seconds that these took: the rate falls from their end on.
             report: gets the progress with `loss` (the criterion's, or mean squared distance) and `matched` (mean
                 distance to the assigned targets over the last steps), normalised.
             should_stop: asked before every step.
@@ -92,13 +94,14 @@ class Trainer:
             save_every: seconds.
         """
         end = 1 - self.settings.tune
+        first = self._schedule.part(0, prepared) / end
         saved = time.monotonic()
         window = _Window()
         while (done := self._schedule.part(self.step, elapsed()) / end) < 1:
             if should_stop():
                 save()
                 return False
-            window.add(*self._train_step(self._schedule.rate(self.step, done)))
+            window.add(*self._train_step(self._schedule.rate(self.step, (done - first) / (1 - first))))
             self._rematch()
             self.step += 1
             report(self._schedule.progress("fit", self.step, elapsed(), window.figures()))

@@ -1,0 +1,34 @@
+"""The rate of a fit: it falls while the fit trains, whatever came before."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+import pcqaad
+from pcqaad.network import Decoder
+from pcqaad.targets import Targets
+from pcqaad.training.loop import Trainer
+from pcqaad.training.schedule import LAST_RATE
+
+
+@pytest.mark.parametrize("prepared", [0.0, 40.0])
+def test_the_rate_falls_from_its_whole_to_its_last_in_the_seconds_left(prepared):
+    rng = np.random.default_rng(0)
+    targets = Targets(np.empty((2, 32, 3), np.uint16))
+    for i in range(2):
+        targets.put(i, rng.random((32, 3)))
+    settings = pcqaad.Settings(minutes=1, learning_rate=0.01, warmup=1, tune=0.0, sample=8)
+    network = Decoder(torch.from_numpy(targets[0]), torch.zeros(2, 2), (4,), 4, 2, True)
+    trainer = Trainer(network, targets, np.tile(np.arange(32, dtype=np.int32), (2, 1)), settings)
+    seconds = itertools.count(prepared, 1.0)
+    rates = []
+
+    def note(_):
+        rates.append(trainer.optimiser.param_groups[0]["lr"])
+
+    assert trainer.run(lambda: next(seconds), prepared, note, lambda: False, lambda: None)
+    assert rates[0] == pytest.approx(0.01, rel=0.01)
+    assert rates[-1] < 2 * LAST_RATE * 0.01
+    assert all(a >= b for a, b in itertools.pairwise(rates))
