@@ -22,7 +22,7 @@ def test_the_rate_falls_from_its_whole_to_its_last_in_the_seconds_left(prepared)
     settings = pcqaad.Settings(minutes=1, learning_rate=0.01, warmup=1, tune=0.0, sample=8)
     network = Decoder(torch.from_numpy(targets[0]), torch.zeros(2, 2), (4,), 4, 2, True)
     trainer = Trainer(network, targets, np.tile(np.arange(32, dtype=np.int32), (2, 1)), settings)
-    seconds = itertools.count(prepared, 1.0)
+    seconds = itertools.count(prepared, 0.1)
     rates = []
 
     def note(_):
