@@ -15,6 +15,7 @@ from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.summary import compressed
 from pcqaad.cli.text import as_json, check_output
 from pcqaad.formats.clouds import LazyClouds, LazyMeshes, find_clouds
+from pcqaad.progress import Interrupted
 
 
 @click.command(
@@ -69,7 +70,7 @@ def command(
             drawn = collection.info["settings"].get("surface")
             clouds = LazyMeshes(sources) if drawn else LazyClouds(sources)
             # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
-            from pcqaad import codec, growth
+            from pcqaad import growth
 
             try:
                 grown = growth.append(
@@ -83,7 +84,7 @@ def command(
                     on_progress=noting(show, clouds),
                     should_stop=stop,
                 )
-            except codec.Interrupted as error:
+            except Interrupted as error:
                 raise StoppedError(f"interrupted; {file} is as it was") from error
         grown.save(target)
     with pcqaad.open(target) as collection:

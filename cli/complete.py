@@ -19,6 +19,7 @@ from pcqaad.cli.text import as_json
 from pcqaad.completion.defaults import CRITERION, PRIOR, STARTS, STEPS
 from pcqaad.formats.clouds import LazyClouds, find_clouds, write_clouds
 from pcqaad.losses.names import CRITERIA
+from pcqaad.progress import Interrupted
 
 if TYPE_CHECKING:
     from pcqaad.completion.autodecoder import Completion
@@ -97,7 +98,6 @@ def command(
         _check_target(output, [source.file for source in sources])
         clouds = LazyClouds(sources)
         # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
-        from pcqaad.codec import Interrupted
         from pcqaad.completion.autodecoder import complete
 
         try:

@@ -22,6 +22,7 @@ from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.summary import compressed
 from pcqaad.cli.text import as_json, check_output
 from pcqaad.formats.clouds import CloudSource, LazyClouds, LazyMeshes
+from pcqaad.progress import Interrupted
 from pcqaad.settings import CHOICES, PRESETS, Settings
 
 _COUNT = click.IntRange(min=1)
@@ -175,7 +176,7 @@ def _compress(
             should_stop=stop,
         )
         fitted.save(output)
-    except codec.Interrupted as error:
+    except Interrupted as error:
         if not error.resumable:
             raise StoppedError(str(error)) from error
         raise StoppedError(f"interrupted; continue with: {_again(ctx.meta[ARGUMENTS])}") from error

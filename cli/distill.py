@@ -17,7 +17,7 @@ from pcqaad.cli.text import as_json, check_output, columns, figure, pairs
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds import LazyClouds, find_clouds
 from pcqaad.losses.names import DENSITIES
-from pcqaad.progress import Progress
+from pcqaad.progress import Interrupted, Progress
 
 if TYPE_CHECKING:
     from pcqaad.losses.distances import Distances
@@ -172,7 +172,6 @@ def _learned(
     """Learn the parameters with a decoder, and return them and how they came about, JSON-able."""
     clouds = LazyClouds(find_clouds(inputs))
     # Here, not above: torch takes seconds to load.
-    from pcqaad.codec import Interrupted
     from pcqaad.losses.bilevel import Plan
     from pcqaad.losses.names import write
     from pcqaad.training.weighting import learn_weighting

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     open = pcqaad.collection.Collection
     from pcqaad.clouds import CloudError as CloudError
     from pcqaad.codec import Fitted as Fitted
-    from pcqaad.codec import Interrupted as Interrupted
     from pcqaad.codec import fit as fit
     from pcqaad.collection import Collection as Collection
     from pcqaad.completion.autodecoder import Completion as Completion
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from pcqaad.metrics import emd as emd
     from pcqaad.metrics import emkd as emkd
     from pcqaad.metrics import verify as verify
+    from pcqaad.progress import Interrupted as Interrupted
     from pcqaad.settings import PRESETS as PRESETS
     from pcqaad.settings import Settings as Settings
     from pcqaad.settings import SettingsError as SettingsError
@@ -40,7 +40,7 @@ _HOMES = {
     "Fitted": "codec",
     "FormatError": "formats.errors",
     "Grown": "growth",
-    "Interrupted": "codec",
+    "Interrupted": "progress",
     "PRESETS": "settings",
     "Settings": "settings",
     "SettingsError": "settings",

@@ -3,51 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pcqaad.clouds import CloudError, CloudSet, Points, collect, default_names
 from pcqaad.encoding import Budget, Encoded, Judge, encode
 from pcqaad.formats.container import Section, pack, write_container
-from pcqaad.matching.batched import batched
-from pcqaad.matching.kd import patch_order
 from pcqaad.metrics import CELL, summarise
 from pcqaad.model import Model
-from pcqaad.network import Decoder
-from pcqaad.progress import Progress, Report, Stop, never, silent
+from pcqaad.progress import Interrupted, Progress, Report, Stop, never, silent
 from pcqaad.quantize import Quantised, Steps
-from pcqaad.settings import Settings, choose_patches, resolve
+from pcqaad.settings import Settings
 from pcqaad.storage import to_sections
 from pcqaad.surface import Mesh, Surfaces
 from pcqaad.training import devices
-from pcqaad.training.chamfer import pretrain
-from pcqaad.training.checkpoint import Checkpoint
-from pcqaad.training.loop import Trainer, network_state
+from pcqaad.training.course import Course
 from pcqaad.training.rounding import Rounding
-from pcqaad.training.start import (
-    choose_template,
-    first_latents,
-    first_matching,
-    principal_components,
-)
 
 # Of a larger set this many clouds are measured for the record: one of 65,536 points takes a second or two of a core.
 _RECORDED = 128
 # Bytes of a budget that are kept for what the record of the fidelity may take more than its stand-in.
 _ROOM = 64
-
-
-class Interrupted(Exception):
-    """The caller asked to stop. `resumable` says whether a checkpoint was left to go on from."""
-
-    def __init__(self, resumable: bool) -> None:
-        self.resumable = resumable
-        super().__init__("interrupted" + ("" if resumable else " before there was anything to resume from"))
 
 
 @dataclass(frozen=True)
@@ -137,7 +117,7 @@ def fit(
         SettingsError: a choice cannot be fitted.
         Interrupted: stopped.
     """
-    settings = settings or Settings()
+    asked = settings or Settings()
     began = time.monotonic()
     resuming = resume and checkpoint is not None and checkpoint.exists()
 
@@ -146,6 +126,44 @@ def fit(
         if should_stop():
             raise Interrupted(resuming)
 
+    collected = _collect(clouds, asked, names, points, on_read, on_progress)
+    device = devices.choose(asked.device)
+    course = Course(collected, asked, device, checkpoint, on_progress, should_stop, began, resuming)
+    trainer = course.trained()
+    model, settings = trainer.network.arrays(), trainer.settings
+    encoder: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
+
+    def tune(steps: Steps, share: float) -> Model | None:
+        rounding = Rounding(model.shape, steps, device)
+        if not trainer.tune(rounding, share, course.elapsed, course.in_percent, should_stop):
+            raise Interrupted(course.resumable)
+        changed = trainer.step > encoder["steps"]
+        encoder["steps"] = trainer.step
+        return trainer.network.arrays() if changed else None
+
+    def size(quantised: Quantised) -> int:
+        info = _info(unit, judge.settings, _stand_in(collected.names), encoder)
+        return len(pack(_sections(quantised, judge, info))) + _ROOM
+
+    if settings.max_emkd is not None:
+        # What is promised of the file is measured on as many clouds as are recorded.
+        settings = replace(settings, measure=_RECORDED)
+    judge = Judge(collected, settings, on_progress, course.check)
+    limit = settings.budget(len(clouds), model.shape.points)
+    budget = None if limit is None else Budget(limit, size)
+    encoded = encode(model, judge, tune if settings.tune else None, budget)
+    return Fitted(model, encoded, collected, settings, unit, encoder, checkpoint, judge=judge)
+
+
+def _collect(
+    clouds: Sequence[Points] | Sequence[Mesh],
+    settings: Settings,
+    names: Sequence[str] | None,
+    points: int | None,
+    on_read: Callable[[str, int], None],
+    on_progress: Report,
+) -> CloudSet:
+    """Read the clouds, or draw points from meshes, and bring all to one number of points."""
     if settings.surface is not None:
         called = names if names is not None else default_names(len(clouds))
         clouds = Surfaces(cast(Sequence[Mesh], clouds), called, settings.surface, settings.seed)
@@ -158,110 +176,7 @@ def fit(
     if (settings.patches or 1) > count:
         smallest = collected.names[int(np.argmin(sizes))]
         raise CloudError(f"{smallest}: {count} points cannot be cut into {settings.patches} patches")
-    device = devices.choose(settings.device)
-    asked = settings
-
-    kept = None
-    if checkpoint is not None and resuming:
-        kept = Checkpoint.load(checkpoint, collected, asked)
-        began -= kept.elapsed
-
-    def elapsed() -> float:
-        return time.monotonic() - began
-
-    def save(state: Checkpoint) -> None:
-        if checkpoint is not None:
-            state.save(checkpoint, collected, asked)
-
-    # The template, and what of each cloud belongs to which of its points.
-    targets = collected.targets
-    if kept is None:
-        on_progress(Progress("match", 0, len(clouds), "clouds"))
-    template = targets[choose_template(targets, settings)]
-    template = template[patch_order(template, settings.patches or choose_patches(count))]
-    if kept is None:
-
-        def on_cloud(done: int) -> None:
-            on_progress(Progress("match", done, len(clouds), "clouds"))
-            if should_stop():
-                raise Interrupted(resumable=False)
-
-        reference, first, arrays = template, 0, dict[str, NDArray[Any]]()
-        if settings.latents == "encoder":
-            # Its latent size is given, not found in a spectrum.
-            early = resolve(settings, len(clouds), count, np.zeros(1))
-            latents = np.zeros((len(clouds), early.latent or 1), np.float32)
-            network = Decoder.untrained(template, latents, early).to(device)
-            steps = pretrain(network, targets, early, elapsed, on_progress, should_stop)
-            if steps is None:
-                raise Interrupted(resumable=False)
-            reference, first, arrays = network.arrays().template, steps, network_state(network)
-        solver = None if device.type == "cpu" else batched(device)
-        assignments = first_matching(reference, targets, settings, on_cloud, solver)
-        # What the encoder's steps took was training.
-        kept = Checkpoint(assignments, first, elapsed(), 0.0 if first else elapsed(), arrays)
-        save(kept)
-    # In place: a collection can be as large as the memory.
-    for i, assignment in enumerate(kept.assignments):
-        targets.permute(i, assignment)
-
-    # The network, started from the principal components of the matched coordinates.
-    basis, spectrum = principal_components(targets)
-    # A resumed fit keeps its latent size: its matching, and with it the spectrum, has moved on since.
-    settings = replace(settings, latent=kept.latent or settings.latent)
-    settings = resolve(settings, len(clouds), count, spectrum)
-    assert settings.latent is not None
-    network = Decoder.untrained(template, first_latents(basis, settings.latent, settings), settings).to(device)
-    trainer, prepared = Trainer(network, targets, kept.assignments, settings), kept.prepared
-    if kept.arrays:
-        try:
-            trainer.load_state(kept.arrays, kept.step)
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise CloudError(f"{checkpoint}: holds another network than these settings make") from error
-
-    def save_trainer() -> None:
-        save(Checkpoint(trainer.assignments, trainer.step, elapsed(), prepared, trainer.state()))
-
-    def in_percent(progress: Progress) -> None:
-        # The assignment of the fit bounds the earth mover's distance from above: the estimate while it runs.
-        matched = progress.figures["matched"] * collected.frame.scale
-        share = 100 * matched / collected.diagonal if collected.diagonal else 0.0
-        figures = {"loss": progress.figures["loss"], "emkd_percent": share}
-        on_progress(replace(progress, figures=figures))
-
-    if settings.minutes and elapsed() >= settings.minutes * 60 and not trainer.step:
-        text = f"the {settings.minutes:g} minutes were over before training began: give it more"
-        on_progress(Progress("note", text=text))
-    if not trainer.run(elapsed, prepared, in_percent, should_stop, save_trainer):
-        raise Interrupted(checkpoint is not None)
-    save_trainer()
-    encoder: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
-
-    def check_stop() -> None:
-        if should_stop():
-            raise Interrupted(checkpoint is not None)
-
-    def tune(steps: Steps, share: float) -> Model | None:
-        rounding = Rounding(model.shape, steps, device)
-        if not trainer.tune(rounding, share, elapsed, in_percent, should_stop):
-            raise Interrupted(checkpoint is not None)
-        changed = trainer.step > encoder["steps"]
-        encoder["steps"] = trainer.step
-        return network.arrays() if changed else None
-
-    def size(quantised: Quantised) -> int:
-        info = _info(unit, judge.settings, _stand_in(collected.names), encoder)
-        return len(pack(_sections(quantised, judge, info))) + _ROOM
-
-    model = network.arrays()
-    if settings.max_emkd is not None:
-        # What is promised of the file is measured on as many clouds as are recorded.
-        settings = replace(settings, measure=_RECORDED)
-    judge = Judge(collected, settings, on_progress, check_stop)
-    limit = settings.budget(len(clouds), count)
-    budget = None if limit is None else Budget(limit, size)
-    encoded = encode(model, judge, tune if settings.tune else None, budget)
-    return Fitted(model, encoded, collected, settings, unit, encoder, checkpoint, judge=judge)
+    return collected
 
 
 def _info(unit: str, settings: Settings, fidelity: dict[str, Any], encoder: dict[str, Any]) -> dict[str, Any]:

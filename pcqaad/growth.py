@@ -13,13 +13,12 @@ import numpy as np
 import torch
 
 from pcqaad.clouds import FARTHEST, CloudError, Frame, Points, allocate, check_cloud, default_names, subsample
-from pcqaad.codec import Interrupted
 from pcqaad.collection import Collection
 from pcqaad.formats.container import Section, write_container
 from pcqaad.formats.names import safe_name
 from pcqaad.integers import LARGEST_LATENT, Symbols, dequantise_latents, latent_reach
 from pcqaad.metrics import CELL, measure, percent, summarise
-from pcqaad.progress import Progress, Report, Stop, never, silent
+from pcqaad.progress import Interrupted, Progress, Report, Stop, never, silent
 from pcqaad.settings import SettingsError
 from pcqaad.surface import Mesh, Surfaces
 from pcqaad.targets import Targets

@@ -18,7 +18,7 @@ FORBIDDEN = {
 # The only modules that may import torch when imported.
 TORCH = {
     *("atlasnet.py", "chamfer.py", "encoder.py"),
-    *("batched.py", "batches.py", "bilevel.py", "codec.py", "criteria.py", "devices.py", "growth.py", "latents.py"),
+    *("batched.py", "batches.py", "bilevel.py", "course.py", "criteria.py", "devices.py", "growth.py", "latents.py"),
     *("loop.py", "nearest.py", "network.py", "rounding.py", "swap_torch.py", "weighting.py"),
     # Of completion.
     *("networks.py", "training.py"),

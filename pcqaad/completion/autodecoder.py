@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from pcqaad.clouds import FARTHEST, CloudError, Frame, Points, check_cloud
-from pcqaad.codec import Interrupted
 from pcqaad.collection import Collection
 from pcqaad.completion.defaults import CRITERION, PRIOR, STARTS, STEPS
 from pcqaad.completion.latents import LatentSearch
@@ -18,7 +17,7 @@ from pcqaad.growth import reference_diagonal
 from pcqaad.losses.criteria import criterion as find_criterion
 from pcqaad.losses.names import parse
 from pcqaad.metrics import Errors, percent
-from pcqaad.progress import Progress, Report, Stop, never, silent
+from pcqaad.progress import Interrupted, Progress, Report, Stop, never, silent
 from pcqaad.settings import SettingsError
 from pcqaad.training import devices
 

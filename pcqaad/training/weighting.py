@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pcqaad.clouds import CloudError, Points, collect
-from pcqaad.codec import Interrupted
 from pcqaad.losses.bilevel import Batch, Learned, Loss, Plan, Weighting, learn
 from pcqaad.losses.criteria import criterion
 from pcqaad.losses.nearest import safe_sqrt
@@ -19,7 +18,7 @@ from pcqaad.matching.kd import draw_points, patch_order, patch_sizes
 from pcqaad.metrics import CELL
 from pcqaad.network import Decoder
 from pcqaad.parallel import in_parallel
-from pcqaad.progress import Progress, Report, Stop, never, silent
+from pcqaad.progress import Interrupted, Progress, Report, Stop, never, silent
 from pcqaad.settings import Settings, SettingsError, choose_patches, resolve
 from pcqaad.training import devices
 from pcqaad.training.start import choose_template, first_latents, first_matching, principal_components
