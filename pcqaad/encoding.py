@@ -161,6 +161,10 @@ def encode(model: Model, judge: Judge, tune: Tune | None = None, budget: Budget 
         encoded = _within_tolerance(model, search, tune, tolerance)
         if encoded.rise <= tolerance:
             return encoded
+    elif tune is not None and (below := _below(model, search, tune, tolerance)) is not None:
+        if below.rise <= tolerance:
+            return below
+        reached = min(reached, judge.percent(floats * (1 + below.rise)))
     raise CloudError(f"an EM-kD of {wanted:g} % was not reached: the fit ended at {reached:.4g} %")
 
 
@@ -200,20 +204,37 @@ def _within_tolerance(model: Model, search: _Search, tune: Tune | None, toleranc
     slope = _rounding_slope(model, search, tolerance)
     best = None if tune is None else _by_tuning(model, slope, search, tune, tolerance)
     best = best or _by_rounding(model, slope, search, tolerance)
-    # As far as the tolerance goes: distances to assigned targets say more of a rise than comes of it, and tuning can
-    # end well below the float model's error.
-    longest = _LONGEST
+    return _coarsened(best, search, tolerance).encoded
+
+
+def _below(model: Model, search: _Search, tune: Tune, tolerance: float) -> Encoded | None:
+    """Tune the model to fine steps, which are training too: it may end below an error that it does not reach yet."""
+    slope = _rounding_slope(model, search, search.judge.settings.tolerance)
+    tuned = tune(search.steps(model, slope), 1.0)
+    if tuned is None:
+        return None
+    found = search.candidate(tuned, slope)
+    return (_coarsened(found, search, tolerance) if found.encoded.rise < tolerance else found).encoded
+
+
+def _coarsened(best: _Candidate, search: _Search, tolerance: float) -> _Candidate:
+    """Go on to coarser steps as far as the tolerance reaches.
+
+    Distances to assigned targets say more of a rise than comes of it, and tuning can end well below the float
+    model's error: the first steps found are seldom the coarsest.
+    """
+    longest, unit = _LONGEST, max(abs(tolerance), _LEAST_TOLERANCE)
     for _ in range(_COARSENED):
-        rise = best.encoded.rise
-        if rise > _NEAR * tolerance or longest < _SHORTEST:
+        room = (tolerance - best.encoded.rise) / unit
+        if room < 1 - _NEAR or longest < _SHORTEST:
             break
-        stride = min(1 + (tolerance - rise) / (2 * tolerance), longest)
+        stride = min(1 + room / 2, longest)
         coarser = search.candidate(best.model, best.slope * stride)
         if coarser.encoded.rise < tolerance:
             best = coarser
         else:
             longest = stride**0.4
-    return best.encoded
+    return best
 
 
 def _by_tuning(model: Model, slope: float, search: _Search, tune: Tune, tolerance: float) -> _Candidate | None:
