@@ -55,46 +55,53 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least):
     """
     for cell in range(len(bounds) - 1):
         low, high = bounds[cell], bounds[cell + 1]
-        # Seen from a point of the cell, which loses no digits.
-        near_a, near_b = a[low:high] - a[low], b[low:high] - a[low]
+        # Seen from a point of the cell, which loses no digits. Number by number: numba takes seconds to compile what
+        # slices of arrays do.
+        size = high - low
+        near_a, near_b = np.empty((size, 3)), np.empty((size, 3))
         # Of squared distances the one between the means is the same for every permutation: without it, the
         # tolerance is a part of what matching can change.
         apart = 0.0
-        if power == 2:
-            for k in range(3):
-                shift = near_a[:, k].mean() - near_b[:, k].mean()
-                near_b[:, k] += shift
-                apart += shift**2 * (high - low)
+        for k in range(3):
+            sum_a, sum_b = 0.0, 0.0
+            for i in range(size):
+                near_a[i, k], near_b[i, k] = a[low + i, k] - a[low, k], b[low + i, k] - a[low, k]
+                sum_a, sum_b = sum_a + near_a[i, k], sum_b + near_b[i, k]
+            if power == 2:
+                shift = (sum_a - sum_b) / size
+                for i in range(size):
+                    near_b[i, k] += shift
+                apart += shift**2 * size
         rows, cols = leaf_order(near_a), leaf_order(near_b)
         # A box of side 1 around both: float32 then resolves the cell, whatever its size.
         corner, side = np.empty(3), 0.0
         for k in range(3):
             corner[k], most = near_a[0, k], near_a[0, k]
-            for i in range(high - low):
+            for i in range(size):
                 corner[k] = min(corner[k], near_a[i, k], near_b[i, k])
                 most = max(most, near_a[i, k], near_b[i, k])
             side = max(side, most - corner[k])
         if side == 0:
             side = 1.0
-        x, y = np.empty((2, high - low, 3), np.float32)
-        for i in range(high - low):
+        x, y = np.empty((size, 3), np.float32), np.empty((size, 3), np.float32)
+        for i in range(size):
             for k in range(3):
                 x[i, k] = (near_a[rows[i], k] - corner[k]) / side
                 y[i, k] = (near_b[cols[i], k] - corner[k]) / side
-        start = np.full(high - low, -1)
+        start = np.full(size, -1)
         if warm:
-            place = np.empty(high - low, np.int64)
-            for i in range(high - low):
+            place = np.empty(size, np.int64)
+            for i in range(size):
                 place[cols[i]] = i
-            for i in range(high - low):
+            for i in range(size):
                 start[i] = place[columns[low + rows[i]] - low]
         found, bound, proven = _auction(x, y, power, tolerance * _SHARE, start, 0.0)
         for larger in _LARGER_EPS:
             if not proven:
-                start[:] = -1
+                start = np.full(size, -1)
                 found, bound, proven = _auction(x, y, power, tolerance * _SHARE, start, larger)
         cost = 0.0
-        for i in range(high - low):
+        for i in range(size):
             row, column = low + rows[i], low + cols[found[i]]
             columns[row] = column
             squared = 0.0

@@ -55,12 +55,12 @@ def leaf_order(points):
     """
     n = len(points)
     order = np.arange(n)
-    stack = np.empty((64, 2), np.int64)
-    stack[0] = (0, n)
+    # Two arrays, and no tuples put into one: those take numba seconds to compile.
+    lows, highs = np.zeros(64, np.int64), np.full(64, n)
     depth = 1
     while depth:
         depth -= 1
-        low, high = stack[depth]
+        low, high = lows[depth], highs[depth]
         size = high - low
         if size <= LANES:
             continue
@@ -77,7 +77,8 @@ def leaf_order(points):
             unit *= LANES
         middle = low + unit * ((size + unit - 1) // unit // 2)
         _select(order, points, axis, low, high, middle)
-        stack[depth], stack[depth + 1] = (middle, high), (low, middle)
+        lows[depth], highs[depth] = middle, high
+        lows[depth + 1], highs[depth + 1] = low, middle
         depth += 2
     return order
 
