@@ -181,11 +181,14 @@ def _fidelity(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     mean = f"mean {length(recorded['mean'], unit)}, {figure(recorded['mean_percent'])} % of the diagonal"
     over = "" if recorded["measured"] == info["clouds"] else f", over {plural(recorded['measured'], 'cloud')}"
     worst = recorded["worst"]
-    return [
+    rows = [
         (f"{name} (cell {recorded['cell']:,})", f"{mean}{over}"),
         ("worst cloud", f"{worst['name']}, mean {length(worst['mean'], unit)}"),
-        *_appended(info),
     ]
+    if (rise := recorded.get("rise")) is not None:
+        side = "above" if rise >= 0 else "below"
+        rows.append(("quantised", f"{figure(100 * abs(rise))} % {side} the error of the float model"))
+    return [*rows, *_appended(info)]
 
 
 def _appended(info: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -100,7 +100,7 @@ def _is_fidelity(recorded: dict[str, Any]) -> bool:
         and recorded["metric"].isprintable()
         and all(isinstance(recorded.get(key), int) for key in ("cell", "measured"))
         and all(_is_number(recorded.get(key)) for key in ("mean", "mean_percent"))
-        and all(_is_number(recorded.get(key, 0.0)) for key in ("diagonal", "rms"))
+        and all(_is_number(recorded.get(key, 0.0)) for key in ("diagonal", "rms", "rise"))
         and isinstance(worst, dict)
         and isinstance(worst.get("name"), str)
         and _is_number(worst.get("mean"))

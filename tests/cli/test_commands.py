@@ -20,7 +20,7 @@ import pcqaad
 from pcqaad.cli.errors import CommandError, one_line_errors
 from pcqaad.cli.progress import Display
 from pcqaad.cli.stopping import StopSignals
-from pcqaad.cli.text import size
+from pcqaad.cli.text import figure, size
 from pcqaad.formats.ply import read_ply, write_ply
 from pcqaad.progress import Progress
 from tests.cli.commands import CLOUDS, COMMANDS, POINTS, QUICK, python, refused, run
@@ -269,6 +269,9 @@ def test_info_for_people(eggs: Path) -> None:
         assert float(part[2].replace(",", "")) * whole == pytest.approx(count, rel=1e-3)
     for text in ("ratio ", "paper's ratio", "settings\n", "encoder\n"):
         assert text in shown
+    rise = 100 * stored["fidelity"]["rise"]
+    side = "above" if rise >= 0 else "below"
+    assert f"{figure(abs(rise))} % {side} the error of the float model" in shown
     assert run("info", eggs, "--names").stdout.split() == [f"egg{i + 7}" for i in range(CLOUDS)]
 
 

@@ -291,7 +291,7 @@ def _info() -> Iterator[Forgery]:
         {"encoder": "x"},
         {"fidelity": 1},
         *({"fidelity": {k: v for k, v in fidelity.items() if k != key}} for key in fidelity),
-        *({"fidelity": fidelity | {key: []}} for key in (*fidelity, "rms", "diagonal")),
+        *({"fidelity": fidelity | {key: []}} for key in (*fidelity, "rms", "diagonal", "rise")),
         {"fidelity": fidelity | {"worst": {"name": 1, "mean": 0}}},
         {"fidelity": fidelity | {"worst": {"name": "a"}}},
         {"fidelity": fidelity | {"metric": "\x1b"}},
