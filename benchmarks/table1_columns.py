@@ -176,17 +176,27 @@ class Bench:
             self.column("reassignment")
             shutil.copy(self.folder / "reassignment.checkpoint", checkpoint)
         fit = self._fit(s, checkpoint, COLUMNS[name])
-        decoded, factor = decode(fit), 1.0
-        while name == "converged" and factor < MOST:
-            before, factor = self.errors(decoded)["emkd"]["mean"], factor + 0.5
-            longer = replace(s, epochs=round(self.settings.epochs * factor))
-            fit = self._fit(longer, checkpoint, COLUMNS[name])
-            decoded = decode(fit)
-            if self.errors(decoded)["emkd"]["mean"] > before * (1 - GAIN):
-                break
+        decoded = decode(fit)
+        if name == "converged":
+            fit, decoded = self._converged(s, checkpoint, fit, decoded)
         # Assigned, the targets lie in another order; the error does not depend on it.
         figures = {"weights": fit.model.shape.weights(), "steps": fit.encoder["steps"]}
         return decoded, figures, {"template": fit.model.template}
+
+    def _converged(self, settings, checkpoint, fit, decoded):
+        """Go on with a fit until that gains little; returns the best of it."""
+        least, factor = self.errors(decoded)["emkd"]["mean"], 1.0
+        while factor < MOST:
+            factor += 0.5
+            longer = replace(settings, epochs=round(self.settings.epochs * factor))
+            later = self._fit(longer, checkpoint, COLUMNS["converged"])
+            points = decode(later)
+            before, error = least, self.errors(points)["emkd"]["mean"]
+            if error < least:
+                least, fit, decoded = error, later, points
+            if error > before * (1 - GAIN):
+                break
+        return fit, decoded
 
     def _fit(self, settings, checkpoint, label):
         given = {"names": self.names, "points": self.points, "checkpoint": checkpoint, "resume": True}
