@@ -6,7 +6,8 @@
 CLOUDS are sets, each anything `pcqaad compress` takes. Every column makes the same number of optimisation steps with
 the same rate, clouds and points a step; with `--as-published` those of the Chamfer distance make a quarter of them,
 as in the paper (150 epochs of 600). "Converged" goes on from the column before it until half as many steps again
-lower EM-kD by less than 2 %, at most to four times as many, and is the best of these. The last column is our own recipe on the same network.
+lower EM-kD by less than 2 %, at most to four times as many, and is the best of these. The last column is our own
+recipe on the same network.
 
 EM-kD (cells of 1,024) is that of the float models' clouds, all of them, in percent of the diagonal. The sampling
 floor beside it is that of two halves of each cloud, at half the points.

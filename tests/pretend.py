@@ -132,10 +132,10 @@ def _on_the_cpu(device, tolerance, phase, a, b, bounds, power, workers=None):
 def pretend_cuda(solving: bool = False) -> Iterator[None]:
     """Let torch find a GPU; with `solving`, cells are matched there too, in plain torch: Triton needs a real one."""
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(torch.cuda, "is_available", lambda: True))
-        stack.enter_context(mock.patch.object(torch.cuda, "get_device_name", lambda device=None: NAME))
-        stack.enter_context(mock.patch.object(parallel, "cores", lambda workers=None: 1))
-        stack.enter_context(mock.patch.object(batched, "_phase_for", lambda device: batched.torch_phase))
+        stack.enter_context(mock.patch.object(torch.cuda, "is_available", return_value=True))
+        stack.enter_context(mock.patch.object(torch.cuda, "get_device_name", return_value=NAME))
+        stack.enter_context(mock.patch.object(parallel, "cores", return_value=1))
+        stack.enter_context(mock.patch.object(batched, "_phase_for", return_value=batched.torch_phase))
         if not solving:
             stack.enter_context(mock.patch.object(batched, "_solve", _on_the_cpu))
         stack.enter_context(_Pretend())

@@ -79,10 +79,9 @@ def test_swaps_and_matching_while_a_fit_trains(clouds, tmp_path):
     checkpoint = tmp_path / "checkpoint"
     with pretend_cuda():
         whole = pcqaad.fit(clouds[:3], settings).model
+        asked = iter(range(20))
         with pytest.raises(pcqaad.Interrupted):
-            steps = iter(range(9))
-            stop = lambda: next(steps) == 8  # noqa: E731
-            pcqaad.fit(clouds[:3], settings, checkpoint=checkpoint, should_stop=stop)
+            pcqaad.fit(clouds[:3], settings, checkpoint=checkpoint, should_stop=lambda: next(asked) == 14)
         again = pcqaad.fit(clouds[:3], settings, checkpoint=checkpoint, resume=True).model
     assert np.isfinite(whole.template).all()
     np.testing.assert_array_equal(whole.latents, again.latents)

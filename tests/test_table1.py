@@ -38,8 +38,10 @@ def test_columns_run_once_and_compare_like_with_like(tmp_path, capsys):
     found = json.loads(run(capsys, *given, "--json"))[str(tmp_path / "some.npy")]
     rows, folder = found["rows"], tmp_path / "out" / "some"
     assert tuple(rows) == COLUMNS
-    assert {name for name, row in rows.items() if row["steps"] == 4} == set(COLUMNS) - {"converged"}
-    assert rows["converged"]["steps"] > 4
+    assert {name for name, row in rows.items() if row["steps"] == 4} >= set(COLUMNS) - {"converged"}
+    # The best of what its fit went through, of which the column before is the beginning.
+    assert rows["converged"]["steps"] >= 4
+    assert rows["converged"]["emkd"]["mean"] <= rows["reassignment"]["emkd"]["mean"]
     weights = [row["weights"] for row in rows.values()]
     assert max(weights) < 1.02 * min(weights)
     assert all(0 < row["emkd"]["mean_percent"] < 50 for row in rows.values())
