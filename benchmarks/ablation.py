@@ -29,7 +29,8 @@ ROWS = {
     "+ QAAD_GREEDY": BASE,
     "+ QAAD_REASSIGNMENT": replace(BASE, reassign=True),
     "+ re-matching": replace(BASE, reassign=True, rematch=pcqaad.Settings().rematch),
-    "optimal matching for GREEDY (our default)": pcqaad.Settings(tune=0),
+    "optimal matching for GREEDY": pcqaad.Settings(tune=0, relays=0),
+    "+ by way of clouds between (our default)": pcqaad.Settings(tune=0),
 }
 
 

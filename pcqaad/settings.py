@@ -37,6 +37,7 @@ class Settings:
     # The start.
     template: str = "medoid"  # or "random", the paper's: one cloud of the set
     matching: str = "optimal"  # see CHOICES; GREEDY leaves an error twice as large where true partners exist
+    relays: int = 64  # clouds that others, far from the template, are matched by way of; 0: none
     greedy_cell: int = 256  # points per cell of QAAD_GREEDY; smaller is faster and looser
     latents: str = "components"  # principal components of the matched coordinates, "random", or "encoder": see pretrain
 
@@ -77,7 +78,7 @@ class Settings:
             demand(value is None or value >= 1, name, "at least 1")
         for name in ("batch", "sample", "greedy_cell", "measure", "warmup"):
             demand(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("rematch", "seed"):
+        for name in ("rematch", "relays", "seed"):
             demand(getattr(self, name) >= 0, name, "0 or more")
         demand(self.minutes is None or self.minutes > 0, "minutes", "more than 0")
         demand(self.shared is None or (len(self.shared) > 0 and min(self.shared) >= 1), "shared", "widths")

@@ -152,8 +152,8 @@ def test_the_same_seed_gives_the_same_bytes(originals, names, tmp_path):
     assert files[0] == files[1]
 
 
-# Of the 14 questions whether to stop while clouds are read and 6 while they are matched, and one for every step.
-@pytest.mark.parametrize("calls", [22, 34])
+# After the 14 questions whether to stop while clouds are read and 12 while they are matched, one comes with every step.
+@pytest.mark.parametrize("calls", [28, 40])
 def test_a_killed_fit_resumes_to_the_same_bytes(originals, fitted_file, names, tmp_path, calls):
     checkpoint, path = tmp_path / "x.checkpoint", tmp_path / "x.qaad"
     settings = Settings(**SMALL, device="cpu")
@@ -240,7 +240,7 @@ def test_a_checkpoint_of_other_clouds_or_settings_is_refused(originals, names, t
     checkpoint = tmp_path / "x.checkpoint"
     settings = Settings(**SMALL)
     with pytest.raises(pcqaad.Interrupted):
-        pcqaad.fit(originals, settings, names=names, checkpoint=checkpoint, should_stop=stop_after(26))
+        pcqaad.fit(originals, settings, names=names, checkpoint=checkpoint, should_stop=stop_after(32))
     again = {"names": names, "checkpoint": checkpoint, "resume": True}
     with pytest.raises(pcqaad.CloudError, match="other clouds"):
         pcqaad.fit(population(seed=1), settings, **again)

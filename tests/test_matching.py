@@ -249,7 +249,7 @@ def test_optimal_matching_finds_the_correspondence_of_a_convex_deformation():
     a = rng.random((3000, 3))
     b = a + 0.05 * np.sin(3 * a) + [0.5, 0, 0]  # the gradient of a convex function: optimal by Brenier's theorem
     shuffle = rng.permutation(3000)
-    (found,) = optimal(a, [b[shuffle]])
+    (found,) = optimal([(a, b[shuffle])])
     assert np.mean(shuffle[found] == np.arange(3000)) > 0.99
 
 

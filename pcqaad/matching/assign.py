@@ -183,17 +183,17 @@ def greedy(
 
 
 def optimal(
-    reference: Points, clouds: Iterable[Points], tolerance: float = 0.05, workers: int | None = None
+    pairs: Iterable[tuple[Points, Points]], tolerance: float = 0.05, workers: int | None = None
 ) -> Iterator[Assignment]:
-    """Assign every cloud to the reference, all points at once: what QAAD_GREEDY stands in for.
+    """Assign clouds to references (reference, cloud), all points at once: what QAAD_GREEDY stands in for.
 
     Squared cost within `tolerance` of the optimum. Without cells no borders part what belongs together.
     """
 
-    def match(cloud: Points) -> Assignment:
-        return match_all(reference, cloud, tolerance, power=2).assignment
+    def match(pair: tuple[Points, Points]) -> Assignment:
+        return match_all(*pair, tolerance, power=2).assignment
 
-    return in_parallel(match, clouds, workers)
+    return in_parallel(match, pairs, workers)
 
 
 def refine(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcqaad.clouds import allocate
+from pcqaad.matching import relays
 from pcqaad.matching.assign import TOGETHER, Assignment, greedy, match_cells, optimal
 from pcqaad.matching.paper import paper_auction
 from pcqaad.matching.solvers import Solver
@@ -57,10 +58,11 @@ def first_matching(
     count, points = len(clouds), clouds.points
     assignments: Assignments = allocate((count, points), np.int32)
     found: Iterator[Assignment]
+    if settings.matching == "optimal":
+        _match_by_relays(template, clouds, settings, assignments, on_cloud)
+        return assignments
     if settings.matching == "random":
         found = (np.random.default_rng([settings.seed, 2, i]).permutation(points) for i in range(count))
-    elif settings.matching == "optimal":
-        found = optimal(template, clouds)
     elif settings.matching == "paper":
         found = greedy(template, clouds, settings.greedy_cell, solver=paper_auction)
     elif on_gpu is not None:
@@ -71,6 +73,36 @@ def first_matching(
         assignments[i] = assignment
         on_cloud(i + 1)
     return assignments
+
+
+def _match_by_relays(
+    template: NDArray[np.float32],
+    clouds: Targets,
+    settings: Settings,
+    assignments: Assignments,
+    on_cloud: Callable[[int], None],
+) -> None:
+    """Match all points at once, the clouds far from the template by way of others; fills the assignments (N, M)."""
+    rng = np.random.default_rng([settings.seed, 3])
+    size = max(min(relays.SAMPLE, clouds.points // 2), 1)
+    rows = [rng.permutation(clouds.points)[: 2 * size] for _ in range(len(clouds))]
+    drawn = np.stack([clouds.gather(np.array([i]), some)[0] for i, some in enumerate(rows)])
+    sample = template[rng.permutation(clouds.points)[:size]]
+    parents = relays.parents(
+        sample, drawn[:, :size], drawn[:, -size:], settings.relays, settings.seed, lambda: on_cloud(0)
+    )
+
+    def pair(cloud: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        parent = int(parents[cloud])
+        # A cloud in the order of the template stands in for it.
+        return template if parent < 0 else clouds[parent][assignments[parent]], clouds[cloud]
+
+    done = 0
+    for together in relays.generations(parents):
+        for cloud, found in zip(together, optimal(map(pair, together)), strict=True):
+            assignments[cloud] = found
+            done += 1
+            on_cloud(done)
 
 
 def principal_components(clouds: Targets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
