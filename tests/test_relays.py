@@ -10,7 +10,7 @@ from pcqaad.settings import Settings
 from pcqaad.targets import Targets
 from pcqaad.training.start import first_matching
 
-POINTS = 256
+POINTS = 1024
 
 
 def rods(angles, seed=0):

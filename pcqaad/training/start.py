@@ -21,6 +21,8 @@ Assignments = NDArray[np.int32]
 # The medoid is sought among this many clouds, by this many points of each: enough to avoid an outlier.
 _CANDIDATES = 16
 _CANDIDATE_POINTS = 256
+# A distance to a relay takes as long as to match about as many points: together no longer than the matching does.
+_POINTS_A_RELAY = 64
 # Coordinates of all clouds that are decomposed at once: 128 MB in float64.
 _TOGETHER = 1 << 24
 
@@ -88,9 +90,8 @@ def _match_by_relays(
     rows = [rng.permutation(clouds.points)[: 2 * size] for _ in range(len(clouds))]
     drawn = np.stack([clouds.gather(np.array([i]), some)[0] for i, some in enumerate(rows)])
     sample = template[rng.permutation(clouds.points)[:size]]
-    parents = relays.parents(
-        sample, drawn[:, :size], drawn[:, -size:], settings.relays, settings.seed, lambda: on_cloud(0)
-    )
+    stations = min(settings.relays, clouds.points // _POINTS_A_RELAY)
+    parents = relays.parents(sample, drawn[:, :size], drawn[:, -size:], stations, settings.seed, lambda: on_cloud(0))
 
     def pair(cloud: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         parent = int(parents[cloud])
