@@ -205,6 +205,7 @@ def draw_curves(rows: dict[str, dict[str, Any]], path: Path) -> None:
     """Draw the networks' CD-L1 on the held-out clouds by the step, one panel for each (the poster's Figure 5)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import ScalarFormatter
 
     figure = Figure((5.2 * len(DECODERS), 4.2), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
@@ -214,6 +215,8 @@ def draw_curves(rows: dict[str, dict[str, Any]], path: Path) -> None:
             steps, values = zip(*row["curve"], strict=True)
             axes.plot(steps, values, label=name, linewidth=1.2, linestyle=("-", "--", ":")[k // 7 % 3])
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(ScalarFormatter())
         axes.set(title=decoder, xlabel="step", ylabel="CD-L1 x 1000, held out")
     axes.legend(fontsize=7, ncols=2)
     figure.savefig(path)
