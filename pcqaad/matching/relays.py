@@ -46,7 +46,7 @@ def parents(
     noise = np.mean([_apart(a, b) for a, b in zip(clouds[:_NOISE], again[:_NOISE], strict=False)])
 
     def risks(sample: Samples, others: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return the risk (n,) of matching one cloud to each of others, or these to it."""
+        """Return the risk (n,) of matching a cloud and each of others."""
         found = []
         for apart in in_parallel(lambda other: _apart(sample, clouds[other]), others.tolist()):
             found.append(apart)
@@ -55,27 +55,27 @@ def parents(
         shapes: NDArray[np.float64] = np.sqrt(np.maximum(np.square(found) - noise**2, 0))
         return 1 + np.power(shapes / _FAR, _STEEP)
 
-    everyone = np.arange(len(clouds))
-    direct = risks(template, everyone)
+    direct = risks(template, np.arange(len(clouds)))
     chosen = np.full(len(clouds), -1)
     # No path by way of another cloud has a risk below 2.
-    if direct.max() <= 2 or relays == 0:
+    far = np.flatnonzero(direct > 2)
+    if not len(far) or relays == 0:
         return chosen
-    rng = np.random.default_rng([seed, 13])
-    stations = np.sort(rng.permutation(len(clouds))[:relays])
-    between = np.zeros((len(stations), len(clouds)))
-    for row, station in zip(between, stations, strict=True):
-        row[:] = risks(clouds[station], everyone)
-    # The template is the first of the graph's nodes.
+    stations = np.sort(np.random.default_rng([seed, 13]).permutation(len(clouds))[:relays])
+    # The template is the first of the graph's nodes, and nothing leads back to it.
     steps = np.zeros((len(stations) + 1, len(stations) + 1))
-    steps[0, 1:], steps[1:, 1:] = direct[stations], between[:, stations]
+    steps[0, 1:] = direct[stations]
+    rest = np.setdiff1d(far, stations)
+    last = np.empty((len(stations), len(rest)))
+    for k, station in enumerate(stations):
+        found = risks(clouds[station], np.concatenate([stations[k + 1 :], rest]))
+        steps[k + 1, k + 2 :] = steps[k + 2 :, k + 1] = found[: len(stations) - k - 1]
+        last[k] = found[len(stations) - k - 1 :]
     total, before = dijkstra(steps, indices=0, return_predecessors=True)
-    total, before = total[1:], before[1:] - 1
-    chosen[stations] = np.where(before >= 0, stations[before], -1)
-    rest = np.setdiff1d(everyone, stations)
-    paths = total[:, None] + between[:, rest]
+    chosen[stations] = np.where(before[1:] > 0, stations[before[1:] - 1], -1)
+    paths = total[1:, None] + last
     best = paths.argmin(0)
-    chosen[rest] = np.where(paths[best, np.arange(len(rest))] < direct[rest], stations[best], -1)
+    chosen[rest] = np.where(paths.min(0) < direct[rest], stations[best], -1)
     return chosen
 
 
