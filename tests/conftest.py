@@ -16,6 +16,17 @@ torch.set_num_threads(1)
 SMALL = {"epochs": 36}
 
 
+def stop_in(stage, reports):
+    """Return what stops a fit after so many reports of a stage."""
+    seen = []
+
+    def see(progress):
+        if progress.stage == stage:
+            seen.append(progress.done)
+
+    return {"on_progress": see, "should_stop": lambda: len(seen) >= reports}
+
+
 @pytest.fixture(scope="session")
 def originals():
     return population()

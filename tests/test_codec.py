@@ -18,24 +18,13 @@ from pcqaad.network import Decoder
 from pcqaad.quantize import choose_steps, probe, quantise, rounded, search_slope
 from pcqaad.settings import PRESETS, Settings, latent_size, resolve
 from pcqaad.training.rounding import Rounding, straight_through
-from tests.conftest import SMALL
+from tests.conftest import SMALL, stop_in
 from tests.generators import population
 
 
 def stop_after(calls):
     counter = itertools.count()
     return lambda: next(counter) >= calls
-
-
-def stop_in(stage, reports):
-    """Return what stops a fit after so many reports of a stage."""
-    seen = []
-
-    def see(progress):
-        if progress.stage == stage:
-            seen.append(progress.done)
-
-    return {"on_progress": see, "should_stop": lambda: len(seen) >= reports}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Fits by losses of nearest neighbours: as reproducible as by assignment, and judged by the same measure."""
 
-import itertools
 import re
 
 import numpy as np
@@ -13,6 +12,7 @@ from pcqaad.losses.criteria import criterion
 from pcqaad.settings import Settings, SettingsError
 from pcqaad.training.loop import decode
 from tests.cli.commands import QUICK, run
+from tests.conftest import stop_in
 from tests.generators import population
 
 QUICKLY = {"epochs": 8, "latent": 3, "device": "cpu", "measure": 2}
@@ -26,11 +26,9 @@ def clouds():
 def test_an_interrupted_fit_goes_on_to_the_same_bytes(clouds, tmp_path):
     settings = Settings(**QUICKLY, criterion="hyper:alpha=2")
     fits = [pcqaad.fit(clouds, settings)]
-    calls = itertools.count()
     checkpoint = tmp_path / "x.checkpoint"
-    # Of the questions whether to stop, 2 and 1 for every cloud that is read and matched, and one for every step.
     with pytest.raises(pcqaad.Interrupted):
-        pcqaad.fit(clouds, settings, checkpoint=checkpoint, should_stop=lambda: next(calls) >= 18)
+        pcqaad.fit(clouds, settings, checkpoint=checkpoint, **stop_in("fit", 3))
     with pytest.raises(pcqaad.CloudError, match=r"other settings \(criterion hyper:alpha=2\)"):
         pcqaad.fit(clouds, Settings(**QUICKLY), checkpoint=checkpoint, resume=True)
     fits.append(pcqaad.fit(clouds, settings, checkpoint=checkpoint, resume=True))

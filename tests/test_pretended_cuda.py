@@ -19,6 +19,7 @@ from pcqaad.metrics import measure
 from pcqaad.settings import Settings
 from pcqaad.training.chamfer import ChamferTrainer
 from pcqaad.training.weighting import learn_weighting
+from tests.conftest import stop_in
 from tests.generators import population
 from tests.pretend import GPU, NAME, marked, pretend_cuda
 
@@ -79,9 +80,8 @@ def test_swaps_and_matching_while_a_fit_trains(clouds, tmp_path):
     checkpoint = tmp_path / "checkpoint"
     with pretend_cuda():
         whole = pcqaad.fit(clouds[:3], settings).model
-        asked = iter(range(20))
         with pytest.raises(pcqaad.Interrupted):
-            pcqaad.fit(clouds[:3], settings, checkpoint=checkpoint, should_stop=lambda: next(asked) == 14)
+            pcqaad.fit(clouds[:3], settings, checkpoint=checkpoint, **stop_in("fit", 5))
         again = pcqaad.fit(clouds[:3], settings, checkpoint=checkpoint, resume=True).model
     assert np.isfinite(whole.template).all()
     np.testing.assert_array_equal(whole.latents, again.latents)

@@ -71,7 +71,8 @@ class Course:
         """
         targets = self.clouds.targets
         kept = self._kept()
-        if kept is None:
+        if kept is None and self.asked.latents != "encoder":
+            # Before the template is chosen, which may have a matcher to compile.
             self.report(Progress("match", 0, len(targets), "clouds"))
         template = targets[choose_template(targets, self.asked)]
         template = template[patch_order(template, self.asked.patches or choose_patches(targets.points))]
