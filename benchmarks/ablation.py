@@ -1,10 +1,10 @@
 """The paper's ablation (Table 1) at equal steps: random matching, + GREEDY, + REASSIGNMENT, and ours.
 
-    python benchmarks/ablation.py CLOUDS... [--epochs 60] [--points M] [--seed S] [--json]
+    python benchmarks/ablation.py CLOUDS... [--epochs 60] [--points M] [--seeds 3] [--json]
 
 CLOUDS is anything `pcqaad compress` takes. Every row fits the same network from the same start with the
 same number of steps; only the matching differs. EM-kD (cells of 1,024) is measured on the float model's
-decoded clouds, all of them, in percent of the diagonal.
+decoded clouds, all of them, in percent of the diagonal, ± the standard deviation of the seeds where there are several.
 """
 
 import argparse
@@ -13,8 +13,12 @@ import platform
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+from spread import add_seeds, named, number, seeds, spread
 
 import pcqaad
 from pcqaad.floating import FloatDecoder
@@ -51,39 +55,42 @@ def show(name):
     return on_progress
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clouds", nargs="+")
     parser.add_argument("--epochs", type=int, default=150)
     parser.add_argument("--points", type=int)
     parser.add_argument("--latent", type=int, default=12, help="the same for every row")
-    parser.add_argument("--seed", type=int, default=0)
+    add_seeds(parser)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true")
-    a = parser.parse_args()
+    a = parser.parse_args(arguments)
 
     sources = find_clouds(a.clouds)
     clouds = LazyClouds(sources)
     rows, steps, shape, fitted = {}, 0, None, None
-    for name, settings in ROWS.items():
-        began = time.monotonic()
-        settings = replace(settings, epochs=a.epochs, seed=a.seed, device=a.device, latent=a.latent)
-        fitted = pcqaad.fit(clouds, settings, points=a.points, on_progress=show(name))
-        seconds = time.monotonic() - began
-        model = fitted.model
-        decoder = FloatDecoder(model.shape, model.template, model.weights)
-        pairs = zip(fitted.clouds.targets, map(decoder.decode, model.latents), strict=True)
-        errors = measure(pairs)["emkd"]
-        mean = float(np.mean([e.mean for e in errors])) * fitted.clouds.frame.scale
-        rows[name] = {"emkd_percent": percent(mean, fitted.clouds.diagonal), "seconds": seconds}
-        steps, shape = fitted.encoder["steps"], model.shape
+    for name, base in ROWS.items():
+        runs = []
+        for seed in seeds(a):
+            began = time.monotonic()
+            settings = replace(base, epochs=a.epochs, seed=seed, device=a.device, latent=a.latent)
+            fitted = pcqaad.fit(clouds, settings, points=a.points, on_progress=show(f"{name}, seed {seed}"))
+            seconds = time.monotonic() - began
+            model = fitted.model
+            decoder = FloatDecoder(model.shape, model.template, model.weights)
+            pairs = zip(fitted.clouds.targets, map(decoder.decode, model.latents), strict=True)
+            mean = float(np.mean([e.mean for e in measure(pairs)["emkd"]])) * fitted.clouds.frame.scale
+            runs.append((percent(mean, fitted.clouds.diagonal), seconds))
+            steps, shape = fitted.encoder["steps"], model.shape
+        emkd, seconds = (spread(values) for values in zip(*runs, strict=True))
+        rows[name] = {"emkd_percent": emkd, "seconds": seconds}
     half = percent(floor(fitted.clouds.targets) * fitted.clouds.frame.scale, fitted.clouds.diagonal)
     about = {
         "clouds": shape.clouds,
         "points": shape.points,
         "steps": steps,
         "weights": shape.weights(),
-        "seed": a.seed,
+        "seeds": list(seeds(a)),
         "device": fitted.encoder["device"],
         "torch": fitted.encoder["torch"],
         "python": platform.python_version(),
@@ -92,10 +99,11 @@ def main():
     if a.json:
         print(json.dumps({**about, "rows": rows}, indent=2))
         return
-    print(f"{shape.clouds} clouds x {shape.points:,} points, {shape.weights():,} weights, {steps} steps, seed {a.seed}")
+    sizes = f"{shape.clouds} clouds x {shape.points:,} points, {shape.weights():,} weights"
+    print(f"{sizes}, {steps} steps, {named(a)}")
     print(f"{'matching':42} {'EM-kD, % of diagonal':>22} {'seconds':>8}")
     for name, row in rows.items():
-        print(f"{name:42} {row['emkd_percent']:22.3f} {row['seconds']:8.0f}")
+        print(f"{name:42} {number(row['emkd_percent'], 3, 22)} {row['seconds'][0]:8.0f}")
     print(f"sampling floor at half the points: {half:.3f} %")
 
 

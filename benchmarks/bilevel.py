@@ -1,19 +1,25 @@
 """Is a learned weighting worth it: the same decoder, trained from the same start by several weightings.
 
-    python benchmarks/bilevel.py CLOUDS... [--families gumbel normal] [--rounds 40] [--steps 200] [--seed S] [--json]
+    python benchmarks/bilevel.py CLOUDS... [--families gumbel normal] [--rounds 40] [--steps 200] [--seeds 3] [--json]
 
 CLOUDS is anything `pcqaad compress` takes, 512 points each at least. A weighting is learned with
 `pcqaad distill --bilevel` (judge: EM-kD). Then a decoder is trained from the start by plain gradient descent with
 the Chamfer distance, with each family's default parameters and with what was learned, and is judged on half of the
-points that none of this has seen. Weightings are divided by f(m), so that none has another rate.
+points that none of this has seen. Weightings are divided by f(m), so that none has another rate. Several seeds give
+means, ± their standard deviation.
 """
 
 import argparse
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.func import functional_call
+
+sys.path.insert(0, str(Path(__file__).parent))
+from spread import add_seeds, named, number, seeds, spread
 
 from pcqaad.formats.clouds import LazyClouds, find_clouds
 from pcqaad.losses.bilevel import Plan, Weighting, train
@@ -38,43 +44,50 @@ def judge(halves, weights):
     return {"emkd": emd, "chamfer": chamfer}
 
 
+def compare(clouds, points, families, plan, steps, seed):
+    """Return the figures of decoders trained from one start by every weighting, and the parameters learned."""
+    halves = Halves(clouds, points, seed, "cpu", silent)
+    start = {name: w.detach().clone() for name, w in halves.network.named_parameters()}
+
+    def trained(loss):
+        weights = {key: w.clone().requires_grad_() for key, w in start.items()}
+        return judge(halves, train(halves.network, weights, loss, halves.train, FIRST, steps, plan.rate, keep=False))
+
+    rows, learned = {"the start": judge(halves, start), "l1": trained(criterion("l1"))}, {}
+    for family in families:
+        weighting = Weighting(family)
+        rows[f"{write(family, weighting.parameters)}, default"] = trained(weighting.criterion())
+        found = learn_weighting(clouds, family, plan=plan, points=points, seed=seed, device="cpu").parameters
+        rows[f"{family}, learned"] = trained(Weighting(family, found).criterion())
+        learned[family] = found
+    return rows, learned
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clouds", nargs="+")
     parser.add_argument("--families", nargs="+", default=["gumbel", "normal"])
     parser.add_argument("--rounds", type=int, default=40, help="of the learning")
     parser.add_argument("--steps", type=int, default=200, help="of each training after it")
-    parser.add_argument("--seed", type=int, default=0)
+    add_seeds(parser)
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args(arguments)
 
     clouds = LazyClouds(find_clouds(a.clouds))
     points = min([POINTS, *(len(cloud) for cloud in clouds)])
-    plan = Plan(rounds=a.rounds)
-    halves = Halves(clouds, points, a.seed, "cpu", silent)
-    start = {name: w.detach().clone() for name, w in halves.network.named_parameters()}
-
-    rows = {"the start": judge(halves, start)}
-
-    def add(name, loss):
-        weights = {key: w.clone().requires_grad_() for key, w in start.items()}
-        weights = train(halves.network, weights, loss, halves.train, FIRST, a.steps, plan.rate, keep=False)
-        rows[name] = judge(halves, weights)
-
-    add("l1", criterion("l1"))
-    for family in a.families:
-        weighting = Weighting(family)
-        before = weighting.parameters
-        add(f"{write(family, before)}, default", weighting.criterion())
-        learned = learn_weighting(clouds, family, plan=plan, points=points, seed=a.seed, device="cpu").parameters
-        add(f"{write(family, learned)}, learned", Weighting(family, learned).criterion())
+    runs = [compare(clouds, points, a.families, Plan(rounds=a.rounds), a.steps, seed) for seed in seeds(a)]
+    rows = {name: {key: spread([run[name][key] for run, _ in runs]) for key in row} for name, row in runs[0][0].items()}
+    learned = {family: [write(family, found[family]) for _, found in runs] for family in a.families}
     if a.json:
-        print(json.dumps({"clouds": len(clouds), "points": points, "seed": a.seed, "rows": rows}, indent=2))
+        about = {"clouds": len(clouds), "points": points, "seeds": list(seeds(a))}
+        print(json.dumps({**about, "rows": rows, "learned": learned}, indent=2))
         return
-    print(f"{len(clouds)} clouds x {points:,} points, {a.rounds} rounds, {a.steps} steps, seed {a.seed}")
-    print(f"{'trained by':36} {'EM-kD, %':>9} {'Chamfer, %':>11}")
+    print(f"{len(clouds)} clouds x {points:,} points, {a.rounds} rounds, {a.steps} steps, {named(a)}")
+    print(f"{'trained by':32} {'EM-kD, %':>16} {'Chamfer, %':>16}")
     for name, row in rows.items():
-        print(f"{name:36} {row['emkd']:9.3f} {row['chamfer']:11.3f}")
+        print(f"{name:32} {number(row['emkd'], 3, 16)} {number(row['chamfer'], 3, 16)}")
+    for family, found in learned.items():
+        print(f"learned of {family}: {'; '.join(found)}")
 
 
 if __name__ == "__main__":

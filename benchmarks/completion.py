@@ -34,6 +34,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).parent))
+from spread import add_seeds, named, number, seeds, spread
+
 import pcqaad
 from pcqaad.clouds import Frame
 from pcqaad.completion.defaults import PRIOR
@@ -169,7 +172,7 @@ class Kept:
     """Finished figures in a folder, a file each, so that a run that was stopped goes on where it was."""
 
     def __init__(self, folder: Path, a: argparse.Namespace) -> None:
-        others = ("criteria", "curves", "json", "keep", "seeds")
+        others = ("criteria", "curves", "json", "keep", "seed", "seeds")
         chosen = json.dumps({key: value for key, value in vars(a).items() if key not in others})
         self.folder, of = folder, folder / "settings.json"
         folder.mkdir(parents=True, exist_ok=True)
@@ -191,10 +194,9 @@ class Kept:
 def over_seeds(runs: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
     """Return means and standard deviations of the seeds' figures, and of their differences from a base's CD-L1."""
     keys = [key for key in runs[0] if key != "curve"]
-    row: dict[str, Any] = {key: [float(f([run[key] for run in runs])) for f in (np.mean, np.std)] for key in keys}
+    row: dict[str, Any] = {key: spread([run[key] for run in runs]) for key in keys}
     if base:
-        apart = [run["cd_l1"] - other["cd_l1"] for run, other in zip(runs, base, strict=True)]
-        row["over_l1"] = [float(np.mean(apart)), float(np.std(apart))]
+        row["over_l1"] = spread([run["cd_l1"] - other["cd_l1"] for run, other in zip(runs, base, strict=True)])
     if "curve" in runs[0]:
         curves = np.array([run["curve"] for run in runs])
         row["curve"] = [[int(step), float(value)] for step, value in curves.mean(0)]
@@ -222,10 +224,6 @@ def draw_curves(rows: dict[str, dict[str, Any]], path: Path) -> None:
     figure.savefig(path)
 
 
-def number(found: Sequence[float], digits: int) -> str:
-    return f"{found[0]:.{digits}f} ± {found[1]:.{digits}f}"
-
-
 def table(ways: dict[str, dict[str, Any]]) -> str:
     """Return all rows as a Markdown table."""
     lines = ["| way | criterion | CD-L1 x 1000 | over l1 | EM-kD, % | CPU s a step |", "|---|---|---:|---:|---:|---:|"]
@@ -243,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("clouds", nargs="+")
     parser.add_argument("--points", type=int, default=512, help="of a cloud: what a file and a network return [512]")
     parser.add_argument("--held", type=int, default=8, help="clouds held out [8]")
-    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on [3]")
+    add_seeds(parser, 3)
     parser.add_argument("--criteria", nargs="+", default=[name for name in CRITERIA if name != "augmented"])
     parser.add_argument("--epochs", type=int, default=20, help="of the files' fits [20]")
     parser.add_argument("--latent", type=int, default=12, help="numbers a cloud in the files [12]")
@@ -276,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = []
     with tempfile.TemporaryDirectory() as temporary:
         kept = Kept(a.keep or Path(temporary), a)
-        for seed in range(a.seeds):
+        for seed in seeds(a):
             task = prepare(clouds, seed, a, kept.folder)
             given += [len(x) / a.points for x in task.given]
             with task.file:
@@ -295,14 +293,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "clouds": len(clouds),
         "points": a.points,
         "held": a.held,
-        "seeds": a.seeds,
+        "seeds": list(seeds(a)),
         "given_percent": 100 * float(np.mean(given)),
         "torch": torch.__version__,
     }
     if a.json:
         print(json.dumps({**about, "rows": rows}, indent=2))
         return
-    print(f"{len(clouds)} clouds x {a.points:,} points, {a.held} held out, {a.seeds} seeds; ", end="")
+    print(f"{len(clouds)} clouds x {a.points:,} points, {a.held} held out, {named(a)}; ", end="")
     print(f"a view gives {about['given_percent']:.0f} % of a cloud's points\n")
     print(table(rows))
 

@@ -1,6 +1,6 @@
 """The paper's Table 1: AtlasNetV2, the decoder under the augmented Chamfer distance, and the stages of QAAD.
 
-    python benchmarks/table1.py CLOUDS... [--size cpu] [--steps N] [--seed S] [--device D] [-o out/table1] [--json]
+    python benchmarks/table1.py CLOUDS... [--size cpu] [--steps N] [--seeds 3] [--device D] [-o out/table1] [--json]
     python benchmarks/table1.py CLOUDS... --samples 64 128 256 512        Figure 5: fewer points a step
 
 CLOUDS are sets, each anything `pcqaad compress` takes. Every column makes the same number of optimisation steps with
@@ -9,12 +9,13 @@ as in the paper (150 epochs of 600). "Converged" goes on from the column before 
 lower EM-kD by less than 2 %, at most to four times as many, and is the best of these. The last column is our own
 recipe on the same network.
 
-EM-kD (cells of 1,024) is that of the float models' clouds, all of them, in percent of the diagonal. The sampling
-floor beside it is that of two halves of each cloud, at half the points.
+EM-kD (cells of 1,024) is that of the float models' clouds, all of them, in percent of the diagonal, ± the standard
+deviation of the seeds where there are several; what it says of AtlasNetV2 is of the means. The sampling floor beside
+it is that of two halves of each cloud, at half the points.
 
-A column that is done lies in the output folder and is not fitted again; an interrupted one goes on. Pictures are
-drawn there as well: reconstructions beside originals (the paper's Figures 2 and 3), templates by patch (4), the
-error against the points of a step (5).
+A column that is done lies in the output folder, by its seed, and is not fitted again; an interrupted one goes on.
+Pictures are drawn there as well, of the first seed: reconstructions beside originals (the paper's Figures 2 and 3),
+templates by patch (4), the error against the points of a step (5).
 """
 
 import argparse
@@ -27,6 +28,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ablation import floor
+from spread import add_seeds, named, number, seeds, spread
 from table1_columns import COLUMNS, FIGURE5, SIZES, Bench
 
 import pcqaad
@@ -48,20 +50,40 @@ def against(first, value):
     return f"{100 * (value / first - 1):+.0f} %"
 
 
+def together(runs):
+    """Return a column's figures, of every seed and over them."""
+    emkd = spread([run["emkd"]["mean_percent"] for run in runs])
+    return {"label": runs[0]["label"], "weights": runs[0]["weights"], "emkd_percent": emkd, "runs": runs}
+
+
+def between(values):
+    """Return the ends of what seeds differ in."""
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def table(rows):
     """Print a set's columns as rows, in markdown."""
-    base = rows.get("atlasnet", next(iter(rows.values())))["emkd"]
+    base, _ = rows.get("atlasnet", next(iter(rows.values())))["emkd_percent"]
     heads = ("", "EM-kD, % of the diagonal", "to AtlasNetV2", *(f"paper, {name}" for name in PAPER))
     print("\n| " + " | ".join((*heads, "weights", "steps", "seconds")) + " |")
     print("|---" + "|---:" * (len(heads) + 2) + "|")
     for name, row in rows.items():
-        e = row["emkd"]
-        cells = [row["label"], f"{e['mean_percent']:.3f}", against(base["mean"], e["mean"])]
+        cells = [row["label"], number(row["emkd_percent"], 3), against(base, row["emkd_percent"][0])]
         for values in PAPER.values():
             there = name in PAPER_COLUMNS
             cells.append(against(values[0], values[PAPER_COLUMNS.index(name)]) if there else "")
-        cells += [f"{row['weights']:,}", f"{row['steps']:,}", f"{row['seconds']:.0f}"]
+        seconds, _ = spread([run["seconds"] for run in row["runs"]])
+        cells += [f"{row['weights']:,}", between([run["steps"] for run in row["runs"]]), f"{seconds:.0f}"]
         print("| " + " | ".join(cells) + " |")
+
+
+def figure5(rows):
+    """Print the errors by the points of a step."""
+    print("\n| points a step | " + " | ".join(COLUMNS[name] for name in next(iter(rows.values()))) + " |")
+    print("|---:" * (1 + len(next(iter(rows.values())))) + "|")
+    for sample, row in rows.items():
+        print(f"| {sample} | " + " | ".join(number(r["emkd_percent"], 3) for r in row.values()) + " |")
 
 
 def main(arguments=None):
@@ -74,7 +96,7 @@ def main(arguments=None):
     parser.add_argument("--samples", type=int, nargs="+", metavar="S", help="Figure 5 instead: points a step")
     parser.add_argument("--latent", type=int)
     parser.add_argument("--points", type=int)
-    parser.add_argument("--seed", type=int, default=0)
+    add_seeds(parser)
     parser.add_argument("--device", default="auto")
     parser.add_argument("-o", "--output", type=Path, default=Path("out/table1"))
     parser.add_argument("--no-pictures", action="store_true")
@@ -95,18 +117,21 @@ def main(arguments=None):
 def one_set(path, a):
     """Fit what was asked for of one set, print and draw it."""
     size, folder = SIZES[a.size], a.output / Path(path).stem
-    if a.samples:
-        rows = {}
-        for sample in a.samples:
+    asked = [name for name in a.columns if name in FIGURE5 or not a.samples]
+    rows = {}
+    for sample in a.samples or [size.settings.sample]:
+        runs, bench = [], None
+        for seed in seeds(a):
             # The table's own columns are not fitted twice.
-            own = folder if sample == size.settings.sample else folder / f"sample_{sample}"
-            bench = Bench([path], own, size, a, sample)
-            rows[sample] = {name: bench.column(name) for name in a.columns if name in FIGURE5}
-    else:
-        bench = Bench([path], folder, size, a)
-        rows = {name: bench.column(name) for name in a.columns}
-    half = percent(floor(bench.set.targets) * bench.set.frame.scale, bench.set.diagonal)
+            own = folder / f"seed_{seed}" / ("" if sample == size.settings.sample else f"sample_{sample}")
+            of = Bench([path], own, size, a, seed, sample)
+            runs.append({name: of.column(name) for name in asked})
+            bench = bench or of
+        rows[sample] = {name: together([run[name] for run in runs]) for name in asked}
     s = bench.settings
+    half = percent(floor(bench.set.targets) * bench.set.frame.scale, bench.set.diagonal)
+    if not a.samples:
+        (rows,) = rows.values()
     about = {
         "clouds": len(bench.names),
         "points": bench.set.targets.points,
@@ -115,7 +140,7 @@ def one_set(path, a):
         "chamfer_steps": round(bench.share * bench.steps),
         "batch": [s.batch, s.sample],
         "latent": s.latent,
-        "seed": a.seed,
+        "seeds": list(seeds(a)),
         "device": devices.describe(bench.device),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -132,14 +157,9 @@ def one_set(path, a):
     if not a.json:
         equal = "of every column" if bench.share == 1 else "and a quarter of them for Chamfer alone, as published"
         print(f"\n{path}: {about['clouds']} clouds x {about['points']:,} points, {bench.steps:,} steps ({equal}),")
-        print(f"{s.batch} x {s.sample} points a step, latent {s.latent}, seed {a.seed}, torch {about['torch']}")
-        if a.samples:
-            print("\n| points a step | " + " | ".join(COLUMNS[name] for name in rows[a.samples[0]]) + " |")
-            print("|---:" * (1 + len(rows[a.samples[0]])) + "|")
-            for sample, row in rows.items():
-                print(f"| {sample} | " + " | ".join(f"{r['emkd']['mean_percent']:.3f}" for r in row.values()) + " |")
-        else:
-            table(rows)
+        points = f"{s.batch} x {s.sample} points a step, " if not a.samples else f"{s.batch} clouds a step, "
+        print(f"{points}latent {s.latent}, {named(a)}, torch {about['torch']}")
+        (figure5 if a.samples else table)(rows)
         print(f"\nsampling floor at half the points: {half:.3f} %")
     return {"about": about, "rows": rows}
 

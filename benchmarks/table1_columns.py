@@ -80,17 +80,17 @@ SIZES["cpu"] = Size(
 class Bench:
     """One set at one number of points a step: fits columns, and keeps what is done in a folder."""
 
-    def __init__(self, paths, folder, size, a, sample=None):
+    def __init__(self, paths, folder, size, a, seed, sample):
         sources = find_clouds(paths)
         self.clouds, self.names = LazyClouds(sources), [source.name for source in sources]
-        self.set = collect(self.clouds, self.names, a.points, a.seed)
+        self.set = collect(self.clouds, self.names, a.points, seed)
         self.folder, self.device, self.size, self.points = folder, devices.choose(a.device), size, a.points
         each = -(-len(self.names) // min(size.settings.batch, len(self.names)))
         epochs = -(-(a.steps or size.steps or 600 * each) // each)
         self.steps, self.share = epochs * each, CHAMFER if a.as_published else 1.0
-        changed = {"seed": a.seed, "device": a.device, "epochs": epochs, "batch": min(16, len(self.names))}
+        changed = {"seed": seed, "device": a.device, "epochs": epochs, "batch": min(16, len(self.names))}
         self.settings = replace(size.settings, **changed, latent=a.latent or size.settings.latent)
-        self.settings = replace(self.settings, sample=min(sample or size.settings.sample, self.set.targets.points))
+        self.settings = replace(self.settings, sample=min(sample, self.set.targets.points))
         self.keep()
 
     def keep(self):

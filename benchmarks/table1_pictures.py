@@ -38,6 +38,8 @@ COLOURS = {"atlasnet": "#8e8a83", "chamfer": "#d9894b", "reassignment": "#6fa8dc
 def reconstructions(bench, rows, unit, azimuth, path):
     """Draw originals, the first from two sides, and the columns' clouds with their errors (Figures 2 and 3).
 
+    The columns are those of the first seed.
+
     The error of a decoded point is its distance to the nearest original point. One scale serves all; it ends at
     three times the 99th percentile of the best column's errors, so that those of the good ones stay apart.
     """
@@ -55,7 +57,7 @@ def reconstructions(bench, rows, unit, azimuth, path):
         place(row, 0, render(originals[cloud], None, PIXELS, view, frame), "original")
         for column, name in enumerate(names, 1):
             heat = colours.to_rgba(errors[name][cloud])[:, :3]
-            head = f"{HEADS[name]}\nEM-kD {rows[name]['emkd']['mean_percent']:.2f} %"
+            head = f"{HEADS[name]}\nEM-kD {rows[name]['runs'][0]['emkd']['mean_percent']:.2f} %"
             place(row, column, render(decoded[name][cloud], heat, PIXELS, view, frame), head)
     width, height = figure.get_size_inches()
     bar = figure.colorbar(
@@ -101,8 +103,9 @@ def sampling(rows, floor, path):
     axes = figure.add_axes((0.13, 0.26, 0.84, 0.71), facecolor=BACKGROUND)
     samples = list(rows)
     for name in next(iter(rows.values())):
-        values = [rows[s][name]["emkd"]["mean_percent"] for s in samples]
-        axes.plot(samples, values, "o-", color=COLOURS[name], label=HEADS[name], markersize=4, linewidth=1.6)
+        values, deviations = zip(*(rows[s][name]["emkd_percent"] for s in samples), strict=True)
+        style = {"color": COLOURS[name], "label": HEADS[name], "markersize": 4, "linewidth": 1.6, "capsize": 2.5}
+        axes.errorbar(samples, values, None if None in deviations else deviations, fmt="o-", elinewidth=0.9, **style)
     axes.axhline(floor, color=INK, linewidth=0.8, linestyle=":")
     axes.annotate(
         "sampling floor, half the points", (samples[-1], floor), (0, 3), textcoords="offset points",

@@ -36,8 +36,11 @@ def test_columns_run_once_and_compare_like_with_like(tmp_path, capsys):
     np.save(tmp_path / "some.npy", np.stack(population(4)))
     given = (tmp_path / "some.npy", "--steps", 4, "-o", tmp_path / "out", "--columns", *COLUMNS)
     found = json.loads(run(capsys, *given, "--json"))[str(tmp_path / "some.npy")]
-    rows, folder = found["rows"], tmp_path / "out" / "some"
-    assert tuple(rows) == COLUMNS
+    assert tuple(found["rows"]) == COLUMNS
+    rows, folder = {name: row["runs"][0] for name, row in found["rows"].items()}, tmp_path / "out" / "some"
+    assert [row["emkd_percent"] for row in found["rows"].values()] == [
+        [row["emkd"]["mean_percent"], None] for row in rows.values()
+    ]
     assert {name for name, row in rows.items() if row["steps"] == 4} >= set(COLUMNS) - {"converged"}
     # The best of what its fit went through, of which the column before is the beginning.
     assert rows["converged"]["steps"] >= 4
@@ -49,13 +52,13 @@ def test_columns_run_once_and_compare_like_with_like(tmp_path, capsys):
     assert all((folder / name).stat().st_size > 0 for name in ("reconstructions.png", "templates.png"))
 
     # What is done is read, not fitted again.
-    (folder / "reassignment.json").write_text(json.dumps(rows["reassignment"] | {"seconds": 12345}))
+    (folder / "seed_0" / "reassignment.json").write_text(json.dumps(rows["reassignment"] | {"seconds": 12345}))
     again = run(capsys, *given, "--no-pictures")
     (line,) = (line for line in again.splitlines() if "REASSIGNMENT" in line)
     assert "12345" in line and "-66 %" in line
     assert len({line.count("|") for line in again.splitlines() if line.startswith("|")}) == 1
     with pytest.raises(SystemExit) as refused:
-        table1.main([str(argument) for argument in (*given, "--seed", 1)])
+        table1.main([str(argument) for argument in (*given, "--latent", 5)])
     assert refused.value.code == 2
     assert "holds another run" in capsys.readouterr().err
 
@@ -63,13 +66,20 @@ def test_columns_run_once_and_compare_like_with_like(tmp_path, capsys):
 def test_fewer_points_a_step_are_a_run_of_their_own(tmp_path, capsys):
     np.save(tmp_path / "some.npy", np.stack(population(4)))
     given = (tmp_path / "some.npy", "--steps", 2, "-o", tmp_path / "out", "--columns", "atlasnet", "auto")
-    out = run(capsys, *given, "--samples", 32, 64)
+    out = run(capsys, *given, "--samples", 32, 64, "--seed", 3, "--seeds", 2)
     rows = [line for line in out.splitlines() if line.startswith(("| 32 ", "| 64 "))]
     assert len(rows) == 2
-    for sample in (32, 64):
-        kept = json.loads((tmp_path / "out" / "some" / f"sample_{sample}" / "run.json").read_text())
-        assert kept["settings"]["sample"] == sample
-    assert (tmp_path / "out" / "some" / "sampling.png").stat().st_size > 0
+    assert "seeds 3 to 4" in out
+    folder = tmp_path / "out" / "some"
+    for row, sample in zip(rows, (32, 64), strict=True):
+        errors = []
+        for seed in (3, 4):
+            own = folder / f"seed_{seed}" / f"sample_{sample}"
+            kept = json.loads((own / "run.json").read_text())["settings"]
+            assert (kept["sample"], kept["seed"]) == (sample, seed)
+            errors.append(json.loads((own / "auto.json").read_text())["emkd"]["mean_percent"])
+        assert row.endswith(f"{sum(errors) / 2:.3f} ± {abs(errors[0] - errors[1]) / 2**0.5:.3f} |")
+    assert (folder / "sampling.png").stat().st_size > 0
 
 
 def test_a_loop_over_patches_computes_what_the_batched_products_do(monkeypatch, capsys):
@@ -92,7 +102,8 @@ def test_without_swaps_no_pair_changes(monkeypatch, capsys):
         partners.main(["--count", "4", "--points", "700", "--epochs", str(epochs), "--json"])
         runs.append(json.loads(capsys.readouterr().out)[start])
     (kept, _), (longer, swapped) = runs
-    assert kept["right_percent"] == longer["right_percent"] > 50
+    assert kept["right_percent"] == longer["right_percent"]
+    assert kept["right_percent"][0] > 50
     assert kept["emkd_percent"] != longer["emkd_percent"]
     assert [longer["swaps"], swapped["swaps"]] == [False, True]
     assert swapped["right_percent"] != longer["right_percent"]
