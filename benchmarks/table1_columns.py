@@ -25,6 +25,7 @@ from pcqaad.training.start import choose_template
 
 COLUMNS = {
     "atlasnet": "AtlasNetV2",
+    "atlasnet-translation": "AtlasNetV2, point translation",
     "atlasnet-matched": "AtlasNetV2, as many weights as ours",
     "chamfer": "our decoder & encoder, augmented Chamfer",
     "random": "our decoder, MSE, random matching",
@@ -37,6 +38,8 @@ FIGURE5 = ("atlasnet", "chamfer", "reassignment", "auto")
 CHAMFER = 0.25  # of the steps, where as published
 GAIN, MOST = 0.02, 4  # of "converged"
 SHOWN = 2  # clouds kept for the pictures
+OURS = Settings(tune=0.0, measure=1)  # without tuning: what rounding leaves is no column's
+RATE = ("learning_rate", "warmup", "schedule")
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class Bench:
         self.steps, self.share = epochs * each, CHAMFER if a.as_published else 1.0
         changed = {"seed": seed, "device": a.device, "epochs": epochs, "batch": min(16, len(self.names))}
         self.settings = replace(size.settings, **changed, latent=a.latent or size.settings.latent)
+        if a.annealed:
+            self.settings = replace(self.settings, **{key: getattr(OURS, key) for key in RATE})
         self.settings = replace(self.settings, sample=min(sample, self.set.targets.points))
         self.keep()
 
@@ -140,7 +145,8 @@ class Bench:
         return decoded, trainer.step
 
     def _atlasnet(self, name):
-        shape = AtlasNetShape(self.settings.latent, self.size.patches, self.size.width)
+        structure = "translation" if name == "atlasnet-translation" else "deformation"
+        shape = AtlasNetShape(self.settings.latent, self.size.patches, self.size.width, structure)
         if name == "atlasnet-matched":
             shape = AtlasNetShape.matching(self._decoder().arrays().shape.weights(), shape.latent, shape.patches)
         torch.manual_seed(self.settings.seed)
@@ -167,7 +173,7 @@ class Bench:
         s = self.settings
         if name == "auto":
             same = ("shared", "patch", "patches", "latent", "epochs", "batch", "sample", "seed", "device")
-            s = replace(Settings(tune=0.0, measure=1), **{key: getattr(s, key) for key in same})
+            s = replace(OURS, **{key: getattr(s, key) for key in same})
         elif name in ("random", "greedy"):
             s = replace(s, reassign=False, matching=name)
         checkpoint = self.folder / f"{name}.checkpoint"

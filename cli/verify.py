@@ -116,6 +116,8 @@ def _judge(result: dict[str, Any], limit: float, effort: str) -> None:
     if not result["metrics"]:
         raise CommandError("--fail-above: the file records no fidelity; give the originals as INPUT")
     for name, values, _ in recorded_or_measured(result):
+        if result["diagonal"] == 0 and values["mean"] > 0:
+            raise CommandError(f"mean {METRICS[name]} is {figure(values['mean'])}, and the clouds have no diagonal")
         # Not `mean > limit`: NaN has to fail as well.
         if values["mean_percent"] <= limit:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -60,6 +61,7 @@ class FileSource:
                 raise FormatError(f"expected a file, found {kind}", file=str(path))
             self._size = found.st_size
             self._file = path.open("rb")
+        self._lock = threading.Lock()
 
     @property
     def size(self) -> int:
@@ -68,7 +70,8 @@ class FileSource:
 
     def get_bytes(self, offset: int, length: int) -> bytes:
         """Return the `length` bytes from `offset`, or those of them that are there."""
-        with named_os_errors(self._path, "read"):
+        # Threads may share the file, and it has one position.
+        with named_os_errors(self._path, "read"), self._lock:
             self._file.seek(offset)
             return self._file.read(length)
 

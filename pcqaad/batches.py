@@ -69,7 +69,7 @@ class BatchDecoder:
         b, s = len(clouds), inputs.shape[1]
         sums = (self._point @ inputs[1:])[:, None] + clouds.T[:, :, None]  # (W[0], B, s)
         inputs = inputs[:, None].expand(4, b, s).reshape(4, b * s)
-        x = self._activate(sums.reshape(-1, b * s), self._tables[0], inputs)
+        x = self._activate(sums.reshape(len(sums), b * s), self._tables[0], inputs)
         for weights, table in zip([*self._shared, self._patch[patch]], self._tables[1:], strict=True):
             x = self._activate(weights @ x[: weights.shape[1]], table, inputs)
         out = (self._out[patch] @ x).floor().to(torch.int64)  # (3, B * s)

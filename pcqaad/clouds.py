@@ -13,14 +13,17 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pcqaad.formats.names import safe_name
+from pcqaad.header import MAX_POINTS
 from pcqaad.targets import Targets, box
 
 Points = NDArray[np.floating]
 
 # Arrays larger than this many bytes lie in a temporary file.
 _IN_MEMORY = 4_000_000_000
-# Squares of normalised coordinates must fit into float32.
-FARTHEST = 1e18
+# Normalised coordinates beyond this are no part of the clouds: what a model would need for them no file can hold.
+FARTHEST = 1e8
+# Decoded coordinates are float32.
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class CloudError(ValueError):
@@ -87,12 +90,14 @@ def collect(
         on_cloud: told, of the stages "read" and "normalise", how many clouds are done: from 0 to all.
 
     Raises:
-        CloudError: fewer than 2 clouds, a malformed or non-finite one, one smaller than `points`, or one
-            that was another when it was asked for again.
+        CloudError: fewer than 2 clouds, a malformed or non-finite one, one smaller than `points`, one beyond
+            float32 or far away from all others, or one that was another when it was asked for again.
     """
     names = list(names) if names is not None else default_names(len(clouds))
     if len(clouds) < 2:
         raise CloudError(f"expected at least 2 clouds to fit a model to, found {len(clouds)}")
+    if points is not None and not 1 <= points <= MAX_POINTS:
+        raise CloudError(f"points is {points}, expected 1 to {MAX_POINTS:,}")
     if len(names) != len(clouds) or len(set(names)) != len(names):
         raise CloudError(f"expected {len(clouds)} different names, found {len(set(names))}")
     if unsafe := [name for name in names if not safe_name(name)]:
@@ -108,7 +113,11 @@ def collect(
     boxes = np.zeros((len(clouds), 2, 3))
     for i, cloud in checked("read"):
         sizes[i], boxes[i] = len(cloud), box(cloud)
+        if not np.abs(boxes[i]).max() <= _LARGEST:
+            raise CloudError(f"{names[i]}: expected coordinates of float32, found {np.abs(boxes[i]).max():.3g}")
     count = points or int(sizes.min())
+    if count > MAX_POINTS:
+        raise CloudError(f"the smallest cloud holds {count:,} points: expected at most {MAX_POINTS:,}; give --points")
     if sizes.min() < count:
         smallest = int(np.argmin(sizes))
         raise CloudError(f"{names[smallest]}: holds {sizes[smallest]} points, {count} were asked for")

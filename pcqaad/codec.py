@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,19 +15,23 @@ import numpy as np
 from pcqaad.clouds import CloudError, CloudSet, Points, collect, default_names
 from pcqaad.encoding import Budget, Encoded, Judge, encode
 from pcqaad.formats.container import Section, pack, write_container
-from pcqaad.metrics import CELL, summarise
+from pcqaad.metrics import CELL, percent, summarise
 from pcqaad.model import Model
 from pcqaad.progress import Interrupted, Progress, Report, Stop, never, silent
 from pcqaad.quantize import Quantised, Steps
-from pcqaad.settings import Settings
+from pcqaad.settings import Settings, SettingsError
 from pcqaad.storage import to_sections
 from pcqaad.surface import Mesh, Surfaces
 from pcqaad.training import devices
 from pcqaad.training.course import Course
 from pcqaad.training.rounding import Rounding
 
+# A user is told where float32 tells points apart by more than this part of the diagonal only.
+_COARSE = 1e-4
 # Of a larger set this many clouds are measured for the record: one of 65,536 points takes a second or two of a core.
 _RECORDED = 128
+# No file takes less: its table of sections, its head, and what it was made with.
+_SMALLEST = 300
 # Bytes of a budget that are kept for what the record of the fidelity may take more than its stand-in.
 _ROOM = 64
 
@@ -40,7 +46,7 @@ class Fitted:
         clouds: what was fitted, with the targets in assigned order, normalised.
         settings: as resolved.
         unit: of the coordinates, as the user named it.
-        encoder: versions, steps and seconds, for the record.
+        encoder: versions, device and steps, for the record.
     """
 
     model: Model
@@ -55,8 +61,8 @@ class Fitted:
     def save(self, path: Path | str) -> None:
         """Measure what a reader will decode, and write the file.
 
-        The checkpoint goes once the file stands. Raises FormatError where it cannot be written, and
-        Interrupted when asked to stop.
+        The checkpoint goes once the file stands. Raises FormatError where it cannot be written, CloudError where
+        no reader would take it or it exceeds its budget, and Interrupted when asked to stop.
         """
         fidelity = self._fidelity() | {"rise": self.encoded.rise}
         info = _info(self.unit, self.settings, fidelity, self.encoder)
@@ -126,8 +132,11 @@ def fit(
         if should_stop():
             raise Interrupted(resuming)
 
-    collected = _collect(clouds, asked, names, points, on_read, on_progress)
     device = devices.choose(asked.device)
+    collected = _collect(clouds, asked, names, points, on_read, on_progress)
+    limit = asked.budget(len(clouds), collected.targets.points)
+    if limit is not None and limit < _SMALLEST:
+        raise SettingsError(f"a file of {limit:,} bytes cannot be made: expected {_SMALLEST:,} at least")
     course = Course(collected, asked, device, checkpoint, on_progress, should_stop, began, resuming)
     trainer = course.trained()
     model, settings = trainer.network.arrays(), trainer.settings
@@ -149,7 +158,6 @@ def fit(
         # What is promised of the file is measured on as many clouds as are recorded.
         settings = replace(settings, measure=_RECORDED)
     judge = Judge(collected, settings, on_progress, course.check)
-    limit = settings.budget(len(clouds), model.shape.points)
     budget = None if limit is None else Budget(limit, size)
     encoded = encode(model, judge, tune if settings.tune else None, budget)
     return Fitted(model, encoded, collected, settings, unit, encoder, checkpoint, judge=judge)
@@ -173,6 +181,11 @@ def _collect(
         between = f"{sizes.min():,} to {sizes.max():,}"
         text = f"clouds hold {between} points: brought to {count:,} each by random subsampling"
         on_progress(Progress("note", text=text))
+    apart = float(np.spacing(np.float32(np.abs(collected.frame.centre).max())))
+    if apart > _COARSE * collected.diagonal > 0:
+        part = f"{apart:.2g}, {percent(apart, collected.diagonal):.2g} % of the diagonal"
+        text = f"so far from the origin float32, which decoded points are, is {part} coarse: shift the clouds nearer"
+        on_progress(Progress("note", text=text))
     if (settings.patches or 1) > count:
         smallest = collected.names[int(np.argmin(sizes))]
         raise CloudError(f"{smallest}: {count} points cannot be cut into {settings.patches} patches")
@@ -190,10 +203,11 @@ def _sections(quantised: Quantised, judge: Judge, info: dict[str, Any]) -> list[
 
 
 def _stand_in(names: Sequence[str]) -> dict[str, Any]:
-    """Return a record of fidelity as long as any: digits that nothing shortens, and the longest name."""
+    """Return a record of fidelity as long as any: digits that nothing shortens, and the name that takes most bytes."""
     digits = iter(np.random.default_rng(0).random(16).tolist())
     keys = ("diagonal", "mean", "mean_squared", "sum", "rms", "mean_percent", "at_least", "rise")
-    worst = {"name": max(names, key=len), "mean": next(digits)}
+    longest = max(names, key=lambda name: len(zlib.compress(json.dumps(name).encode())))
+    worst = {"name": longest, "mean": next(digits)}
     return {
         "metric": "emkd",
         "cell": CELL,

@@ -80,9 +80,18 @@ class Judge:
         return [int(i) for i in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
 
     def floats(self, model: Model) -> Decode:
-        """Return what decodes cloud i of a float model, normalised."""
-        decoder = FloatDecoder(model.shape, model.template, model.weights)
-        return lambda i: decoder.decode(model.latents[i])
+        """Return what decodes cloud i of a float model, normalised.
+
+        To float32 in the data's unit first, as a file's clouds are: far from the origin that is an error of its own,
+        and not one of quantisation.
+        """
+        decoder, frame = FloatDecoder(model.shape, model.template, model.weights), self.clouds.frame
+
+        def decode(i: int) -> Points:
+            placed = decoder.decode(model.latents[i]) * frame.scale + frame.centre
+            return frame.normalise(placed.astype(np.float32))
+
+        return decode
 
     def integers(self, quantised: Quantised) -> Decode:
         """Return what decodes cloud i to the very points that a reader of the file gets, normalised."""
@@ -147,10 +156,12 @@ def encode(model: Model, judge: Judge, tune: Tune | None = None, budget: Budget 
         CloudError: the model does not reach the error, even in floats.
         SettingsError: no steps make the file as small as the budget.
     """
-    floats = judge.error(judge.floats(model))
     wanted = judge.settings.max_emkd
+    # First of all: it tells a model that is none.
+    sensitivities = probe(model, judge.settings.seed)
+    floats = judge.error(judge.floats(model))
     # Who asks for a size, or for the smallest file, gets it.
-    search = _Search(probe(model, judge.settings.seed), floats, judge, budget is None and wanted is None)
+    search = _Search(sensitivities, floats, judge, budget is None and wanted is None)
     if budget is not None:
         return _within_budget(model, search, tune, budget)
     if wanted is None:

@@ -19,6 +19,7 @@ from pcqaad.formats.names import safe_name
 from pcqaad.integers import LARGEST_LATENT, Symbols, dequantise_latents, latent_reach
 from pcqaad.metrics import CELL, measure, percent, summarise
 from pcqaad.progress import Interrupted, Progress, Report, Stop, never, silent
+from pcqaad.record import sampling
 from pcqaad.settings import SettingsError
 from pcqaad.surface import Mesh, Surfaces
 from pcqaad.targets import Targets
@@ -103,10 +104,10 @@ def append(
         if should_stop():
             raise Interrupted(resumable=False)
 
-    settings = collection.info["settings"]
-    if surface := settings.get("surface"):
-        clouds = Surfaces(cast(Sequence[Mesh], clouds), new, surface, int(settings.get("seed", 0)), first)
-    targets, frame = _read(collection, cast(Sequence[Points], clouds), new, tell)
+    drawn_with, surface = sampling(collection.info)
+    if surface:
+        clouds = Surfaces(cast(Sequence[Mesh], clouds), new, surface, drawn_with, first)
+    targets, frame = _read(collection, cast(Sequence[Points], clouds), new, drawn_with, tell)
     diagonal = reference_diagonal(collection)
     latents, made = _fit(collection, targets, chosen, seed, steps, minutes, began, _in_percent(tell, frame, diagonal))
     for name, reach in zip(new, latent_reach(latents, collection.integers.latent_steps), strict=True):
@@ -155,14 +156,15 @@ def _check_names(new: Sequence[str], count: int, collection: Collection) -> None
 
 
 def _read(
-    collection: Collection, clouds: Sequence[Points], names: Sequence[str], tell: Report
+    collection: Collection, clouds: Sequence[Points], names: Sequence[str], seed: int, tell: Report
 ) -> tuple[Targets, Frame]:
-    """Read the clouds, bring them to the file's number of points and into its normalisation."""
+    """Read the clouds, bring them to the file's number of points and into its normalisation.
+
+    By the seed of the fit, as `verify` does to the originals: it finds the same points.
+    """
     info = collection.info
     centre, scale = collection.placement.normalisation
     frame, count = Frame(np.array(centre), scale), int(info["points"])
-    # As `verify` does to the originals: it finds the same points.
-    seed = int(info["settings"].get("seed", 0))
     targets = Targets(allocate((len(clouds), count, 3), np.uint16))
     larger = 0
     tell(Progress("read", 0, len(clouds), "clouds"))

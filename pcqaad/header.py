@@ -15,7 +15,9 @@ from pcqaad.model import Shape
 from pcqaad.placement import LARGEST_CENTRE, UNIT_EXPONENTS, Placement
 
 # Sizes that no real model has, refused before anything is allocated for them.
-_MAX_CLOUDS, _MAX_POINTS, _MAX_WEIGHTS, _MAX_WIDTH, _MAX_LAYERS = 2**24, 2**24, 2**26, 2**14, 16
+MAX_CLOUDS, MAX_POINTS, MAX_WEIGHTS, MAX_WIDTH, MAX_LAYERS = 2**24, 2**24, 2**26, 2**14, 16
+# What the section has two bytes for.
+MAX_SHORT = 2**16 - 1
 MAX_BITS = 16
 
 _HEAD = struct.Struct("<IIHHHBBBBH3qd3iH")
@@ -87,12 +89,12 @@ class Head:
 
         demand(len(data) >= _HEAD.size, f"expected at least {_HEAD.size} bytes, found {len(data)}")
         n, m, k, latent, patch, layers, flags, bits, zero, contexts, *numbers = _HEAD.unpack_from(data)
-        demand(2 <= n <= _MAX_CLOUDS, f"expected 2 to {_MAX_CLOUDS} clouds, found {n}")
-        demand(1 <= m <= _MAX_POINTS, f"expected 1 to {_MAX_POINTS} points, found {m}")
+        demand(2 <= n <= MAX_CLOUDS, f"expected 2 to {MAX_CLOUDS} clouds, found {n}")
+        demand(1 <= m <= MAX_POINTS, f"expected 1 to {MAX_POINTS} points, found {m}")
         demand(1 <= k <= m, f"expected 1 to {m} patches, found {k}")
         demand(latent >= 1, f"expected latents of at least 1 number, found {latent}")
-        demand(1 <= patch <= _MAX_WIDTH, f"expected patch layers 1 to {_MAX_WIDTH} wide, found {patch}")
-        demand(1 <= layers <= _MAX_LAYERS, f"expected 1 to {_MAX_LAYERS} shared layers, found {layers}")
+        demand(1 <= patch <= MAX_WIDTH, f"expected patch layers 1 to {MAX_WIDTH} wide, found {patch}")
+        demand(1 <= layers <= MAX_LAYERS, f"expected 1 to {MAX_LAYERS} shared layers, found {layers}")
         demand(flags <= 3 and zero == 0, f"expected flags of 0 to 3 and a zero, found {flags} and {zero}")
         demand(1 <= bits <= MAX_BITS, f"expected a grid of 1 to {MAX_BITS} bits, found {bits}")
         demand(
@@ -111,11 +113,9 @@ class Head:
         at += layers + 1
         widths = tuple(int(w) for w in np.frombuffer(data, "<u2", layers, at))
         at += 2 * layers
-        demand(all(1 <= w <= _MAX_WIDTH for w in widths), f"expected widths of 1 to {_MAX_WIDTH}, found {widths}")
+        demand(all(1 <= w <= MAX_WIDTH for w in widths), f"expected widths of 1 to {MAX_WIDTH}, found {widths}")
         shape = Shape(n, m, latent, widths, patch, k, bool(flags & 1))
-        weights = sum(math.prod(tensor) for tensor in shape.tensors().values())
-        demand(weights <= _MAX_WEIGHTS, f"expected at most {_MAX_WEIGHTS} weights, found {weights}")
-        demand(n * latent <= _MAX_WEIGHTS, f"expected at most {_MAX_WEIGHTS} latent numbers, found {n * latent}")
+        demand(not (problem := too_large(shape)), problem)
         names = list(shape.tensors())
         size = at + 2 * (len(names) + latent)
         demand(len(data) == size, f"expected {size} bytes, found {len(data)}")
@@ -134,6 +134,14 @@ class Head:
             tuple(steps[1 + len(names) :]),
             scales,
         )
+
+
+def too_large(shape: Shape) -> str:
+    """Return which numbers of a model of these sizes are more than a file holds; nothing where it holds them."""
+    weights, latents = shape.weights(), shape.clouds * shape.latent
+    if weights > MAX_WEIGHTS:
+        return f"expected at most {MAX_WEIGHTS} weights, found {weights}"
+    return f"expected at most {MAX_WEIGHTS} latent numbers, found {latents}" if latents > MAX_WEIGHTS else ""
 
 
 def _is_unit(unit: float) -> bool:

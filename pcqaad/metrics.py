@@ -15,6 +15,7 @@ from pcqaad.clouds import CloudError, diagonal, subsample
 from pcqaad.matching.assign import TOGETHER, Matching, match_all, match_cells, match_many
 from pcqaad.parallel import in_parallel
 from pcqaad.progress import Progress, Report, silent
+from pcqaad.record import sampling
 from pcqaad.surface import draw
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def summarise(errors: Sequence[Errors], names: Sequence[str], reference_diagonal
 
 
 def percent(length: float, reference_diagonal: float) -> float:
-    """Return a length in percent of the diagonal; of a diagonal 0 nothing is a part but 0 itself."""
+    """Return a length in percent of the diagonal; 0 where the diagonal is, of which nothing is a part."""
     return 100 * length / reference_diagonal if reference_diagonal > 0 else 0.0
 
 
@@ -287,7 +288,8 @@ def verify(
 def read_originals(collection: Collection, references: Sequence[Source]) -> Iterator[Points]:
     """Find every cloud's original, and read them one by one, drawn and subsampled as they were for the fit.
 
-    Raises CloudError where one is missing, and, once it is its turn, where one holds too few points.
+    Raises CloudError where one is missing, and, once it is its turn, where one holds too few points; FormatError where
+    the file says that they were drawn as no fit draws them.
     """
     by_name: Mapping[str, Source] = {source.name: source for source in references}
     missing = [name for name in collection.names if name not in by_name]
@@ -296,8 +298,7 @@ def read_originals(collection: Collection, references: Sequence[Source]) -> Iter
             f"{collection.info['file']}: the original of {missing[0]!r} is not among the inputs"
             + (f", nor those of {len(missing) - 1} others" if len(missing) > 1 else "")
         )
-    settings = collection.info["settings"]
-    count, seed, surface = collection.info["points"], int(settings.get("seed", 0)), settings.get("surface")
+    count, (seed, surface) = collection.info["points"], sampling(collection.info)
 
     def read(index: int, name: str) -> Points:
         points: Points

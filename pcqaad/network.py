@@ -164,10 +164,10 @@ class Decoder(nn.Module):
         for weight, bias in zip(shared[1:], shared_bias[1:], strict=True):
             x = selu(torch.addmm(bias, x, weight))
         width = x.shape[1]
-        hidden = torch.bmm(x.view(k, b * s, width), patch[0][:, :width]).view(k, b, s, -1)
+        hidden = torch.bmm(x.view(k, b * s, width), patch[0][:, :width]).view(k, b, s, patch[0].shape[2])
         again = torch.baddbmm(patch_bias[0], points, patch[0][:, width:])
         x = selu(hidden + again[:, None])
-        out = torch.baddbmm(patch_bias[1], x.reshape(k, b * s, -1), patch[1]).view(k, b, s, 3)
+        out = torch.baddbmm(patch_bias[1], x.reshape(k, b * s, patch[1].shape[1]), patch[1]).view(k, b, s, 3)
         return out + points[:, None] if self.residual else out
 
     def draw(self, rng: np.random.Generator, count: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from pcqaad.formats.container import Container
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.names import MAX_NAME, safe_name
+from pcqaad.header import MAX_POINTS
 
 # Bytes of the JSON text, and how deep objects and arrays may lie in each other.
 MAX_INFO, _MAX_DEPTH = 2**20, 8
@@ -67,6 +68,20 @@ def read_info(container: Container) -> dict[str, Any]:
     if info.get("fidelity") and not _is_fidelity(info["fidelity"]):
         raise FormatError("expected numbers and names as fidelity, found others or none", where="info")
     return info
+
+
+def sampling(info: dict[str, Any]) -> tuple[int, int | None]:
+    """Return the seed that the points of an info's clouds were drawn with, and how many of each surface, if of any.
+
+    Raises FormatError for numbers that no fit takes.
+    """
+    settings = info.get("settings", {})
+    seed, surface = int(settings.get("seed", 0)), settings.get("surface")
+    if seed < 0:
+        raise FormatError(f"expected a seed of 0 or more, found {seed}", where="info")
+    if surface is not None and surface > MAX_POINTS:
+        raise FormatError(f"expected a surface of at most {MAX_POINTS} points, found {surface}", where="info")
+    return seed, surface
 
 
 def _no_number(text: str) -> NoReturn:

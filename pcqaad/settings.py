@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pcqaad.header import MAX_LAYERS, MAX_POINTS, MAX_SHORT, MAX_WIDTH, too_large
 from pcqaad.model import Shape
 
 
@@ -73,22 +74,27 @@ class Settings:
             if not holds:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}, expected {rule}")
 
-        for name in ("patches", "latent", "patch", "epochs", "surface"):
+        # What a file has no room for is refused here, not after the fit.
+        room = {"patches": MAX_SHORT, "latent": MAX_SHORT, "patch": MAX_WIDTH, "surface": MAX_POINTS}
+        for name, most in room.items():
             value = getattr(self, name)
-            demand(value is None or value >= 1, name, "at least 1")
+            demand(value is None or 1 <= value <= most, name, f"1 to {most:,}")
+        demand(self.epochs is None or self.epochs >= 1, "epochs", "at least 1")
         for name in ("batch", "sample", "greedy_cell", "measure", "warmup"):
             demand(getattr(self, name) >= 1, name, "at least 1")
         for name in ("rematch", "relays", "seed"):
             demand(getattr(self, name) >= 0, name, "0 or more")
-        demand(self.minutes is None or self.minutes > 0, "minutes", "more than 0")
-        demand(self.shared is None or (len(self.shared) > 0 and min(self.shared) >= 1), "shared", "widths")
-        demand(self.learning_rate > 0, "learning_rate", "more than 0")
+        demand(self.minutes is None or 0 < self.minutes < math.inf, "minutes", "more than 0 and finite")
+        if (widths := self.shared) is not None:
+            fitting = 1 <= len(widths) <= MAX_LAYERS and 1 <= min(widths) <= max(widths) <= MAX_WIDTH
+            demand(fitting, "shared", f"1 to {MAX_LAYERS} widths of 1 to {MAX_WIDTH:,}")
+        demand(0 < self.learning_rate < math.inf, "learning_rate", "more than 0 and finite")
         demand(0 < self.tolerance <= 1, "tolerance", "a fraction above 0")
         demand(0 <= self.tune < 1, "tune", "a fraction of the fit")
         demand(0 < self.pretrain < 1, "pretrain", "a fraction of the fit")
         for name in _GOALS:
             value = getattr(self, name)
-            demand(value is None or value > 0, name, "more than 0")
+            demand(value is None or 0 < value < math.inf, name, "more than 0 and finite")
         if len(given := [name for name in _GOALS if getattr(self, name) is not None]) > 1:
             raise SettingsError(f"{given[0]} and {given[1]} cannot both be asked for")
         if self.criterion != "matched":
@@ -109,15 +115,6 @@ class Settings:
     def as_json(self) -> dict[str, Any]:
         """Return the settings as a JSON-able mapping."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Settings:
-        """Rebuild settings from `as_json`, ignoring what other versions added."""
-        known = {f.name for f in fields(cls)}
-        kept: dict[str, Any] = {key: value for key, value in values.items() if key in known}
-        if isinstance(kept.get("shared"), list):
-            kept["shared"] = tuple(kept["shared"])
-        return cls(**kept)
 
 
 _GOALS = ("max_bytes", "ratio", "max_emkd")
@@ -189,7 +186,10 @@ def latent_size(spectrum: NDArray[np.floating]) -> int:
 
 
 def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.floating]) -> Settings:
-    """Fill in what is left to `auto` from the numbers of clouds and points and the matched spectrum."""
+    """Fill in what is left to `auto` from the numbers of clouds and points and the matched spectrum.
+
+    Raises SettingsError where no file could hold the model.
+    """
     widths, patch = next(((w, p) for limit, w, p in _SIZES if clouds * points <= limit), _LARGEST)
     patches = min(settings.patches or choose_patches(points), points)
     latent = settings.latent or latent_size(spectrum)
@@ -201,10 +201,13 @@ def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.f
     if epochs is None and settings.minutes is None:
         # An epoch draws every cloud once and a step draws `batch` of them.
         epochs = max(1, round(_STEPS * batch / clouds))
+    widths, patch = settings.shared or widths, settings.patch or patch
+    if problem := too_large(Shape(clouds, points, latent, widths, patch, patches, settings.residual)):
+        raise SettingsError(f"a file cannot hold such a model: {problem}")
     return replace(
         settings,
-        shared=settings.shared or widths,
-        patch=settings.patch or patch,
+        shared=widths,
+        patch=patch,
         patches=patches,
         latent=latent,
         batch=batch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -54,7 +55,8 @@ def to_sections(
 ) -> list[Section]:
     """Return the sections of a file, of clouds with `latents` (N, L).
 
-    Raises CloudError for so many equal numbers, or so long an `info`, that a reader would refuse them.
+    Raises CloudError for what a reader would refuse: so many equal numbers, or so long an `info`, or sizes that no
+    file has room for.
     """
     shape = model.shape
     symbols = np.concatenate([symbols.ravel() for symbols in model.weights.values()])
@@ -79,8 +81,13 @@ def to_sections(
     ):
         if count > _most(free, len(data)):
             raise CloudError(f"{count} {what} that are nearly all the same: expected clouds with more to tell")
+    try:
+        packed = head.pack()
+        Head.unpack(packed)
+    except (struct.error, FormatError) as error:
+        raise CloudError(f"a file cannot hold such a model: {error}") from error
     return [
-        Section("HEAD", head.pack(), RAW),
+        Section("HEAD", packed, RAW),
         Section("GAIN", encode(model.gains.codes(), _gain_contexts(shape)), RAW),
         Section("WGTS", weights, RAW),
         Section("TMPL", template, RAW),

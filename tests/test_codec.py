@@ -326,11 +326,6 @@ def test_degenerate_clouds_still_make_a_file(clouds, tmp_path):
         assert c[0].shape == clouds[0].shape
 
 
-def test_settings_survive_json():
-    for settings in PRESETS.values():
-        assert Settings.from_json(settings.as_json() | {"from the future": 1}) == settings
-
-
 def test_small_sets_get_small_models():
     spectrum = np.r_[np.full(10, 10.0), np.ones(90)]
     sizes = [resolve(Settings(), n, m, spectrum) for n, m in ((8, 1000), (48, 8192), (64, 16384), (4096, 65536))]

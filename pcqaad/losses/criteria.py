@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pcqaad.losses.densities import TINY, Ops, weight
+from pcqaad.losses.densities import CAP, TINY, Ops, weight
 from pcqaad.losses.names import CRITERIA as _CRITERIA
 from pcqaad.losses.names import DENSITIES, complete
 from pcqaad.losses.nearest import Nearest, nearest, nearest_one_sided
@@ -32,7 +32,15 @@ Value = float | Tensor
 # What the distances of one direction cost: (B, N) -> (B,).
 Directed = Callable[[Nearest], Tensor]
 
-_TORCH = Ops(torch.exp, torch.log, torch.log1p, torch.tanh, torch.lgamma, lambda x: x.clamp_min(TINY))
+_TORCH = Ops(
+    torch.exp,
+    torch.log,
+    lambda x: torch.logaddexp(torch.zeros_like(x), x),
+    torch.tanh,
+    torch.lgamma,
+    lambda x: x.clamp_min(TINY),
+    lambda x: x.clamp_max(CAP),
+)
 
 
 @dataclass(frozen=True)

@@ -21,20 +21,33 @@ class Ops(NamedTuple):
     """The functions a density is written in.
 
     Attributes:
+        softplus: log(1 + exp(x)), where exp(x) is beyond all numbers too.
         positive: moves values of 0 and below to the least number whose logarithm is safe.
+        capped: moves values above `CAP` to it.
     """
 
     exp: Callable[[Value], Value]
     log: Callable[[Value], Value]
-    log1p: Callable[[Value], Value]
+    softplus: Callable[[Value], Value]
     tanh: Callable[[Value], Value]
     lgamma: Callable[[Value], Value]
     positive: Callable[[Value], Value]
+    capped: Callable[[Value], Value]
 
 
 # Of float32 too, with a reciprocal that is finite.
 TINY = 1e-30
-NUMPY = Ops(np.exp, np.log, np.log1p, np.tanh, math.lgamma, lambda x: np.maximum(x, TINY))
+# Its exponential is finite, in float32 too, and exp of minus that is 0.
+CAP = 80.0
+NUMPY = Ops(
+    np.exp,
+    np.log,
+    lambda x: np.logaddexp(0, x),
+    np.tanh,
+    math.lgamma,
+    lambda x: np.maximum(x, TINY),
+    lambda x: np.minimum(x, CAP),
+)
 
 
 class Density(NamedTuple):
@@ -78,12 +91,12 @@ def _gumbel_score(x: Value, ops: Ops, beta: Value) -> Value:
 
 def _weibull_log(x: Value, ops: Ops, shape: Value, scale: Value) -> Value:
     logs = ops.log(ops.positive(x)) - ops.log(scale)
-    return ops.log(shape) - ops.log(scale) + (shape - 1) * logs - ops.exp(shape * logs)
+    return ops.log(shape) - ops.log(scale) + (shape - 1) * logs - ops.exp(ops.capped(shape * logs))
 
 
 def _weibull_score(x: Value, ops: Ops, shape: Value, scale: Value) -> Value:
     logs = ops.log(ops.positive(x)) - ops.log(scale)
-    return (shape - 1) / ops.positive(x) - shape / scale * ops.exp((shape - 1) * logs)
+    return (shape - 1) / ops.positive(x) - shape / scale * ops.exp(ops.capped((shape - 1) * logs))
 
 
 def _weibull_mode(shape: Value, scale: Value) -> Value:
@@ -94,12 +107,12 @@ def _log_logistic_log(x: Value, ops: Ops, alpha: Value, beta: Value) -> Value:
     # (beta / alpha) (x / alpha)^(beta - 1) / (1 + (x / alpha)^beta)^2; the poster prints another function, which is
     # none of this distribution's, with this one's mode.
     logs = ops.log(ops.positive(x)) - ops.log(alpha)
-    return ops.log(beta) - ops.log(alpha) + (beta - 1) * logs - 2 * ops.log1p(ops.exp(beta * logs))
+    return ops.log(beta) - ops.log(alpha) + (beta - 1) * logs - 2 * ops.softplus(beta * logs)
 
 
 def _log_logistic_score(x: Value, ops: Ops, alpha: Value, beta: Value) -> Value:
-    power = ops.exp(beta * (ops.log(ops.positive(x)) - ops.log(alpha)))
-    return (beta - 1 - 2 * beta * power / (1 + power)) / ops.positive(x)
+    logs = ops.log(ops.positive(x)) - ops.log(alpha)
+    return (-1 - beta * ops.tanh(beta * logs / 2)) / ops.positive(x)
 
 
 def _log_logistic_mode(alpha: Value, beta: Value) -> Value:
@@ -107,7 +120,7 @@ def _log_logistic_mode(alpha: Value, beta: Value) -> Value:
 
 
 def _logistic_log(x: Value, ops: Ops, sigma: Value) -> Value:
-    return -x / sigma - ops.log(sigma) - 2 * ops.log1p(ops.exp(-x / sigma))
+    return -x / sigma - ops.log(sigma) - 2 * ops.softplus(-x / sigma)
 
 
 def _logistic_score(x: Value, ops: Ops, sigma: Value) -> Value:

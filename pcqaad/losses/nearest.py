@@ -13,7 +13,6 @@ from pcqaad.parallel import in_parallel
 
 # Distances that a GPU holds at once: 256 MB.
 _BLOCK = 1 << 26
-_LARGEST = 1e150
 # Points that are worth the start of threads.
 _WORTH_THREADS = 4096
 
@@ -91,8 +90,8 @@ def _check(of: Tensor, among: Tensor) -> None:
     for cloud in (of, among):
         if cloud.ndim != 3 or not cloud.shape[1] or cloud.shape[2] != 3:
             raise CloudError(f"expected clouds (batch, points, 3), found shape {tuple(cloud.shape)}")
-        # Not `isfinite`: the squares have to be finite as well.
-        if not (cloud.detach().abs() < _LARGEST).all():
+        # Not `isfinite`: the sums of squared differences have to be finite as well.
+        if not (cloud.detach().abs() < torch.finfo(cloud.dtype).max ** 0.5 / 4).all():
             raise CloudError("expected finite coordinates to find neighbours of, found NaN, infinite or larger ones")
     if len(of) != len(among):
         raise CloudError(f"expected as many clouds in both batches, found {len(of)} and {len(among)}")

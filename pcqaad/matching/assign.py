@@ -204,11 +204,11 @@ def refine(
     solver: Solver = certified,
     workers: int | None = None,
 ) -> Assignment:
-    """Improve an assignment without ever raising its cost: exact re-matching in blocks of *pairs*.
+    """Improve an assignment without ever raising its cost: re-matching in blocks of *pairs*.
 
     The pairs (predicted[i], assigned[i]) are cut into blocks by a randomly rotated balanced split of their
-    midpoints; in each block the targets are re-assigned exactly under squared cost, and the block keeps its
-    old pairs unless the new ones are strictly cheaper. Fresh k-d cells, in contrast, would throw away pairs
+    midpoints; in each block the solver re-assigns the targets under squared cost, and the block keeps its old
+    pairs unless the new ones are strictly cheaper. Fresh k-d cells, in contrast, would throw away pairs
     that fit across a border.
 
     Args:

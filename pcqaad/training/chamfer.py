@@ -16,6 +16,7 @@ from pcqaad.progress import Report, Stop
 from pcqaad.settings import Settings
 from pcqaad.targets import Targets
 from pcqaad.training.encoder import PointNet
+from pcqaad.training.loop import must_be_finite
 from pcqaad.training.schedule import Schedule
 
 _LOSS = criterion("augmented")
@@ -89,11 +90,14 @@ class ChamferTrainer:
         points = self.decoder.draw(rng, self._settings.sample)
         wanted = self._sample(self._draw_clouds(), rng.permutation(self._targets.points)[: self._settings.sample])
         predicted = self.decoder.fold(self.encoder(wanted), points)  # (K, B, S, 3)
+        must_be_finite(float(predicted.detach().abs().max()), self.step)
         loss = _LOSS(predicted.transpose(0, 1).flatten(1, 2), wanted)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
-        return float(loss.detach())
+        figure = float(loss.detach())
+        must_be_finite(figure, self.step)
+        return figure
 
     def _draw_clouds(self) -> NDArray[np.int64]:
         """Draw the step's clouds (B,): the next of a random order, from its beginning again where it ends.
@@ -113,8 +117,8 @@ class ChamferTrainer:
     def embed(self) -> Tensor:
         """Return the clouds' embeddings (N, L), with the batch norm's running statistics.
 
-        The mean over random parts that make up the whole cloud, each as large as a step's sample: the maximum over
-        more points would be larger than any that the decoder has learnt to read.
+        The mean over random parts, as many as the cloud has without a rest, each as large as a step's sample: the
+        maximum over more points would be larger than any that the decoder has learnt to read.
         """
         self.encoder.eval()
         count, sample = self._targets.points, min(self._settings.sample, self._targets.points)

@@ -6,17 +6,29 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.clouds import CloudError, CloudSet
+from pcqaad.clouds import CloudError, CloudSet, allocate
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.settings import Settings
 
-# What a continued fit may be given anew: nothing of it shaped what is in the checkpoint.
+# What a continued fit may be given anew: nothing of it decides what the checkpoint can be loaded into. Where epochs,
+# minutes or tuning change, the rate falls differently from here on than it would have done in one go.
 _FREE = ("epochs", "minutes", "device", "tolerance", "measure", "tune", "max_emkd")
+# What numpy and zipfile raise for files that are damaged, or others.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass
@@ -66,9 +78,9 @@ class Checkpoint:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 head = json.loads(str(stored["head"]))
-                assignments = stored["assignments"]
                 arrays = {n.removeprefix("array "): stored[n] for n in stored.files if n.startswith("array ")}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+            assignments = _read_assignments(path)
+        except _UNREADABLE as error:
             raise CloudError(f"{path}: not a checkpoint that can be read ({error})") from error
         shape = len(clouds.targets), clouds.targets.points
         if head.get("kind") != "pcqaad checkpoint 4" or assignments.shape != shape:
@@ -82,6 +94,25 @@ class Checkpoint:
             was = ", ".join(f"{k} {made.get(k)}" for k in other)
             raise CloudError(f"{path}: fitted with other settings ({was}); give the same ones, or remove it")
         return cls(assignments, head["step"], head["elapsed"], head["prepared"], arrays)
+
+
+def _read_assignments(path: Path) -> NDArray[np.int32]:
+    """Read the matching (N, M) to where a fit keeps it: in a temporary file where it is large."""
+    with zipfile.ZipFile(path) as archive, archive.open("assignments.npy") as member:
+        shape, column_wise, of = _read_header(member)
+        if column_wise or of != np.int32 or len(shape) != 2:
+            raise ValueError(f"assignments of {of} {shape}")
+        assignments: NDArray[np.int32] = allocate(shape, np.int32)
+        for row in assignments:
+            row[:] = np.frombuffer(member.read(row.nbytes), np.int32)
+    return assignments
+
+
+def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and type of an array in numpy's format."""
+    if np.lib.format.read_magic(member) == (1, 0):
+        return np.lib.format.read_array_header_1_0(member)
+    return np.lib.format.read_array_header_2_0(member)
 
 
 def _plain(value: Any) -> Any:

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 from pcqaad._version import __version__
-from pcqaad.settings import SettingsError
+from pcqaad.settings import CHOICES, SettingsError
 
 
 def choose(device: str) -> torch.device:
-    """Turn "auto", "cpu" or "cuda" into a device; raises SettingsError where there is no GPU."""
+    """Turn "auto", "cpu" or "cuda" into a device; raises SettingsError for another, and where there is no GPU."""
+    if device not in CHOICES["device"]:
+        raise SettingsError(f"device is {device!r}, expected {' or '.join(CHOICES['device'])}")
     if device == "cuda" and not torch.cuda.is_available():
         raise SettingsError("device is 'cuda', but torch finds no GPU here; expected cpu")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pcqaad.clouds import CloudError
 from pcqaad.losses.criteria import criterion
 from pcqaad.losses.names import parse
 from pcqaad.matching import swap, swap_torch
@@ -83,6 +85,8 @@ class Trainer:
         save_every: float = 60.0,
     ) -> bool:
         """Train until what the settings leave for tuning is left of their epochs or minutes; False when stopped.
+
+        Raises CloudError where a step makes numbers that are none.
 
         Args:
             elapsed: seconds spent on the fit so far, preparations included.
@@ -158,11 +162,14 @@ class Trainer:
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        return float(loss.detach()), float(squared.detach().sqrt().mean())
+        figure = float(loss.detach())
+        must_be_finite(figure, self.step)
+        return figure, float(squared.detach().sqrt().mean())
 
     def _nearest_loss(self, clouds: NDArray[np.int64], predicted: torch.Tensor) -> torch.Tensor:
         """Compare decoded points (K, B, S, 3) with as many of the clouds (B,) themselves, drawn at random."""
         assert self._criterion is not None
+        must_be_finite(float(predicted.detach().abs().max()), self.step)
         k, b, s, _ = predicted.shape
         rng = np.random.default_rng([self.settings.seed, _COMPARE, self.step])
         rows = rng.choice(self.targets.points, k * s, replace=False)
@@ -193,7 +200,11 @@ class Trainer:
         due = [i % count for turn in turns for i in range(turn * _TOGETHER, (turn + 1) * _TOGETHER)]
         due = list(dict.fromkeys(due))
 
-        pairs = ((decoded, self.targets[i]) for i, decoded in zip(due, decode(self.network, due), strict=True))
+        def pair(i: int, decoded: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            must_be_finite(float(np.abs(decoded).max()), self.step)
+            return decoded, self.targets[i]
+
+        pairs = map(pair, due, decode(self.network, due))
         for i, permutation in zip(due, self._rematched(due, pairs), strict=True):
             self.targets.permute(i, permutation)
             self.assignments[i] = self.assignments[i][permutation]
@@ -244,6 +255,12 @@ class _Window:
     def figures(self) -> dict[str, float]:
         """Return what a reader is told."""
         return {"loss": self.loss, "matched": float(np.mean(self.distances))}
+
+
+def must_be_finite(figure: float, step: int) -> None:
+    """Raise CloudError where a figure of a step is none: what comes of it is no model any more."""
+    if not math.isfinite(figure):
+        raise CloudError(f"the fit went astray: step {step} makes numbers beyond all bounds; a lower rate may help")
 
 
 def network_state(network: Decoder) -> dict[str, NDArray[Any]]:
