@@ -2,11 +2,11 @@
 
     python benchmarks/bilevel.py CLOUDS... [--families gumbel normal] [--rounds 40] [--steps 200] [--seeds 3] [--json]
 
-CLOUDS is anything `pcqaad compress` takes, 512 points each at least. A weighting is learned with
-`pcqaad distill --bilevel` (judge: EM-kD). Then a decoder is trained from the start by plain gradient descent with
-the Chamfer distance, with each family's default parameters and with what was learned, and is judged on half of the
-points that none of this has seen. Weightings are divided by f(m), so that none has another rate. Several seeds give
-means, ± their standard deviation.
+CLOUDS is anything `pcqaad compress` takes, 768 points each at least. A weighting is learned with
+`pcqaad distill --bilevel` (judge: EM-kD) from two thirds of their points. Then a decoder is trained from the start by
+plain gradient descent with the Chamfer distance, with each family's default parameters and with what was learned, and
+is judged by the other third, which none of this has seen. Weightings are divided by f(m), so that none has another
+rate. Several seeds give means, ± their standard deviation.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from torch.func import functional_call
 sys.path.insert(0, str(Path(__file__).parent))
 from spread import add_seeds, named, number, seeds, spread
 
+from pcqaad.clouds import collect
 from pcqaad.formats.clouds import LazyClouds, find_clouds
 from pcqaad.losses.bilevel import Plan, Weighting, train
 from pcqaad.losses.criteria import criterion
@@ -32,11 +33,23 @@ from pcqaad.training.weighting import POINTS, Halves, emd_loss, learn_weighting
 JUDGED, FIRST = 16, 10**6
 
 
-def judge(halves, weights):
-    """Return EM-kD and the mean of both directed Chamfer distances, in percent of the diagonal."""
+def deal(clouds, points, seed):
+    """Deal each cloud's points out: `points` to learn a weighting and to train by, normalised others to judge by."""
+    orders = [np.random.default_rng([seed, i]).permutation(len(cloud)) for i, cloud in enumerate(clouds)]
+    learned = [cloud[order[:points]] for cloud, order in zip(clouds, orders, strict=True)]
+    frame = collect(learned, None, points, seed).frame
+    rest = [cloud[order[points:]] for cloud, order in zip(clouds, orders, strict=True)]
+    return learned, [frame.normalise(x).astype(np.float32) for x in rest]
+
+
+def judge(halves, weights, rest):
+    """Return EM-kD and the mean of both directed Chamfer distances to points of `rest`, in percent of the diagonal."""
     found = []
     for i in range(JUDGED):
         inputs, target = halves.held_out(FIRST + i)
+        rng, size = np.random.default_rng([FIRST, i]), target.shape[1]
+        some = [rest[cloud][rng.choice(len(rest[cloud]), size, replace=False)] for cloud in inputs[0].tolist()]
+        target = torch.from_numpy(np.stack(some))
         predicted = functional_call(halves.network, weights, inputs).detach()
         found.append([float(emd_loss(predicted, target)), float(criterion("l1")(predicted, target)) / 2])
     # The diagonal of normalised clouds is 4.
@@ -46,14 +59,16 @@ def judge(halves, weights):
 
 def compare(clouds, points, families, plan, steps, seed):
     """Return the figures of decoders trained from one start by every weighting, and the parameters learned."""
+    clouds, rest = deal(clouds, points, seed)
     halves = Halves(clouds, points, seed, "cpu", silent)
     start = {name: w.detach().clone() for name, w in halves.network.named_parameters()}
 
     def trained(loss):
         weights = {key: w.clone().requires_grad_() for key, w in start.items()}
-        return judge(halves, train(halves.network, weights, loss, halves.train, FIRST, steps, plan.rate, keep=False))
+        trained = train(halves.network, weights, loss, halves.train, FIRST, steps, plan.rate, keep=False)
+        return judge(halves, trained, rest)
 
-    rows, learned = {"the start": judge(halves, start), "l1": trained(criterion("l1"))}, {}
+    rows, learned = {"the start": judge(halves, start, rest), "l1": trained(criterion("l1"))}, {}
     for family in families:
         weighting = Weighting(family)
         rows[f"{write(family, weighting.parameters)}, default"] = trained(weighting.criterion())
@@ -74,7 +89,8 @@ def main(arguments=None):
     a = parser.parse_args(arguments)
 
     clouds = LazyClouds(find_clouds(a.clouds))
-    points = min([POINTS, *(len(cloud) for cloud in clouds)])
+    # A third of the smallest cloud judges.
+    points = min([POINTS, *(2 * len(cloud) // 3 for cloud in clouds)])
     runs = [compare(clouds, points, a.families, Plan(rounds=a.rounds), a.steps, seed) for seed in seeds(a)]
     rows = {name: {key: spread([run[name][key] for run, _ in runs]) for key in row} for name, row in runs[0][0].items()}
     learned = {family: [write(family, found[family]) for _, found in runs] for family in a.families}

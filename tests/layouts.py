@@ -65,3 +65,31 @@ def registrations(path: Path) -> dict[str, NDArray[np.float32]]:
             written |= {f"{sequence}/{i:05d}": body for i, body in enumerate(bodies)}
         file["faces"] = halves(faces).astype(np.uint32)
     return written
+
+
+def scans(root: Path) -> dict[str, NDArray[np.float32]]:
+    """Write D-FAUST's scans, subject/sequence/sequence.000001.ply, of as many points as each frame happened to catch.
+
+    Returns the points by the clouds' names.
+    """
+    rng, (points, _) = np.random.default_rng(6), globe(16)
+    written = {}
+    for sequence, frames in SEQUENCES.items():
+        subject, motion = sequence.split("_", 1)
+        for frame in range(1, frames + 1):
+            name = f"{subject}/{motion}/{motion}.{frame:06d}"
+            caught = rng.permutation(len(points))[: 200 + 10 * frame]
+            written[name] = points[caught] * rng.uniform(0.7, 1.3, 3).astype(np.float32)
+            write_mesh(root / f"{name}.ply", written[name], np.array([[0, 1, 2]]))
+    return written
+
+
+def skulls(root: Path, count: int = 5) -> dict[str, NDArray[np.float32]]:
+    """Write Skulls as they are taken to lie, a folder of files; return the points by the clouds' names."""
+    rng, (points, _) = np.random.default_rng(7), globe()
+    written = {}
+    for i in range(count):
+        name = f"skull{i + 8}"
+        written[name] = rng.permutation(points) * rng.uniform(0.7, 1.3, 3).astype(np.float32)
+        write_mesh(root / f"{name}.ply", written[name], np.zeros((0, 3), np.int64))
+    return written

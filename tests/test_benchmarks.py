@@ -159,7 +159,7 @@ def test_one_seed_has_no_deviation_and_says_none():
 
 
 def test_learned_weightings_are_judged_beside_their_start(tmp_path, capsys):
-    np.save(tmp_path / "clouds.npy", np.stack(population(3, points=520)))
+    np.save(tmp_path / "clouds.npy", np.stack(population(3, points=780)))
     quick = ["--families", "normal", "--rounds", "1", "--steps", "8", "--json"]
     load("bilevel").main([str(tmp_path / "clouds.npy"), *quick])
     printed = json.loads(capsys.readouterr().out)

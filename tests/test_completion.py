@@ -77,6 +77,9 @@ def test_a_cloud_with_nothing_missing_comes_back_as_the_file_has_it(known, ellip
     found = pcqaad.complete(known, [ellipsoids[i] for i in some], **QUICK)
     for i, one in zip(some, found, strict=True):
         assert chamfer(one.points, ellipsoids[i]).mean <= 1.05 * chamfer(known[i], ellipsoids[i]).mean
+        # Point by point it is the reconstruction, nearer to that than that is to the cloud.
+        apart = np.linalg.norm(one.points - known[i], axis=1).mean()
+        assert apart <= 0.7 * pcqaad.emkd(known[i], ellipsoids[i]).mean
         assert one.points.tobytes() == known.decode(one.latent).tobytes()
 
 

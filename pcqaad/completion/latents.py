@@ -62,7 +62,8 @@ class LatentSearch:
 
     What is minimised is `criterion.one_sided(partial, decoded) / unit + weight * |scores|²`, over the standard scores
     of `LatentPrior`; the unit is what the criterion makes of points that all lie 1 % of a diagonal off. Of where
-    nothing is given the prior alone decides.
+    nothing is given the prior alone decides. A step looks at part of many given points, and of the decoded ones at
+    those that lay nearest to these: all that a distance needs, though what counts sharers counts among these alone.
 
     Args:
         network: the decoder, with the file's latents; its weights are frozen.

@@ -12,7 +12,7 @@ import pytest
 from pcqaad.formats.clouds import find_clouds
 from pcqaad.formats.ply import write_ply
 from tests.cli.commands import refused, run
-from tests.layouts import SUBJECTS, coma, registrations
+from tests.layouts import SUBJECTS, coma, registrations, scans, skulls
 
 QUICK = ["--epochs", "2", "--patches", "1", "--latent", "2", "--device", "cpu"]
 
@@ -63,6 +63,31 @@ def test_what_is_decoded_lies_as_the_data_set_does(faces: tuple[Path, Path], tmp
     # Points alone, and the file's were drawn from faces: these cannot have been its originals.
     line = refused("verify", file, tmp_path / "out")
     assert line.endswith("000001.ply: header: expected an element face to draw points from, found none")
+
+
+def test_scans_are_taken_where_they_caught_enough(tmp_path: Path) -> None:
+    written = scans(tmp_path / "scans")
+    enough = [name for name, points in written.items() if len(points) >= 230]
+    assert 2 <= len(enough) < len(written)
+    file = tmp_path / "scans.qaad"
+    result = run("compress", tmp_path / "scans", "-o", file, "--min-points", "230", "--points", "220", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "4 clouds of fewer than 230 points left out, 3 kept" in result.stderr
+    assert listed(file) == enough
+    # The folder as it is, small scans and all.
+    assert measured(file, tmp_path / "scans")["mean"] == pytest.approx(measured(file)["mean"], rel=1e-5)
+
+
+def test_a_folder_of_skulls_is_taken_by_number(tmp_path: Path) -> None:
+    written = skulls(tmp_path / "skulls")
+    file = tmp_path / "skulls.qaad"
+    result = run("compress", tmp_path / "skulls", "-o", file, *QUICK)
+    assert result.exit_code == 0, result.output
+    assert listed(file) == list(written) == ["skull8", "skull9", "skull10", "skull11", "skull12"]
+    assert measured(file, tmp_path / "skulls")["mean"] == pytest.approx(measured(file)["mean"], rel=1e-5)
+    assert run("decompress", file, "-o", tmp_path / "out").exit_code == 0
+    decoded = {source.name: source.count() for source in find_clouds([tmp_path / "out"])}
+    assert decoded == {name: len(points) for name, points in written.items()}
 
 
 def test_what_is_appended_is_drawn_as_well(faces: tuple[Path, Path], tmp_path: Path) -> None:
