@@ -13,7 +13,8 @@ from pcqaad.cli.errors import StoppedError, need_torch
 from pcqaad.cli.progress import Display, noting
 from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.summary import compressed
-from pcqaad.cli.text import as_json, check_output
+from pcqaad.cli.targets import QAAD, check_output
+from pcqaad.cli.text import as_json
 from pcqaad.formats.clouds import LazyClouds, LazyMeshes, find_clouds
 from pcqaad.progress import Interrupted
 
@@ -25,13 +26,13 @@ Examples:
   pcqaad append skulls.qaad new/ -o more.qaad --minutes 5
 """
 )
-@click.argument("file", metavar="FILE.qaad", type=click.Path(path_type=Path))
-@click.argument("inputs", metavar="NEW...", nargs=-1, required=True)
+@click.argument("file", metavar="FILE.qaad", type=options.GivenPath())
+@click.argument("inputs", metavar="NEW...", nargs=-1, type=options.Given(), required=True)
 @click.option(
     "-o",
     "--output",
     metavar="OUT.qaad",
-    type=click.Path(path_type=Path),
+    type=options.GivenPath(),
     help="Where to write the file that holds all [FILE.qaad itself].",
 )
 @click.option("--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the fit.")
@@ -61,7 +62,7 @@ def command(
         raise click.UsageError("expected --minutes or --steps, found both")
     began = time.monotonic()
     target = output or file
-    check_output(target)
+    check_output(target, QAAD)
     need_torch("append")
     with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
         # Closed before it is written: some systems replace no file that is open.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,11 @@ import click
 
 import pcqaad
 from pcqaad.cli import options
-from pcqaad.cli.errors import CommandError, StoppedError, need_torch
+from pcqaad.cli.errors import StoppedError, need_torch
 from pcqaad.cli.progress import Display, noting
 from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.summary import completed
+from pcqaad.cli.targets import check_target
 from pcqaad.cli.text import as_json
 from pcqaad.completion.defaults import CRITERION, PRIOR, STARTS, STEPS
 from pcqaad.formats.clouds import LazyClouds, find_clouds, write_clouds
@@ -32,8 +32,8 @@ Examples:
   pcqaad complete skulls.qaad broken/ -o whole/ --criterion hyper --prior 0.01 --json
 """
 )
-@click.argument("file", metavar="FILE.qaad", type=click.Path(path_type=Path))
-@click.argument("inputs", metavar="PARTIAL...", nargs=-1, required=True)
+@click.argument("file", metavar="FILE.qaad", type=options.GivenPath())
+@click.argument("inputs", metavar="PARTIAL...", nargs=-1, type=options.Given(), required=True)
 @options.target
 @click.option(
     "--criterion",
@@ -68,6 +68,7 @@ Examples:
     show_default=True,
     help="Steps of the search for a cloud.",
 )
+@options.overwrite
 @options.seed
 @options.device
 @options.json
@@ -80,6 +81,7 @@ def command(
     prior: float,
     starts: int,
     steps: int,
+    overwrite: bool,
     seed: int,
     device: str,
     json_: bool,
@@ -95,7 +97,8 @@ def command(
     need_torch("complete")
     with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show, pcqaad.open(file) as collection:
         sources = find_clouds(inputs)
-        _check_target(output, [source.file for source in sources])
+        names = [source.name for source in sources]
+        check_target(output, names, overwrite=overwrite)
         clouds = LazyClouds(sources)
         # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
         from pcqaad.completion.autodecoder import complete
@@ -104,7 +107,7 @@ def command(
             found = complete(
                 collection,
                 clouds,
-                names=[source.name for source in sources],
+                names=names,
                 criterion=criterion,
                 prior=prior,
                 starts=starts,
@@ -134,22 +137,6 @@ def command(
         "seconds": time.monotonic() - began,
     }
     click.echo(as_json(result) if json_ else completed(result))
-
-
-def _check_target(output: Path, given: Sequence[str]) -> None:
-    """Refuse, before the long job, what cannot be written to, or holds what is to be completed; CommandError."""
-    suffix = output.suffix.lower()
-    if suffix == ".ply":
-        raise CommandError(f"{output}: expected a folder to write .ply files to, found the name of one")
-    if suffix in (".npy", ".h5", ".hdf5"):
-        if not output.absolute().parent.is_dir():
-            raise CommandError(f"{output}: folder {output.parent} does not exist")
-    elif output.exists() and not output.is_dir():
-        raise CommandError(f"{output}: expected a folder, found a file")
-    for name in given:
-        path = Path(name)
-        if output.resolve() in (path.resolve(), path.resolve().parent):
-            raise CommandError(f"{output}: expected another place than that of {path}, which would be written over")
 
 
 def _figures(one: Completion) -> dict[str, Any]:

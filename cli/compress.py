@@ -20,10 +20,11 @@ from pcqaad.cli.main import ARGUMENTS
 from pcqaad.cli.progress import Display, noting
 from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.summary import compressed
-from pcqaad.cli.text import as_json, check_output
+from pcqaad.cli.targets import QAAD, check_output
+from pcqaad.cli.text import as_json
 from pcqaad.formats.clouds import CloudSource, LazyClouds, LazyMeshes
 from pcqaad.progress import Interrupted
-from pcqaad.settings import CHOICES, PRESETS, Settings
+from pcqaad.settings import CHOICES, MAX_SEED, PRESETS, Settings
 
 _COUNT = click.IntRange(min=1)
 
@@ -55,8 +56,8 @@ Examples:
   pcqaad compress skulls/ -o skulls.qaad --resume
 """
 )
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
-@click.option("-o", "--output", metavar="FILE.qaad", type=click.Path(path_type=Path), required=True)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, type=options.Given(), required=True)
+@click.option("-o", "--output", metavar="FILE.qaad", type=options.GivenPath(), required=True)
 @click.option(
     "--preset",
     type=click.Choice(list(PRESETS)),
@@ -91,7 +92,7 @@ Examples:
     type=click.FloatRange(min=0, min_open=True),
     help="The smallest file with at most this EM-kD, in percent of the diagonal.",
 )
-@click.option("--seed", metavar="S", type=click.IntRange(min=0), help="Of all random choices [0].")
+@click.option("--seed", metavar="S", type=click.IntRange(0, MAX_SEED), help="Of all random choices [0].")
 @click.option("--device", type=click.Choice(CHOICES["device"]), help="Where to fit [auto].")
 @click.option("--unit", metavar="UNIT", default="", help="Of the coordinates, to be recorded: mm.")
 @click.option("--template", type=click.Choice(CHOICES["template"]), help="Cloud to start from [the preset's].")
@@ -131,7 +132,7 @@ def command(
     :DATASET behind its name where it holds several. All clouds are brought to the same number of points. Needs torch.
     """
     began = time.monotonic()
-    check_output(output)
+    check_output(output, QAAD)
     need_torch("compress")
     given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
     settings = replace(PRESETS[preset], **given)
@@ -155,6 +156,8 @@ def _compress(
     stop: StopSignals,
 ) -> None:
     checkpoint = output.with_name(f"{output.name}.checkpoint")
+    if output.exists():
+        show.note(f"{output} is there and will be replaced once the new one stands")
     clouds = LazyMeshes(sources) if settings.surface else LazyClouds(sources)
     if checkpoint.exists() and not resume:
         show.note(f"{checkpoint} is ignored and will be overwritten; add --resume to continue it")

@@ -15,6 +15,7 @@ from pcqaad.cli import options
 from pcqaad.cli.errors import printable
 from pcqaad.cli.progress import Display
 from pcqaad.cli.selection import parse_selection, select
+from pcqaad.cli.targets import check_target
 from pcqaad.cli.text import plural, seconds
 from pcqaad.collection import Collection
 from pcqaad.formats.clouds import write_clouds
@@ -33,7 +34,7 @@ Examples:
   pcqaad decompress skulls.qaad -o skulls.npy
 """
 )
-@click.argument("file", metavar="FILE.qaad", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE.qaad", type=options.GivenPath())
 @options.target
 @click.option(
     "--only",
@@ -42,15 +43,18 @@ Examples:
     callback=_parse,
     help="Positions from 0, ranges and names: 0,5-9,NAME. With a leading =, all the rest is one name.",
 )
+@options.overwrite
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-def command(file: Path, output: Path, only: list[range | str] | None, quiet: bool) -> None:
+def command(file: Path, output: Path, only: list[range | str] | None, overwrite: bool, quiet: bool) -> None:
     """Write the clouds of a file under their original names."""
     began = time.monotonic()
     with pcqaad.open(file) as collection, Display(quiet=quiet) as show:
         names = collection.names
         chosen = list(range(len(names))) if only is None else select(only, names, str(file))
         points = int(collection.info["points"])
-        write_clouds(output, [names[i] for i in chosen], points, _decoded(collection, chosen, show))
+        called = [names[i] for i in chosen]
+        check_target(output, called, overwrite=overwrite)
+        write_clouds(output, called, points, _decoded(collection, chosen, show))
     took = seconds(time.monotonic() - began)
     click.echo(printable(f"{output}: {plural(len(chosen), 'cloud')} of {plural(points, 'point')} in {took}"))
 

@@ -13,11 +13,13 @@ from pcqaad.cli import options
 from pcqaad.cli.errors import CommandError, StoppedError, need_torch
 from pcqaad.cli.progress import Display, noting
 from pcqaad.cli.stopping import StopSignals
-from pcqaad.cli.text import as_json, check_output, columns, figure, pairs
+from pcqaad.cli.targets import PICTURE, check_output
+from pcqaad.cli.text import as_json, columns, figure, pairs
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds import LazyClouds, find_clouds
 from pcqaad.losses.names import DENSITIES
 from pcqaad.progress import Interrupted, Progress
+from pcqaad.settings import MAX_SEED
 
 if TYPE_CHECKING:
     from pcqaad.losses.distances import Distances
@@ -35,7 +37,7 @@ Examples:
   pcqaad distill skulls/ --bilevel --family gamma --judge emd
 """
 )
-@click.argument("inputs", metavar="[[FILE.qaad] CLOUDS...]", nargs=-1)
+@click.argument("inputs", metavar="[[FILE.qaad] CLOUDS...]", nargs=-1, type=options.Given())
 @click.option(
     "--teacher",
     metavar="LOSS",
@@ -75,7 +77,9 @@ Examples:
     show_default=True,
     help="With --bilevel: steps of the parameters.",
 )
-@click.option("--seed", metavar="S", type=click.IntRange(min=0), default=0, show_default=True, help="With --bilevel.")
+@click.option(
+    "--seed", metavar="S", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="With --bilevel."
+)
 @click.option(
     "--device",
     type=click.Choice(("auto", "cpu", "cuda")),
@@ -83,7 +87,7 @@ Examples:
     show_default=True,
     help="With --bilevel: where to train.",
 )
-@click.option("--plot", metavar="FILE.png", type=click.Path(path_type=Path), help="Draw the curves; needs matplotlib.")
+@click.option("--plot", metavar="FILE.png", type=options.GivenPath(), help="Draw the curves; needs matplotlib.")
 @options.json
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def command(
@@ -128,7 +132,7 @@ def command(
     if inputs and (sigma is not None or cut is not None):
         raise click.UsageError("expected a file that gives the distances, or --sigma and --cut, found both")
     if plot is not None:
-        check_output(plot)
+        check_output(plot, PICTURE)
         _need_matplotlib()
     with Display(quiet=quiet) as show:
         # Here, not above: they bring numpy and more.

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 import pcqaad
+from pcqaad.cli import options
 from pcqaad.cli.errors import printable
 from pcqaad.cli.summary import described
 from pcqaad.cli.text import as_json
@@ -20,7 +21,7 @@ Examples:
   pcqaad info skulls.qaad --names
 """
 )
-@click.argument("file", metavar="FILE.qaad", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE.qaad", type=options.GivenPath())
 @click.option("--json", "json_", is_flag=True, help="Print the same as JSON.")
 @click.option("--names", is_flag=True, help="Print the clouds' names instead, one a line.")
 def command(file: Path, json_: bool, names: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pcqaad.losses.names import parse
-from pcqaad.settings import SettingsError
+from pcqaad.settings import MAX_SEED, SettingsError
 
 
 class Loss(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -33,17 +33,43 @@ class Loss(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return str(value)
 
 
+class Given(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Text that is not empty: what a script's unset variable leaves would stand for the folder it runs in."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text."""
+        if value == "":
+            self.fail("expected a path, found an empty one", param, ctx)
+        return value
+
+
+class GivenPath(Given):
+    """The same as a path."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        return Path(super().convert(value, param, ctx))
+
+
 # Where decoded or completed clouds go.
 target = click.option(
     "-o",
     "--output",
     metavar="TARGET",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     required=True,
     help="A folder, for one binary PLY file a cloud, or the name of an .npy, .h5 or .hdf5 file for all.",
 )
+overwrite = click.option("--overwrite", is_flag=True, help="Replace files of the clouds' names that are there.")
 seed = click.option(
-    "--seed", metavar="S", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random choices."
+    "--seed",
+    metavar="S",
+    type=click.IntRange(0, MAX_SEED),
+    default=0,
+    show_default=True,
+    help="Of all random choices.",
 )
 device = click.option(
     "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Where to fit."

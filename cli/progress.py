@@ -45,9 +45,11 @@ class Display:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._quiet = quiet
-        self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        found = stream or sys.stderr
+        # Python has none where it was closed.
+        self._quiet = quiet or found is None
+        self._stream = found
+        self._terminal = not self._quiet and found.isatty()
         self._clock = clock
         self._last: Progress | None = None
         self._figures: dict[str, float] = {}
@@ -85,8 +87,7 @@ class Display:
         if self._quiet:
             return
         self._erase()
-        self._stream.write(f"note: {printable(text)}\n")
-        self._stream.flush()
+        self._write(f"note: {printable(text)}\n")
         self._drawn = float("-inf")  # the next sign of life is shown again at once
 
     def _end(self) -> None:
@@ -102,8 +103,7 @@ class Display:
             text = self._line(progress, self._seen)
         self._draw(text, self._seen)
         if self._terminal:
-            self._stream.write("\n")
-            self._stream.flush()
+            self._write("\n")
             self._width = 0
 
     def _line(self, progress: Progress, now: float) -> str:
@@ -128,18 +128,27 @@ class Display:
     def _draw(self, text: str, now: float) -> None:
         self._drawn = now
         if not self._terminal:
-            self._stream.write(f"{text}\n")
+            self._write(f"{text}\n")
         else:
             # The last column stays free: some terminals begin a new line as soon as it is written to.
             text = text[: max(shutil.get_terminal_size().columns - 1, 1)]
-            self._stream.write(f"\r{text}{' ' * (self._width - len(text))}")
+            self._write(f"\r{text}{' ' * (self._width - len(text))}")
             self._width = len(text)
-        self._stream.flush()
 
     def _erase(self) -> None:
         if self._width:
-            self._stream.write(f"\r{' ' * self._width}\r")
+            self._write(f"\r{' ' * self._width}\r")
             self._width = 0
+
+    def _write(self, text: str) -> None:
+        """Write to the stream; once that fails (a reader that left, a full disk) no more: a job goes on without."""
+        if self._quiet:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._quiet = True
 
 
 def _label(progress: Progress) -> str:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from pcqaad.cli.errors import CommandError, printable
+from pcqaad.cli.errors import printable
 
 METRICS = {"emkd": "EM-kD", "emd": "EMD", "chamfer": "Chamfer", "d1": "D1"}
 
 # What an option named like this would overwrite: `-o *.ply` makes a shell pass the first cloud as the output.
-_CLOUD_SUFFIXES = (".ply", ".npy", ".h5", ".hdf5")
 
 
 def size(count: int) -> str:
@@ -92,15 +89,3 @@ def _finite(value: Any) -> Any:
             return [_finite(item) for item in value]
         case _:
             return value
-
-
-def check_output(path: Path) -> None:
-    """Refuse what a file cannot be written as, before the long job; raises CommandError."""
-    if path.is_dir():
-        raise CommandError(f"{path}: is a folder, expected the name of the file to write")
-    if path.suffix.lower() in _CLOUD_SUFFIXES:
-        raise CommandError(f"{path}: expected the name of the file to write, found that of a cloud")
-    if not path.absolute().parent.is_dir():
-        raise CommandError(f"{path}: folder {path.parent} does not exist")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise CommandError(f"{path}: folder {path.parent} cannot be written to")

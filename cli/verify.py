@@ -13,7 +13,8 @@ from pcqaad.cli.errors import CommandError, need_torch
 from pcqaad.cli.progress import Display
 from pcqaad.cli.report import page
 from pcqaad.cli.summary import bracketed, least_percent, mean_percent, recorded_or_measured, verified
-from pcqaad.cli.text import METRICS, as_json, check_output, figure
+from pcqaad.cli.targets import PAGE, check_output
+from pcqaad.cli.text import METRICS, as_json, figure
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds import find_clouds
 
@@ -30,8 +31,8 @@ Examples:
   pcqaad verify skulls.qaad skulls/ --fail-above 0.5 --report skulls.html
 """
 )
-@click.argument("file", metavar="FILE.qaad", type=click.Path(path_type=Path))
-@click.argument("inputs", metavar="[INPUT...]", nargs=-1)
+@click.argument("file", metavar="FILE.qaad", type=options.GivenPath())
+@click.argument("inputs", metavar="[INPUT...]", nargs=-1, type=options.Given())
 @click.option(
     "--metric",
     "metrics",
@@ -65,7 +66,7 @@ Examples:
     help="Where EM-kD is matched; cuda needs torch. Other metrics take the CPU.",
 )
 @options.json
-@click.option("--report", metavar="PAGE.html", type=click.Path(path_type=Path), help="Write a page with a chart too.")
+@click.option("--report", metavar="PAGE.html", type=options.GivenPath(), help="Write a page with a chart too.")
 @click.option(
     "--fail-above",
     metavar="PERCENT",
@@ -97,7 +98,7 @@ def command(
     if device != "cpu":
         need_torch("--device cuda")
     if report is not None:
-        check_output(report)
+        check_output(report, PAGE)
     with pcqaad.open(file) as collection, Display(quiet=quiet) as show:
         references = find_clouds(inputs) if inputs else None
         # Here, not above: scipy takes its time to load, and a mistyped path should not have to wait for it.

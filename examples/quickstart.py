@@ -36,7 +36,7 @@ def main() -> None:
 
     run("python", str(HERE / "skulls.py"), "--count", "48", "--points", "8192", skulls)
     run("pcqaad", "compress", skulls, "-o", file, "--minutes", a.minutes, "--unit", "mm")
-    run("pcqaad", "decompress", file, "-o", decoded)
+    run("pcqaad", "decompress", file, "-o", decoded, "--overwrite")
     run("pcqaad", "verify", file, skulls, "--metric", "emkd")
     run("python", str(HERE / "picture.py"), file, skulls, "-o", str(out / "skulls.png"), "--rows", "2")
     print(f"\nLook at {out / 'skulls.png'}. All of it took {time.monotonic() - began:.0f} s.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,9 @@ def atomic_path(final: Path) -> Iterator[Path]:
             raise FormatError("expected a regular file or a free name, found something else", file=str(final))
         try:
             yield temporary
+            if target.exists():
+                # What was kept from others stays so.
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
             with temporary.open("r+b") as stream:
                 os.fsync(stream.fileno())
             temporary.replace(target)

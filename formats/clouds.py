@@ -235,7 +235,13 @@ def _ply_files(folder: Path, above: set[str]) -> Iterator[Path]:
         return
     # Hidden files are not meant: some systems leave such beside every real one.
     entries = sorted((entry for entry in folder.iterdir() if entry.name[0] != "."), key=_natural)
-    yield from (entry for entry in entries if entry.suffix.lower() == ".ply" and entry.is_file())
+    for entry in entries:
+        if entry.is_symlink() and not entry.exists() and entry.suffix.lower() in (".ply", ""):
+            raise FormatError("a link to what is not there", file=str(entry))
+        if entry.suffix.lower() == ".ply" and not entry.is_dir():
+            if not entry.is_file():
+                raise FormatError("expected a file, found something else", file=str(entry))
+            yield entry
     for entry in entries:
         if entry.is_dir():
             yield from _ply_files(entry, above | {real})

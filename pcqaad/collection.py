@@ -132,9 +132,14 @@ class Collection(Sequence[NDArray[np.float32]]):
     def decoder(self, device: str | torch.device = "cpu") -> BatchDecoder:
         """Return the file's own decoding in torch (needs torch), for many clouds at once and on any device.
 
-        It maps latents (B, L) to points (B, M, 3) in the data's unit, byte for byte those of `decode`.
+        It maps latents (B, L) to points (B, M, 3) in the data's unit, byte for byte those of `decode`. Raises
+        SettingsError for a GPU where there is none.
         """
         from pcqaad.batches import BatchDecoder
+        from pcqaad.training.devices import choose
+
+        if str(device).startswith("cuda"):
+            choose("cuda")
 
         return BatchDecoder(self.integers, self.placement, device)
 

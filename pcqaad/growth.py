@@ -28,6 +28,9 @@ from pcqaad.training.latents import LatentFit
 
 # Steps of a cloud's latent where nothing else is asked for: more gain less than a hundredth of its error.
 _STEPS = 200
+# A cloud whose middle is so far from the others', in coordinates of which a diagonal is 4, lies beside them; one whose
+# error is so many times the fit's is worth a word.
+_ELSEWHERE, _WORSE = 8.0, 2.0
 # Clouds fitted together: few enough for the memory, enough to keep the cores busy.
 _TOGETHER = 8
 
@@ -137,6 +140,11 @@ def append(
         **summarise(errors, new, diagonal),
         "encoder": devices.versions(chosen),
     }
+    of_fit = collection.info["fidelity"].get("mean")
+    if of_fit and record["mean"] > _WORSE * of_fit:
+        times = f"{record['mean'] / of_fit:.1f} times"
+        text = f"the new clouds' error is {times} that of the fit's: the file was not fitted to clouds like these"
+        tell(Progress("note", text=text))
     return Grown(collection.grown(latents, new, record), record)
 
 
@@ -174,7 +182,7 @@ def _read(
             raise CloudError(f"{name}: holds {len(cloud)} points, the clouds of the file {count}")
         larger += len(cloud) > count
         normalised = frame.normalise(subsample(cloud, count, seed, len(collection) + i))
-        if not np.abs(normalised).max() < FARTHEST:
+        if not (np.abs(normalised).max() < FARTHEST and np.linalg.norm(np.median(normalised, 0)) < _ELSEWHERE):
             raise CloudError(f"{name}: lies too far from the clouds of the file to be fitted with them")
         targets.put(i, normalised)
         tell(Progress("read", i + 1, len(clouds), "clouds"))

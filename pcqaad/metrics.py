@@ -294,6 +294,10 @@ def read_originals(collection: Collection, references: Sequence[Source]) -> Iter
     by_name: Mapping[str, Source] = {source.name: source for source in references}
     missing = [name for name in collection.names if name not in by_name]
     if missing:
+        like = [name for name in by_name if name.endswith(f"/{missing[0]}")]
+        if len(like) > 1:
+            where = collection.info["file"]
+            raise CloudError(f"{where}: two originals of {missing[0]!r} are among the inputs, {like[0]} and {like[1]}")
         raise CloudError(
             f"{collection.info['file']}: the original of {missing[0]!r} is not among the inputs"
             + (f", nor those of {len(missing) - 1} others" if len(missing) > 1 else "")

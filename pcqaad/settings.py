@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from pcqaad.header import MAX_LAYERS, MAX_POINTS, MAX_SHORT, MAX_WIDTH, too_large
 from pcqaad.model import Shape
 
+# Random generators and what records them take so much.
+MAX_SEED = 2**63 - 1
+
 
 class SettingsError(ValueError):
     """A choice that cannot be fitted, in one line: what was asked for, and what would do."""
@@ -82,8 +85,9 @@ class Settings:
         demand(self.epochs is None or self.epochs >= 1, "epochs", "at least 1")
         for name in ("batch", "sample", "greedy_cell", "measure", "warmup"):
             demand(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("rematch", "relays", "seed"):
+        for name in ("rematch", "relays"):
             demand(getattr(self, name) >= 0, name, "0 or more")
+        demand(0 <= self.seed <= MAX_SEED, "seed", f"0 to {MAX_SEED}")
         demand(self.minutes is None or 0 < self.minutes < math.inf, "minutes", "more than 0 and finite")
         if (widths := self.shared) is not None:
             fitting = 1 <= len(widths) <= MAX_LAYERS and 1 <= min(widths) <= max(widths) <= MAX_WIDTH
@@ -103,14 +107,17 @@ class Settings:
 
             parse(self.criterion)
         if self.latents == "encoder":
-            demand(self.latent is not None, "latent", "a number, which the encoder cannot choose")
+            if self.latent is None:
+                raise SettingsError("latents from the encoder need a latent size, which it cannot choose")
             demand(self.batch > 1, "batch", "at least 2 clouds for the encoder's batch norm")
         for name, choices in CHOICES.items():
             demand(getattr(self, name) in choices, name, " or ".join(choices))
 
     def budget(self, clouds: int, points: int) -> int | None:
         """Return the bytes that a file of so many clouds and points may take; None where nothing limits them."""
-        return math.floor(12 * clouds * points / self.ratio) if self.ratio else self.max_bytes
+        if self.ratio is None:
+            return self.max_bytes
+        return math.floor(min(12 * clouds * points / self.ratio, 2.0**62))
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as a JSON-able mapping."""

@@ -184,7 +184,7 @@ def test_a_fit_can_start_from_an_encoder_and_be_resumed(tmp_path):
 
 
 def test_an_encoder_needs_a_latent_size_and_more_than_one_cloud():
-    with pytest.raises(SettingsError, match="latent is None"):
+    with pytest.raises(SettingsError, match="need a latent size"):
         Settings(latents="encoder")
     with pytest.raises(SettingsError, match="batch is 1"):
         Settings(latents="encoder", latent=4, batch=1)

@@ -81,7 +81,7 @@ class Checkpoint:
                 arrays = {n.removeprefix("array "): stored[n] for n in stored.files if n.startswith("array ")}
             assignments = _read_assignments(path)
         except _UNREADABLE as error:
-            raise CloudError(f"{path}: not a checkpoint that can be read ({error})") from error
+            raise CloudError(f"{path}: not a checkpoint that can be read: remove it, or fit without it") from error
         shape = len(clouds.targets), clouds.targets.points
         if head.get("kind") != "pcqaad checkpoint 4" or assignments.shape != shape:
             raise CloudError(f"{path}: not a checkpoint of {shape} clouds and points")

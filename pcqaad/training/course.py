@@ -21,6 +21,7 @@ from pcqaad.settings import Settings, choose_patches, resolve
 from pcqaad.training.chamfer import pretrain
 from pcqaad.training.checkpoint import Checkpoint
 from pcqaad.training.loop import Trainer, network_state
+from pcqaad.training.schedule import Schedule
 from pcqaad.training.start import (
     choose_template,
     first_latents,
@@ -144,6 +145,11 @@ class Course:
         settings = replace(self.asked, latent=kept.latent or self.asked.latent)
         settings = resolve(settings, len(targets), targets.points, spectrum)
         assert settings.latent is not None
+        schedule = Schedule(settings, len(targets))
+        if kept.step > schedule.steps:
+            least = -(-kept.step // schedule.steps_per_epoch)
+            made = f"{kept.step:,} steps were made already, more than {settings.epochs} epochs have"
+            raise CloudError(f"{self.checkpoint}: {made}; expected at least {least} epochs")
         latents = first_latents(basis, settings.latent, settings)
         network = Decoder.untrained(template, latents, settings).to(self.device)
         trainer = Trainer(network, targets, kept.assignments, settings)

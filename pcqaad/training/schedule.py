@@ -58,4 +58,5 @@ class Schedule:
         minutes = self.settings.minutes
         if minutes and seconds / (60 * minutes) > steps / self.steps:
             return Progress(stage, min(seconds, 60 * minutes), 60 * minutes, "seconds", figures)
-        return Progress(stage, steps, self.steps, "steps", figures)
+        # Tuning in two parts, each of whole steps, may make one more.
+        return Progress(stage, min(steps, self.steps), self.steps, "steps", figures)
