@@ -274,5 +274,5 @@ def test_meshes_are_fitted_by_points_drawn_from_them():
     assert (fitted.settings.surface, drawn.settings.surface) == (100, None)
     with pytest.raises(CloudError, match="cloud_0000: expected a mesh"):
         pcqaad.fit([vertices, vertices], settings)
-    with pytest.raises(pcqaad.SettingsError, match="surface is 0, expected at least 1"):
+    with pytest.raises(pcqaad.SettingsError, match="surface is 0, expected 1 to 16,777,216"):
         pcqaad.Settings(surface=0)

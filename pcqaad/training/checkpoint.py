@@ -18,17 +18,6 @@ from pcqaad.settings import Settings
 # What a continued fit may be given anew: nothing of it decides what the checkpoint can be loaded into. Where epochs,
 # minutes or tuning change, the rate falls differently from here on than it would have done in one go.
 _FREE = ("epochs", "minutes", "device", "tolerance", "measure", "tune", "max_emkd")
-# What numpy and zipfile raise for files that are damaged, or others.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    TypeError,
-    AttributeError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-)
 
 
 @dataclass
@@ -80,7 +69,10 @@ class Checkpoint:
                 head = json.loads(str(stored["head"]))
                 arrays = {n.removeprefix("array "): stored[n] for n in stored.files if n.startswith("array ")}
             assignments = _read_assignments(path)
-        except _UNREADABLE as error:
+        except CloudError:
+            raise
+        # numpy, zipfile and what they parse with raise whatever a damaged byte leads them to.
+        except Exception as error:
             raise CloudError(f"{path}: not a checkpoint that can be read: remove it, or fit without it") from error
         shape = len(clouds.targets), clouds.targets.points
         if head.get("kind") != "pcqaad checkpoint 4" or assignments.shape != shape:
