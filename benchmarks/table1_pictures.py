@@ -109,8 +109,8 @@ def sampling(rows, floor, path):
         axes.errorbar(samples, values, None if None in deviations else deviations, fmt="o-", elinewidth=0.9, **style)
     axes.axhline(floor, color=INK, linewidth=0.8, linestyle=":")
     axes.annotate(
-        "sampling floor, half the points", (samples[-1], floor), (0, 3), textcoords="offset points",
-        color=INK, fontsize=7.5, ha="right",
+        "sampling floor, half the points", (samples[-1], floor), (0, -3), textcoords="offset points",
+        color=INK, fontsize=7.5, ha="right", va="top",
     )  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
