@@ -133,14 +133,29 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_the_search(eggs: P
         ["verify", "x.qaad", ""],
         ["append", "x.qaad", ""],
         ["complete", "", "x", "-o", "y"],
-        ["compress", "x", "-o", "x.qaad", "--seed", str(2**63)],
     ],
     ids=" ".join,
 )
-def test_empty_paths_and_endless_seeds_are_misuse(arguments: list[str]) -> None:
+def test_empty_paths_are_misuse(arguments: list[str]) -> None:
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "expected a path, found an empty one" in result.stderr or "is not in the range" in result.stderr
+    assert "expected a path, found an empty one" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("choice", "problem"),
+    [
+        (["--seed", str(2**63)], "is not in the range"),
+        (["--ratio", "5", "--max-bytes", "3000"], "max_bytes and ratio cannot both be asked for"),
+        (["--minutes", "nan"], "minutes is nan, expected more than 0 and finite"),
+        (["--latents", "encoder"], "need a latent size"),
+    ],
+    ids=str,
+)
+def test_choices_that_cannot_be_meant_are_misuse(choice: list[str], problem: str, tmp_path: Path) -> None:
+    result = run("compress", tmp_path, "-o", tmp_path / "x.qaad", *choice)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert problem in result.stderr
 
 
 def test_links_to_nothing_are_not_passed_over(originals: Path, tmp_path: Path) -> None:
