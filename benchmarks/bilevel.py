@@ -21,7 +21,6 @@ from torch.func import functional_call
 sys.path.insert(0, str(Path(__file__).parent))
 from spread import add_seeds, named, number, seeds, spread
 
-from pcqaad.clouds import collect
 from pcqaad.formats.clouds import LazyClouds, find_clouds
 from pcqaad.losses.bilevel import Plan, Weighting, train
 from pcqaad.losses.criteria import criterion
@@ -34,12 +33,10 @@ JUDGED, FIRST = 16, 10**6
 
 
 def deal(clouds, points, seed):
-    """Deal each cloud's points out: `points` to learn a weighting and to train by, normalised others to judge by."""
+    """Deal each cloud's points out: `points` to learn a weighting and to train by, the others to judge by."""
     orders = [np.random.default_rng([seed, i]).permutation(len(cloud)) for i, cloud in enumerate(clouds)]
-    learned = [cloud[order[:points]] for cloud, order in zip(clouds, orders, strict=True)]
-    frame = collect(learned, None, points, seed).frame
-    rest = [cloud[order[points:]] for cloud, order in zip(clouds, orders, strict=True)]
-    return learned, [frame.normalise(x).astype(np.float32) for x in rest]
+    dealt = [(cloud[order[:points]], cloud[order[points:]]) for cloud, order in zip(clouds, orders, strict=True)]
+    return [learned for learned, _ in dealt], [rest for _, rest in dealt]
 
 
 def judge(halves, weights, rest):
@@ -61,6 +58,7 @@ def compare(clouds, points, families, plan, steps, seed):
     """Return the figures of decoders trained from one start by every weighting, and the parameters learned."""
     clouds, rest = deal(clouds, points, seed)
     halves = Halves(clouds, points, seed, "cpu", silent)
+    rest = [halves.frame.normalise(x).astype(np.float32) for x in rest]
     start = {name: w.detach().clone() for name, w in halves.network.named_parameters()}
 
     def trained(loss):

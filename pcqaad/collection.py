@@ -140,7 +140,6 @@ class Collection(Sequence[NDArray[np.float32]]):
 
         if str(device).startswith("cuda"):
             choose("cuda")
-
         return BatchDecoder(self.integers, self.placement, device)
 
     @cached_property

@@ -107,10 +107,10 @@ def append(
         if should_stop():
             raise Interrupted(resumable=False)
 
-    drawn_with, surface = sampling(collection.info)
+    fit_seed, surface = sampling(collection.info)
     if surface:
-        clouds = Surfaces(cast(Sequence[Mesh], clouds), new, surface, drawn_with, first)
-    targets, frame = _read(collection, cast(Sequence[Points], clouds), new, drawn_with, tell)
+        clouds = Surfaces(cast(Sequence[Mesh], clouds), new, surface, fit_seed, first)
+    targets, frame = _read(collection, cast(Sequence[Points], clouds), new, fit_seed, tell)
     diagonal = reference_diagonal(collection)
     latents, made = _fit(collection, targets, chosen, seed, steps, minutes, began, _in_percent(tell, frame, diagonal))
     for name, reach in zip(new, latent_reach(latents, collection.integers.latent_steps), strict=True):

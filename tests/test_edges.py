@@ -63,9 +63,10 @@ def test_sections_that_no_reader_takes_are_not_made(fitted):
 
 
 def test_a_budget_below_any_file_is_refused_before_the_fit():
-    # Were it not, training would end in a Stop of the test.
+    seen = []
     with pytest.raises(SettingsError, match="a file of 0 bytes cannot be made"):
-        pcqaad.fit(population(3, 64), Settings(epochs=1, ratio=5000), should_stop=lambda: False)
+        pcqaad.fit(population(3, 64), Settings(epochs=1, ratio=5000), on_progress=seen.append)
+    assert {progress.stage for progress in seen} == {"read", "normalise"}
 
 
 def test_names_that_take_many_bytes_do_not_break_a_budget(tmp_path):
