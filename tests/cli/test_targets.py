@@ -146,7 +146,6 @@ def test_empty_paths_are_misuse(arguments: list[str]) -> None:
     ("choice", "problem"),
     [
         (["--seed", str(2**63)], "is not in the range"),
-        (["--ratio", "5", "--max-bytes", "3000"], "max_bytes and ratio cannot both be asked for"),
         (["--minutes", "nan"], "minutes is nan, expected more than 0 and finite"),
         (["--latents", "encoder"], "need a latent size"),
     ],
