@@ -14,7 +14,7 @@ import click
 
 import pcqaad
 from pcqaad.cli import options
-from pcqaad.cli.errors import StoppedError, need_torch
+from pcqaad.cli.errors import StoppedError, misuse, need_torch
 from pcqaad.cli.inputs import choose_clouds
 from pcqaad.cli.main import ARGUMENTS
 from pcqaad.cli.progress import Display, noting
@@ -24,7 +24,7 @@ from pcqaad.cli.targets import QAAD, check_output
 from pcqaad.cli.text import as_json
 from pcqaad.formats.clouds import CloudSource, LazyClouds, LazyMeshes
 from pcqaad.progress import Interrupted
-from pcqaad.settings import CHOICES, MAX_SEED, PRESETS, Settings, SettingsError
+from pcqaad.settings import CHOICES, MAX_SEED, PRESETS, Settings
 
 _COUNT = click.IntRange(min=1)
 
@@ -135,10 +135,8 @@ def command(
     check_output(output, QAAD)
     need_torch("compress")
     given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
-    try:
+    with misuse():
         settings = replace(PRESETS[preset], **given)
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from error
     with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
         sources = choose_clouds(inputs, every, min_points, show, stop)
         _compress(ctx, sources, output, settings, points, unit, resume, show, stop)

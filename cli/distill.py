@@ -10,7 +10,7 @@ import click
 
 import pcqaad
 from pcqaad.cli import options
-from pcqaad.cli.errors import CommandError, StoppedError, need_torch
+from pcqaad.cli.errors import CommandError, StoppedError, misuse, need_torch
 from pcqaad.cli.progress import Display, noting
 from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.targets import PICTURE, check_output
@@ -145,9 +145,11 @@ def command(
                 distances = observed(collection, find_clouds(inputs[1:]), show)
             source = f"between {inputs[0]} and its originals"
         else:
-            distances = half_normal(**{k: v for k, v in (("sigma", sigma), ("cut", cut)) if v is not None})
+            with misuse():
+                distances = half_normal(**{k: v for k, v in (("sigma", sigma), ("cut", cut)) if v is not None})
             source = f"half-normal, sigma {sigma or 0.5:g}, up to {cut or 4:g} sigma"
-        result = _distilled(teacher or "hyper", alpha, family, shift, distances, source, show)
+        with misuse():
+            result = _distilled(teacher or "hyper", alpha, family, shift, distances, source, show)
     if plot is not None:
         from pcqaad.cli.slopes import draw
 

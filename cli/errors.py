@@ -40,6 +40,17 @@ def need_torch(what: str) -> None:
         raise CommandError(f"{what} needs torch: pip install 'pcqaad[fit]'")
 
 
+@contextmanager
+def misuse() -> Iterator[None]:
+    """Turn a choice that no fit or search can be made with into wrong usage, exit code 2."""
+    from pcqaad.settings import SettingsError
+
+    try:
+        yield
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+
+
 def printable(text: str) -> str:
     """Return text from a file as one line without control characters, which a terminal might obey."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))

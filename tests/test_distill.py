@@ -134,8 +134,11 @@ def test_distances_are_distributions():
     assert found.mean == pytest.approx(seen.mean(), rel=1e-3)
     with pytest.raises(CloudError, match="no distance but 0"):
         of_samples(np.zeros(3))
-    with pytest.raises(SettingsError, match="sigma is 0, expected more than 0"):
-        half_normal(0.0)
+    for sigma in (0.0, 1e300, float("nan")):
+        with pytest.raises(SettingsError, match=r"expected 1e-06 to 4$"):
+            half_normal(sigma)
+    with pytest.raises(SettingsError, match=r"cut is 1e\+308, expected 0.1 to 100"):
+        half_normal(cut=1e308)
 
 
 def test_ranking_begins_with_the_best(distances, hyper):
@@ -209,25 +212,23 @@ def test_a_file_gives_its_own_distances(fitted_file, originals, names, tmp_path)
         (["--teacher", "emd"], "unknown criterion 'emd', expected one of l1, "),
         (["--alpha", "-1"], "criterion hyper: alpha is -1, expected more than 0"),
         (["--teacher", "l1", "--alpha", "2"], "criterion l1: unknown parameter 'alpha', it takes: none"),
-        (["--plot", "nowhere/x.png"], "nowhere/x.png: folder nowhere does not exist"),
+        (["--teacher", "dcd:alpha=1e300"], "teacher dcd:alpha=1e+300,exponent=1: expected slopes that are finite"),
+        (["--teacher", "gamma:rate=1e300"], "expected slopes that are finite and not all 0"),
+        (["--sigma", "1e300"], "sigma is 1e+300, expected 1e-06 to 4"),
+        (["x.qaad"], "expected FILE.qaad and the originals of its clouds, found one of them"),
+        (["x.qaad", "y", "--sigma", "1"], "--sigma and --cut, found both"),
+        (["--family", "cauchy"], "'cauchy' is not one of"),
+        (["--teacher", "hyper:alpha=2", "--alpha", "1"], "expected alpha once"),
     ],
 )
-def test_what_cannot_be_distilled_is_refused_in_a_line(arguments, line):
-    assert refused("distill", *arguments).startswith(line)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["x.qaad"],
-        ["x.qaad", "y", "--sigma", "1"],
-        ["--family", "cauchy"],
-        ["--teacher", "hyper:alpha=2", "--alpha", "1"],
-    ],
-)
-def test_wrong_usage_is_2(arguments):
+def test_wrong_usage_is_2(arguments, line):
     result = run("distill", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
+    assert line in result.stderr
+
+
+def test_a_picture_without_a_folder_is_refused_before_the_search():
+    assert refused("distill", "--plot", "nowhere/x.png").startswith("nowhere/x.png: folder nowhere does not exist")
 
 
 def test_distilling_loads_no_torch():

@@ -8,7 +8,7 @@ import pytest
 import pcqaad
 from pcqaad.cli.compress import Bytes
 from pcqaad.settings import Settings, SettingsError, resolve
-from tests.cli.commands import refused, run
+from tests.cli.commands import run
 from tests.generators import population
 
 POINTS = 256

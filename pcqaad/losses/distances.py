@@ -15,6 +15,9 @@ Array = NDArray[np.float64]
 # Distances that a distribution is given by, evenly spaced from 0 on.
 COUNT = 1001
 
+_SIGMAS = (1e-6, 4.0)
+_CUTS = (0.1, 100.0)
+
 
 class Distances(NamedTuple):
     """A distribution of distances, in normalised coordinates.
@@ -43,11 +46,12 @@ def half_normal(sigma: float = 0.5, cut: float = 4.0) -> Distances:
     """Return the distribution of the size of a normal variable, up to `cut` standard deviations.
 
     With 0.5, a mean distance of 0.4, what the published search seems to have looked at (Lin et al., Figure 2a).
-    Raises SettingsError where either is not more than 0.
+    Raises SettingsError where `sigma` is no distance of normalised clouds, whose diagonal is 4, or `cut` leaves next to
+    none of the variable or a range it never comes near the end of.
     """
-    for name, value in (("sigma", sigma), ("cut", cut)):
-        if not 0 < value < np.inf:
-            raise SettingsError(f"{name} is {value:g}, expected more than 0")
+    for name, value, (low, high) in (("sigma", sigma, _SIGMAS), ("cut", cut, _CUTS)):
+        if not low <= value <= high:
+            raise SettingsError(f"{name} is {value:g}, expected {low:g} to {high:g}")
     d = np.linspace(0, cut * sigma, COUNT)
     p = np.exp(-np.square(d / sigma) / 2)
     return Distances(d, p / p.sum())

@@ -65,12 +65,17 @@ def teacher_curve(name: str, parameters: Mapping[str, float], distances: Distanc
     where every point has a neighbour of its own; that of `info` depends on all distances through its mean.
 
     Raises:
-        SettingsError: there is no such teacher, or it has no such parameters.
+        SettingsError: there is no such teacher, it has no such parameters, or none of its slopes is more than 0.
     """
     if name not in TEACHERS:
         raise SettingsError(f"unknown teacher {name!r}, expected one of {', '.join(TEACHERS)}")
     p = complete(name, parameters)
-    return _scaled(_slopes(name, p, distances))
+    # Parameters that leave float64 show in what they lead to.
+    with np.errstate(all="ignore"):
+        slopes = _slopes(name, p, distances)
+    if not (np.isfinite(slopes).all() and slopes.max() > 0):
+        raise SettingsError(f"teacher {write(name, p)}: expected slopes that are finite and not all 0")
+    return _scaled(slopes)
 
 
 def _slopes(name: str, p: dict[str, float], distances: Distances) -> Array:
@@ -85,7 +90,7 @@ def _slopes(name: str, p: dict[str, float], distances: Distances) -> Array:
         case "l2":
             slopes = 2 * d
         case "hyper":
-            slopes = 2 * p["alpha"] / np.sqrt(2 * p["alpha"] + np.square(p["alpha"] * d))
+            slopes = 2 * p["alpha"] / np.hypot(np.sqrt(2 * p["alpha"]), p["alpha"] * d)
         case "info":
             similar = np.exp(-d / p["temperature"])
             slopes = (1 - p["weight"] * similar / (distances.p @ similar)) / p["temperature"]
