@@ -72,6 +72,12 @@ def one_line_errors() -> Iterator[None]:
         raise CommandError(_os_error(error)) from error
     except MemoryError as error:
         raise CommandError(_out_of_memory(error)) from error
+    except UnicodeEncodeError as error:
+        # Of a file's name: what is printed may hold any character, as `main` sees to.
+        raise CommandError(
+            f"{error.object}: expected a name that the system's encoding, {error.encoding}, can write; "
+            "PYTHONUTF8=1 in the environment makes it UTF-8"
+        ) from error
     except ValueError as error:
         if not isinstance(error, _refusals()):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -131,9 +132,17 @@ class Display:
             self._write(f"{text}\n")
         else:
             # The last column stays free: some terminals begin a new line as soon as it is written to.
-            text = text[: max(shutil.get_terminal_size().columns - 1, 1)]
+            text = text[: max(self._columns() - 1, 1)]
             self._write(f"\r{text}{' ' * (self._width - len(text))}")
             self._width = len(text)
+
+    def _columns(self) -> int:
+        """Return the terminal's width; shutil asks stdout alone, which may well be a file."""
+        try:
+            own = os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError):
+            own = os.terminal_size((80, 24))
+        return shutil.get_terminal_size(own).columns
 
     def _erase(self) -> None:
         if self._width:

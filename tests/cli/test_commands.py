@@ -141,6 +141,7 @@ def test_a_damaged_file(eggs: Path, tmp_path: Path) -> None:
         (RuntimeError("[enforce fail] can't allocate memory: 8 bytes. Buy more"), "out of memory: [enforce"),
         (pcqaad.SettingsError("two\nlines\x1b[2J"), "two lines?[2J"),
         (pcqaad.CloudError("a: no"), "a: no"),
+        (UnicodeEncodeError("ascii", "schädel.ply", 3, 4, "x"), "schädel.ply: expected a name that the system's enc"),
     ],
 )
 def test_errors_become_one_line(raised: Exception, line: str) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import struct
+import sys
 from html.parser import HTMLParser
 from typing import Any
 
@@ -98,6 +101,19 @@ def test_progress_on_a_terminal_rewrites_one_line(monkeypatch: pytest.MonkeyPatc
     for line in drawn:
         assert len(line) >= shown
         shown = len(line.rstrip())
+
+
+def test_progress_keeps_to_its_own_terminal_where_stdout_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(sys, "__stdout__", io.StringIO())
+    outer, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 30, 0, 0))
+    with os.fdopen(inner, "w") as stream, Display(stream=stream) as display:
+        display(Progress("fit", 1, 4, "steps", {"loss": 0.25, "emkd_percent": 0.5}))
+        drawn = os.read(outer, 1000).decode()
+    os.close(outer)
+    assert drawn == "\rfitting: [#####.............."
 
 
 def test_quiet_progress_is_silent() -> None:
