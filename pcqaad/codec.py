@@ -181,6 +181,9 @@ def _collect(
         between = f"{sizes.min():,} to {sizes.max():,}"
         text = f"clouds hold {between} points: brought to {count:,} each by random subsampling"
         on_progress(Progress("note", text=text))
+    if collected.diagonal == 0:
+        text = "most clouds are one point, repeated: their diagonal is 0, and so is every error in percent of it"
+        on_progress(Progress("note", text=text))
     apart = float(np.spacing(np.float32(np.abs(collected.frame.centre).max())))
     if apart > _COARSE * collected.diagonal > 0:
         part = f"{apart:.2g}, {percent(apart, collected.diagonal):.2g} % of the diagonal"

@@ -320,10 +320,12 @@ def test_small_clouds_far_away_keep_what_float32_can_tell(tmp_path):
 
 @pytest.mark.parametrize("clouds", [[np.zeros((4, 3))] * 2, [np.eye(3), np.eye(3) + 1], [np.ones((1, 3))] * 3])
 def test_degenerate_clouds_still_make_a_file(clouds, tmp_path):
-    pcqaad.fit(clouds, Settings(epochs=3)).save(tmp_path / "x.qaad")
+    notes = []
+    pcqaad.fit(clouds, Settings(epochs=3), on_progress=lambda p: notes.append(p.text)).save(tmp_path / "x.qaad")
     with pcqaad.open(tmp_path / "x.qaad") as c:
         assert np.isfinite(c[0]).all()
         assert c[0].shape == clouds[0].shape
+    assert any("their diagonal is 0" in text for text in notes) == (np.ptp(clouds[0]) == 0)
 
 
 def test_small_sets_get_small_models():
