@@ -22,8 +22,8 @@ Points = NDArray[np.floating]
 _IN_MEMORY = 4_000_000_000
 # Normalised coordinates beyond this are no part of the clouds: what a model would need for them no file can hold.
 FARTHEST = 1e8
-# Decoded coordinates are float32.
-_LARGEST = float(np.finfo(np.float32).max)
+# Decoded coordinates are float32. They may lie a little beyond the clouds.
+LARGEST = float(np.finfo(np.float32).max) / 8
 
 
 class CloudError(ValueError):
@@ -113,8 +113,9 @@ def collect(
     boxes = np.zeros((len(clouds), 2, 3))
     for i, cloud in checked("read"):
         sizes[i], boxes[i] = len(cloud), box(cloud)
-        if not np.abs(boxes[i]).max() <= _LARGEST:
-            raise CloudError(f"{names[i]}: expected coordinates of float32, found {np.abs(boxes[i]).max():.3g}")
+        if not np.abs(boxes[i]).max() <= LARGEST:
+            farthest = np.abs(boxes[i]).max()
+            raise CloudError(f"{names[i]}: expected coordinates of at most {LARGEST:.3g}, found {farthest:.3g}")
     count = points or int(sizes.min())
     if count > MAX_POINTS:
         raise CloudError(f"the smallest cloud holds {count:,} points: expected at most {MAX_POINTS:,}; give --points")
@@ -144,7 +145,10 @@ def default_names(count: int, first: int = 0) -> list[str]:
 
 
 def check_cloud(cloud: Points, name: str) -> Points:
-    """Return a cloud (n, 3) of at least one point, all finite; raises CloudError for another."""
+    """Return a cloud (n, 3) of at least one point, all finite real numbers; raises CloudError for another."""
+    cloud = np.asarray(cloud)
+    if cloud.dtype.kind not in "fiu":
+        raise CloudError(f"{name}: expected coordinates that are numbers, found {cloud.dtype}")
     if cloud.ndim != 2 or cloud.shape[1] != 3 or len(cloud) == 0:
         raise CloudError(f"{name}: expected points of shape (n, 3), found {cloud.shape}")
     if not np.isfinite(cloud).all():

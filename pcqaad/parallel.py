@@ -15,8 +15,10 @@ AHEAD = 2
 
 
 def cores(workers: int | None = None) -> int:
-    """Return the number of workers asked for, or of all cores."""
-    return workers or os.cpu_count() or 1
+    """Return the number of workers asked for, or of the cores that this process may use."""
+    if workers:
+        return workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None) -> Iterator[Result]:

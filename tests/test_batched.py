@@ -16,7 +16,7 @@ import pcqaad
 from pcqaad.matching import swap, swap_torch
 from pcqaad.matching.assign import greedy, match_cells, match_many, refine, refine_many
 from pcqaad.matching.batched import batched
-from pcqaad.matching.solvers import TOLERANCE, exact
+from pcqaad.matching.solvers import TOLERANCE, certified, exact
 from pcqaad.metrics import measure
 from pcqaad.network import Decoder
 from pcqaad.targets import Targets
@@ -66,6 +66,13 @@ def test_where_float32_proves_nothing_the_certified_solver_takes_over(device):
     a, b = (np.concatenate([rng.random((39, 3)) * 1e-9, [[1, 0, 0]]]) for _ in range(2))
     found = match_cells(a, b, 40, solver=batched(device))
     assert found.cost == found.least == pytest.approx(match_cells(a, b, 40, solver=exact).cost)
+
+
+def test_cells_too_large_for_a_gpu_are_left_to_the_certified_solver(monkeypatch):
+    monkeypatch.setattr("pcqaad.matching.batched._MOST_SLOTS", 40)
+    a, b = np.random.default_rng(3).random((2, 90, 3))
+    both = [match_cells(a, b, 45, solver=solver) for solver in (batched("cpu"), certified)]
+    assert np.array_equal(both[0].assignment, both[1].assignment)
 
 
 @pytest.mark.parametrize("together", [1, 2, 3, 50])
@@ -130,6 +137,7 @@ def test_swaps_agree_with_those_of_the_cpu(device):
 
 def test_emkd_measured_in_groups_is_that_of_each_pair(monkeypatch):
     monkeypatch.setattr("pcqaad.metrics.TOGETHER", 2)
+    monkeypatch.setattr("pcqaad.metrics._on_gpu", lambda device: device == "auto")
     rng = np.random.default_rng(8)
     pairs = [tuple(rng.random((2, 70, 3))) for _ in range(5)]
     seen = []

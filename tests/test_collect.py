@@ -99,7 +99,7 @@ def test_a_fit_decodes_few_clouds_at_once(matching, monkeypatch, tmp_path):
     """Matching, training and the measurements of `save`: no more of the targets than there are workers, about."""
     alive, read = Alive(), Targets.__getitem__
     monkeypatch.setattr(Targets, "__getitem__", lambda self, cloud: alive.show(read(self, cloud)))
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("pcqaad.parallel.cores", lambda workers=None: workers or 2)
     settings = pcqaad.Settings(epochs=2, matching=matching, device="cpu")
     drawn = Drawn(40, 64)
     pcqaad.fit(drawn, settings).save(tmp_path / "x.qaad")

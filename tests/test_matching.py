@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -7,11 +9,12 @@ from scipy.spatial.distance import cdist
 
 from pcqaad.clouds import CloudError
 from pcqaad.matching.assign import greedy, match_all, match_cells, optimal, refine, rematch
-from pcqaad.matching.compiled import compiled
+from pcqaad.matching.batched import batched
+from pcqaad.matching.compiled import compiled, drop_stale
 from pcqaad.matching.kd import padded_patches, paired_cells, patch_order, patch_sizes, rotated_blocks
 from pcqaad.matching.paper import paper_auction
 from pcqaad.matching.solvers import TOLERANCE, certified, exact
-from pcqaad.matching.swap import reassign
+from pcqaad.matching.swap import nearest, reassign
 from pcqaad.parallel import AHEAD, in_parallel
 from tests.generators import clouds
 
@@ -151,6 +154,21 @@ def test_where_float32_cannot_prove_it_scipy_takes_over():
     assert found.costs[0] == found.least[0] == pytest.approx(exact(a, b, whole, 1).costs[0])
 
 
+@pytest.mark.parametrize("far", [1, 1e5, 1e9])
+@pytest.mark.parametrize(
+    ("solver", "points", "seeds"), [(certified, 100, 20), (certified, 500, 4), (batched("cpu"), 33, 2)]
+)
+def test_one_point_far_away_proves_nothing_of_the_others(solver, points, seeds, far):
+    """Of squared distances the one between the means is left out: it must not be taken for more than its digits."""
+    whole = np.array([0, points])
+    for seed in range(seeds):
+        a, b = np.random.default_rng(seed).standard_normal((2, points, 3)) * 1e-9
+        a[-1] = b[0] = far
+        optimum, found = exact(a, b, whole, 2).costs[0], solver(a, b, whole, 2)
+        assert found.least[0] <= optimum * (1 + 1e-9)
+        assert found.costs[0] <= optimum * (1 + TOLERANCE) * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("points", [2, 31, 32, 33, 1024, 1025, 2500])
 @pytest.mark.parametrize("tolerance", [0.05, 0.005])
 def test_the_bracket_holds_the_earth_movers_distance(points, tolerance):
@@ -171,6 +189,8 @@ def test_what_is_not_finite_or_not_alike_is_refused(match):
         broken[2, 1] = bad
         with pytest.raises(CloudError, match="finite"):
             match(x, broken)
+    with pytest.raises(CloudError, match=r"at most 4.25e\+37, found 1e\+200"):
+        match(x, x + 1e200)
     with pytest.raises(CloudError, match=r"one shape .* \(5, 3\) and \(4, 3\)"):
         match(x, x[:4])
 
@@ -184,6 +204,22 @@ def test_units_change_no_matching(unit):
         assert scaled.cost == pytest.approx(one.cost * unit**power, 2 * TOLERANCE)
         assert scaled.least == pytest.approx(one.least * unit**power, 2 * TOLERANCE)
         assert np.mean(one.assignment == scaled.assignment) > 0.99  # rounding may break a tie otherwise
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_on_grids_neither_order_nor_unit_nor_place_change_the_cells(seed):
+    """Coordinates tie there, and so do the sides of boxes but for rounding."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(0, 4, (2, 600, 3)) / 3
+    one = match_cells(a, b, 100)
+    others = [
+        (match_cells(a[rng.permutation(600)], b[rng.permutation(600)], 100), 1),
+        (match_cells(a * 1e-6, b * 1e-6, 100), 1e-6),
+        (match_cells(a * 1024 + 2**20, b * 1024 + 2**20, 100), 1024),
+    ]
+    for other, unit in others:
+        # The same cells, whose best lies between the two ends of either.
+        assert max(one.least * unit, other.least) <= min(one.cost * unit, other.cost) * (1 + 1e-9)
 
 
 def test_cells_do_not_depend_on_the_number_of_workers():
@@ -280,6 +316,15 @@ def test_reassignment_is_a_bijection_that_never_raises_the_cost(drawn):
         assert after <= before * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("points", [5, 33, 5000, 40000])
+@pytest.mark.parametrize("far", [1e15, 1e25, 1e30, 1e38])
+def test_swaps_survive_predictions_whose_squares_overflow(points, far):
+    """A fit that diverges ends in a word, and not in memory beyond its trees."""
+    targets = np.random.default_rng(0).standard_normal((1, points, 3)).astype(np.float32)
+    found = nearest(np.full_like(targets, far), targets, 1)
+    assert ((found >= 0) & (found < points)).all()
+
+
 def test_reassignment_undoes_planted_swaps():
     rng = np.random.default_rng(4)
     p = rng.random((1, 200, 3)).astype(np.float32)
@@ -322,6 +367,22 @@ def test_the_papers_auction_is_as_far_off_as_a_large_eps_leaves_it():
     assert 1.02 < cost / match_cells(a, b, 1024).cost < 1.5
     # The normalisation is the cell's own: no unit changes the result.
     assert match_cells(a * 1e-6, b * 1e-6, 1024, solver=paper_auction).cost == pytest.approx(1e-6 * cost)
+
+
+def test_machine_code_older_than_a_source_is_dropped(tmp_path):
+    """Numba looks at the source of a function alone, and not at those of what is compiled into it."""
+    code, sources = tmp_path / "__pycache__", [tmp_path / "tree.py", tmp_path / "lanes.py"]
+    code.mkdir()
+    kept = [code / "auction.f-1.py311.nbi", code / "auction.f-1.py311.1.nbc", code / "auction.cpython-311.pyc"]
+    for when, path in enumerate([*sources, *kept]):
+        path.touch()
+        os.utime(path, (when, when))
+    drop_stale(tmp_path)
+    assert all(path.exists() for path in kept)
+    os.utime(sources[0], (9, 9))
+    drop_stale(tmp_path)
+    assert list(code.iterdir()) == kept[2:]
+    drop_stale(tmp_path / "nowhere")
 
 
 def test_without_a_folder_for_machine_code_it_compiles_all_the_same(monkeypatch):

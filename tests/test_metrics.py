@@ -89,3 +89,17 @@ def test_chamfer_and_d1_by_hand():
 def test_what_cannot_be_compared_is_refused(a, b, message):
     with pytest.raises(pcqaad.CloudError, match=message):
         emkd(a, b)
+
+
+@pytest.mark.parametrize("metric", [chamfer, d1])
+@pytest.mark.parametrize("bad", [np.zeros((0, 3)), np.full((2, 3), np.nan), np.zeros((2, 3), np.complex128)])
+def test_nearest_neighbours_of_what_is_no_cloud_are_refused(metric, bad):
+    for pair in ((bad, np.zeros((2, 3))), (np.zeros((2, 3)), bad)):
+        with pytest.raises(pcqaad.CloudError, match="cloud: expected"):
+            metric(*pair)
+
+
+@pytest.mark.parametrize("cell", [0, -1, 1.5])
+def test_a_cell_of_no_whole_number_of_points_is_refused(cell):
+    with pytest.raises(pcqaad.CloudError, match="expected a cell of at least 1 point, found"):
+        emkd(np.eye(3), np.eye(3), cell)

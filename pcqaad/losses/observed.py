@@ -35,7 +35,7 @@ def observed(collection: Collection, references: Sequence[Source], on_progress: 
     """
     centre, scale = collection.placement.normalisation
     frame = Frame(np.array(centre), scale)
-    pairs = ((original, collection[i]) for i, original in enumerate(read_originals(collection, references)))
+    pairs = ((original.points, collection[i]) for i, original in enumerate(read_originals(collection, references)))
 
     share = max(_MOST // len(collection), 1)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.clouds import CloudError
+from pcqaad.clouds import LARGEST, CloudError
 from pcqaad.matching.kd import paired_cells, rotated_blocks
 from pcqaad.matching.solvers import Points, Solution, Solver, certified
 from pcqaad.parallel import in_parallel
@@ -153,8 +153,12 @@ def _check(reference: Points, cloud: Points) -> None:
     shapes = reference.shape, cloud.shape
     if reference.ndim != 2 or shapes[0][1:] != (3,) or shapes[0] != shapes[1] or len(reference) == 0:
         raise CloudError(f"expected two clouds of one shape (n, 3), found {shapes[0]} and {shapes[1]}")
-    if not (np.isfinite(reference).all() and np.isfinite(cloud).all()):
-        raise CloudError("expected finite coordinates, found NaN or infinity")
+    for points in (reference, cloud):
+        if not np.isfinite(points).all():
+            raise CloudError("expected finite coordinates, found NaN or infinity")
+        # Of float64 ones the squares have to be finite as well.
+        if (farthest := np.abs(points).max()) > LARGEST:
+            raise CloudError(f"expected coordinates of at most {LARGEST:.3g}, found {farthest:.3g}")
 
 
 def rematch(predicted: Points, assigned: Points, tolerance: float = 0.01) -> Assignment:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pcqaad.matching.solvers import TOLERANCE, Indices, Points, Solution, Solver, certified
+from pcqaad.matching.solvers import TOLERANCE, Indices, Points, Solution, Solver, certified, solve_again
 
 # As in `auction`: the first eps in mean costs to the nearest column, and how it shrinks from phase to phase.
 _FIRST_EPS, _FIRST_EPS_SQUARED, _SHRINK = 3.0, 10.0, 0.2
@@ -24,11 +24,14 @@ _MOST_PHASES = 24
 MOST_BIDS = 400  # a row, on average in a phase: then the cell is left to `certified`
 # What float32 takes from a proof, as in `auction`.
 _OFF, _ROUNDED = 1.04e-7, 6 * 2.0**-24
+_SUM_ROUNDED = 2.0**-52
 _SHARE = 0.99
 # Rows of a cell that bid at once. More would bid against each other; fewer would leave lanes idle.
 _BIDDERS = 16
 # A batch keeps below this many points, and plain torch below this many costs at once.
 _BATCH_POINTS, _BATCH_COSTS = 1 << 23, 1 << 26
+# Larger cells, of which a cloud has too few to keep a GPU busy, are left to `certified` and its tree.
+_MOST_SLOTS = 1 << 13
 NOWHERE = 1e30  # the price of a column that only fills a smaller cell up
 
 
@@ -104,6 +107,8 @@ def _solve(
 ) -> Solution:
     bounds = np.asarray(bounds, np.int64)
     sizes = np.diff(bounds)
+    if sizes.max(initial=1) > _MOST_SLOTS:
+        return certified(a, b, bounds, power, workers, tolerance=tolerance)
     columns = np.empty(len(a), np.int64)
     costs, least = np.empty((2, len(sizes)))
     proven = np.empty(len(sizes), np.bool_)
@@ -115,12 +120,10 @@ def _solve(
         a_part, b_part = (np.asarray(c[inside], np.float64) for c in (a, b))
         found = _solve_batch(device, tolerance, phase, a_part, b_part, rows - rows[0], power)
         columns[inside], costs[part], least[part], proven[part] = found[0] + rows[0], *found[1:]
-    for cell in np.flatnonzero(~proven):
-        inside = slice(int(bounds[cell]), int(bounds[cell + 1]))
-        whole = np.array([0, sizes[cell]])
-        one = certified(a[inside], b[inside], whole, power, workers, tolerance=tolerance)
-        columns[inside], costs[cell], least[cell] = bounds[cell] + one.columns, one.costs[0], one.least[0]
-    return Solution(columns, costs, least)
+    solution, left = Solution(columns, costs, least), np.flatnonzero(~proven)
+    return solve_again(
+        solution, left, a, b, bounds, partial(certified, power=power, workers=workers, tolerance=tolerance)
+    )
 
 
 def _solve_batch(
@@ -144,10 +147,11 @@ def _solve_batch(
     x, y = x - x[:, :1], y - x[:, :1]
     apart = torch.zeros(len(x), dtype=torch.float64, device=device)
     if power == 2:
-        # See `auction`: what no permutation can change is left out.
+        # See `auction`: what no permutation can change is left out, as far as its sums can be trusted.
         shift = ((x - y) * used[..., None]).sum(1) / sizes[:, None]
+        off = _SUM_ROUNDED * ((x.abs() + y.abs()) * used[..., None]).sum(1)
         y = y + shift[:, None]
-        apart = shift.square().sum(1) * sizes
+        apart = (shift.abs() * (shift.abs() - 2 * off)).sum(1) * sizes
     corner = torch.minimum(x.amin(1), y.amin(1))
     side = (torch.maximum(x.amax(1), y.amax(1)) - corner).amax(1)
     side = torch.where(side > 0, side, torch.ones_like(side))
@@ -159,8 +163,9 @@ def _solve_batch(
     partner = torch.gather(original[1], 1, columns[..., None].expand(-1, -1, 3))
     squared = (original[0] - partner).square().sum(2)
     costs = ((squared if power == 2 else squared.sqrt()) * used).sum(1)
-    least = bound.clamp(min=0) * side**power + apart * (1 - 1e-9)
+    least = (bound.clamp(min=0) * side**power * (1 - 1e-9) + apart).clamp(min=0)
     least = torch.minimum(torch.where(proven, least, torch.zeros_like(least)), costs)
+    proven &= costs - least <= tolerance * costs
     found = (first[:, None] + columns)[used]
     return found.cpu().numpy(), costs.cpu().numpy(), least.cpu().numpy(), proven.cpu().numpy()
 

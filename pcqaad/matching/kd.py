@@ -2,7 +2,8 @@
 
 The papers leave the axis rule open. Here a node is cut across the widest side of the bounding box that its
 clouds have together: symmetric in the two clouds, and up to 30 % tighter for EM-kD than cycling the axes.
-Each cloud is cut at its own rank, ties broken by a stable sort, so that the halves are of equal size in both.
+Each cloud is cut at its own rank, ties broken by the other coordinates, so that the halves are of equal size in both
+and do not depend on the order of the points; of sides equally wide but for rounding the first is cut.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 Points = NDArray[np.floating]
 Order = NDArray[np.intp]
 Cut = Callable[[int, int], "int | None"]
+
+_AS_WIDE = 1 - 1e-6
 
 
 def split(clouds: Sequence[Points], cut: Cut) -> tuple[list[Order], Order]:
@@ -41,28 +44,31 @@ def split(clouds: Sequence[Points], cut: Cut) -> tuple[list[Order], Order]:
             continue
         node = slice(low, high)
         width = np.max([x[:, node].max(1) for x in rows], 0) - np.min([x[:, node].min(1) for x in rows], 0)
-        axis = int(np.argmax(width))
+        axis = int(np.argmax(width >= width.max() * _AS_WIDE))
         for x, order in zip(rows, orders, strict=True):
-            by_rank = stable_order(x[axis, node])
+            by_rank = _rank(x[:, node], axis)
             order[node] = order[node][by_rank]
             x[:, node] = x[:, node][:, by_rank]
         stack += [(middle, high), (low, middle)]
     return orders, np.array(bounds)
 
 
-def stable_order(values: NDArray[np.floating]) -> Order:
-    """Return what np.argsort(values, kind="stable") does, for finite values (n,), in a fifth of its time.
+def _rank(rows: NDArray[np.floating], axis: int) -> Order:
+    """Return the order (n,) of points (3, n) along an axis; of equal ones, along the others; of equal points, as given.
 
-    Numpy's vectorised sort is not stable; the few values that are equal are put right behind it.
+    Numpy's vectorised sort takes a fifth of the time of a stable one; the few values that are equal are put right
+    behind it.
     """
-    order = np.argsort(values)
-    found = values[order]
+    order = np.argsort(rows[axis])
+    found = rows[axis, order]
     same = found[1:] == found[:-1]
     if same.any():
         tied = np.zeros(len(order), np.bool_)
         tied[1:] |= same
         tied[:-1] |= same
-        order[tied] = order[tied][np.lexsort((order[tied], found[tied]))]
+        places = order[tied]
+        others = (rows[k, places] for k in range(3) if k != axis)
+        order[tied] = places[np.lexsort((places, *others, found[tied]))]
     return order
 
 

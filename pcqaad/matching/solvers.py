@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -99,8 +101,20 @@ def certified(
     shares = min(len(costs), 4 * cores(workers)) if cores(workers) > 1 else 1
     for _ in in_parallel(solve, np.array_split(np.arange(len(costs)), shares), workers):
         pass
-    for cell in np.flatnonzero((costs - least > tolerance * costs) & (np.diff(bounds) <= _MOST_EXACT)):
-        low, high = bounds[cell], bounds[cell + 1]
-        found = exact(a[low:high], b[low:high], np.array([0, high - low]), power, 1)
-        columns[low:high], costs[cell], least[cell] = low + found.columns, found.costs[0], found.least[0]
+    found = Solution(columns, costs, least)
+    left = np.flatnonzero((costs - least > tolerance * costs) & (np.diff(bounds) <= _MOST_EXACT))
+    return solve_again(found, left, a, b, bounds, partial(exact, power=power, workers=workers))
+
+
+def solve_again(
+    found: Solution, cells: Indices, a: Points, b: Points, bounds: Indices, solver: Callable[..., Solution]
+) -> Solution:
+    """Return a solution with some of its cells, by number, solved by another solver: of (a, b, bounds) alone."""
+    if len(cells) == 0:
+        return found
+    columns, costs, least = found.columns.copy(), found.costs.copy(), found.least.copy()
+    rows = np.concatenate([np.arange(bounds[cell], bounds[cell + 1]) for cell in cells])
+    within = np.concatenate([[0], np.cumsum(np.diff(bounds)[cells])])
+    again = solver(a[rows], b[rows], within)
+    columns[rows], costs[cells], least[cells] = rows[again.columns], again.costs, again.least
     return Solution(columns, costs, least)

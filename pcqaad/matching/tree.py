@@ -23,6 +23,8 @@ from pcqaad.matching.lanes import (
 
 # 32 to the power of 8 leaves are more than any memory holds.
 _MOST_LEVELS = 8
+# Below what fills a block up, above all that can be told apart.
+_FARTHEST = np.float32(FAR / 2)
 
 
 class Tree(NamedTuple):
@@ -178,12 +180,15 @@ def two_best(tree, query, power, hint, hint2):
         hint2: another one, thought to be cheap: nothing dearer than the dearer of them is looked at.
 
     Returns:
-        The least cost + price, the second least, and the two points.
+        The least cost + price, the second least, and the two points: any two where all lie beyond float32.
     """
     most = max(
         cost_to(tree, hint, query, power) + price_of(tree, hint),
         cost_to(tree, hint2, query, power) + price_of(tree, hint2),
     )
+    # A query so far away that its squares overflow costs infinity everywhere, in the lanes that fill a block up too:
+    # those must not be gone into.
+    most = min(most, _FARTHEST)
     last = len(tree.first) - 1
     if last < 0:
         scan_leaves(tree.leaves, 0, 1, query, power, tree.keys, tree.places)

@@ -151,6 +151,7 @@ class Trainer:
         predicted = self.network.fold(latents, template, weights)  # (K, B, S, 3)
         target = self.targets.gather(clouds, points.ravel())  # (B, K * S, 3)
         if self.settings.reassign:
+            must_be_finite(float(predicted.detach().abs().max()), self.step)
             swapped = self._swaps(predicted.detach().transpose(0, 1).reshape(target.shape), target)
             target = np.take_along_axis(target, swapped[..., None], 1)
             self.targets.permute_some(clouds, points.ravel(), swapped)
@@ -196,7 +197,9 @@ class Trainer:
         """Re-match the next clouds in turn, as many as the settings' pairs a step make, a few together."""
         count, points = len(self.targets), self.targets.points
         group = points * min(_TOGETHER, count)
-        turns = range(*(step * self.settings.rematch // group for step in (self.step, self.step + 1)))
+        first, end = (step * self.settings.rematch // group for step in (self.step, self.step + 1))
+        # So many turns reach every cloud.
+        turns = range(first, min(end, first + -(-count // _TOGETHER)))
         due = [i % count for turn in turns for i in range(turn * _TOGETHER, (turn + 1) * _TOGETHER)]
         due = list(dict.fromkeys(due))
 
