@@ -78,7 +78,7 @@ def _section(name: str, values: Mapping[str, Any], unit: str) -> str:
     cards = [
         ("Mean", mean_length(name, values, unit)),
         ("Of the diagonal", mean_percent(name, values)),
-        *([] if bracketed(name) else [("RMS", length(values["rms"], unit))]),
+        *([("RMS", length(values["rms"], unit))] if "rms" in values and not bracketed(name) else []),
         ("Worst cloud", worst_cloud(name, values, unit)),
     ]
     if values.get("psnr") is not None:

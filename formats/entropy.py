@@ -260,9 +260,11 @@ class Model:
         ids, which, tables = self._used(context)
         if any(table is None for table in tables):
             raise FormatError(f"a table for each of the contexts {ids} expected, found some missing")
-        if self._lookup is None or self._lookup[0] != ids:
-            self._lookup = ids, Lookup.of([table.frequency for table in tables if table is not None])
-        lookup = self._lookup[1]
+        # Kept as a pair, and read once: another thread may put that of other contexts there.
+        kept = self._lookup
+        if kept is None or kept[0] != ids:
+            kept = self._lookup = ids, Lookup.of([table.frequency for table in tables if table is not None])
+        lookup = kept[1]
         low, shift, escape = self._columns(tables)
         coder = RansDecoder(data)
         certain = np.array([table is not None and int(table.frequency.max()) == TOTAL for table in tables])

@@ -20,7 +20,7 @@ from pcqaad.formats.groups import Groups
 from pcqaad.integers import IntegerModel, Ints, Symbols, dequantise_latents
 from pcqaad.model import Model
 from pcqaad.placement import Placement
-from pcqaad.record import read_info, read_names
+from pcqaad.record import known, read_info, read_names
 
 if TYPE_CHECKING:
     import torch
@@ -146,6 +146,7 @@ class Collection(Sequence[NDArray[np.float32]]):
     def info(self) -> dict[str, Any]:
         """What the file holds and how it was made, JSON-able."""
         head, made = self._head, self._named(read_info, self._container)
+        fidelity, appended = known(made)
         shape = head.shape
         centre, scale = head.placement.normalisation
         entries = {entry.tag: entry.length for entry in self._container.entries}
@@ -193,9 +194,9 @@ class Collection(Sequence[NDArray[np.float32]]):
                 "bits_per_latent": 8 * parts["latents"] / (shape.clouds * shape.latent),
             },
             "settings": made.get("settings", {}),
-            "fidelity": made.get("fidelity", {}),
+            "fidelity": fidelity,
             "encoder": made.get("encoder", {}),
-            "appended": made.get("appended", []),
+            "appended": appended,
         }
 
     def room_for(self, clouds: int) -> None:
@@ -211,10 +212,7 @@ class Collection(Sequence[NDArray[np.float32]]):
             record: of them, to stand in the info behind those that are there. `pcqaad.append` makes all three.
         """
         made = self._named(read_info, self._container)
-        appended = made.get("appended", [])
-        if not isinstance(appended, list):
-            raise FormatError("expected a list of what was appended", file=self._file, where="info")
-        info = {**made, "appended": [*appended, record]}
+        info = {**made, "appended": [*made.get("appended", []), record]}
         everyone = [*self.names, *names]
         return self._named(storage.grown_sections, self._container, self._head, latents, everyone, info)
 

@@ -144,8 +144,9 @@ class IntegerModel:
         yield Sum(POINT_SCALE, tuple(out))
 
     def multiples(self, tensor: str) -> Ints:
-        """Return a tensor in whole steps: its symbols times their gains."""
-        return self.weights[tensor] * self.gains.factors(tensor)
+        """Return a tensor in whole steps: its symbols times their gains, in 64 bits, which numpy 1 would not go to."""
+        multiples: Ints = self.weights[tensor].astype(np.int64) * self.gains.factors(tensor)
+        return multiples
 
     def template(self) -> Ints:
         """Return the template (M, 3) in whole steps."""

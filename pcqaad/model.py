@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +59,7 @@ class Shape:
 
     def weights(self) -> int:
         """Count the numbers in all weight tensors, biases included."""
-        return sum(int(np.prod(shape)) for shape in self.tensors().values())
+        return sum(math.prod(shape) for shape in self.tensors().values())
 
     def paper_ratio(self) -> float:
         """Return the paper's ratio: floats of the data set to weights and latents.
@@ -67,7 +68,7 @@ class Shape:
         (its 3311 : 1 for Skulls comes out of no other count).
         """
         counted = ("latent", "patch", "out", *(f"shared {i}" for i in range(1, len(self.shared))))
-        weights = sum(int(np.prod(self.tensors()[name])) for name in counted)
+        weights = sum(math.prod(self.tensors()[name]) for name in counted)
         return self.clouds * self.points * 3 / (weights + self.clouds * self.latent)
 
 

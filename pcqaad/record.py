@@ -13,6 +13,11 @@ from pcqaad.header import MAX_POINTS
 
 # Bytes of the JSON text, and how deep objects and arrays may lie in each other.
 MAX_INFO, _MAX_DEPTH = 2**20, 8
+# What a record of errors may hold.
+_FIGURES = ("mean", "rms", "mean_squared", "sum", "mean_percent", "diagonal", "at_least", "rise")
+_OF_ANY = ("metric", "cell", "worst", *_FIGURES)
+_COUNTS = ("first", "clouds", "steps", "seed")
+_OF_APPENDED = (*_COUNTS, "encoder")
 
 
 def read_names(container: Container, clouds: int) -> list[str]:
@@ -60,14 +65,30 @@ def read_info(container: Container) -> dict[str, Any]:
         if not isinstance(info.get(key, {}), dict):
             raise FormatError(f"expected an object as {key}", where="info")
     settings = info.get("settings", {})
-    if not isinstance(settings.get("seed", 0), int):
+    if not _is_integer(settings.get("seed", 0)):
         raise FormatError("expected an integer as seed", where="info")
     surface = settings.get("surface")
-    if surface is not None and (not isinstance(surface, int) or isinstance(surface, bool) or surface < 1):
+    if surface is not None and not (_is_integer(surface) and surface >= 1):
         raise FormatError("expected an integer of at least 1 as surface", where="info")
-    if info.get("fidelity") and not _is_fidelity(info["fidelity"]):
+    if info.get("fidelity") and not _is_record(info["fidelity"], "measured"):
         raise FormatError("expected numbers and names as fidelity, found others or none", where="info")
+    appended = info.get("appended", [])
+    if not (isinstance(appended, list) and all(_is_record(record, "clouds") for record in appended)):
+        raise FormatError("expected a list of numbers and names of what was appended, found others", where="info")
     return info
+
+
+def known(info: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return what is known of an info's records of errors, of the fit's and of appended clouds.
+
+    Nothing of those whose metric is not known.
+    """
+
+    def kept(record: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+        return {key: value for key, value in record.items() if key in keys} if record.get("metric") == "emkd" else {}
+
+    appended = (kept(record, (*_OF_ANY, *_OF_APPENDED)) for record in info.get("appended", []))
+    return kept(info.get("fidelity", {}), (*_OF_ANY, "measured")), [record for record in appended if record]
 
 
 def sampling(info: dict[str, Any]) -> tuple[int, int | None]:
@@ -88,6 +109,10 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number of JSON")
 
 
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -99,7 +124,7 @@ def _not_plain(value: Any, depth: int) -> str:
             return f"expected at most {_MAX_DEPTH} levels of objects and arrays, found more"
         if isinstance(value, dict):
             for key in value:
-                if not key.isprintable():
+                if not _is_plain_text(key):
                     return f"expected keys that can be printed, found {key[:80]!r}"
             value = list(value.values())
         return next(filter(None, (_not_plain(item, depth - 1) for item in value)), "")
@@ -108,14 +133,23 @@ def _not_plain(value: Any, depth: int) -> str:
     return ""
 
 
-def _is_fidelity(recorded: dict[str, Any]) -> bool:
+def _is_plain_text(text: str) -> bool:
+    return all(" " <= character <= "~" for character in text)
+
+
+def _is_record(recorded: Any, counted: str) -> bool:
+    """Say whether a value is a record of errors, with the number of clouds that it counts."""
+    if not isinstance(recorded, dict):
+        return False
     worst = recorded.get("worst")
     return (
         isinstance(recorded.get("metric"), str)
-        and recorded["metric"].isprintable()
-        and all(isinstance(recorded.get(key), int) for key in ("cell", "measured"))
+        and _is_plain_text(recorded["metric"])
+        and all(_is_integer(recorded.get(key)) for key in ("cell", counted))
+        and all(_is_integer(recorded.get(key, 0)) for key in ("measured", *_COUNTS))
         and all(_is_number(recorded.get(key)) for key in ("mean", "mean_percent"))
-        and all(_is_number(recorded.get(key, 0.0)) for key in ("diagonal", "rms", "rise"))
+        and all(_is_number(recorded.get(key, 0.0)) for key in _FIGURES)
+        and isinstance(recorded.get("encoder", {}), dict)
         and isinstance(worst, dict)
         and isinstance(worst.get("name"), str)
         and _is_number(worst.get("mean"))

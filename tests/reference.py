@@ -13,6 +13,8 @@ import numpy as np
 
 Points = list[tuple[int, int, int]]
 
+KNOWN = (b"HEAD", b"GAIN", b"WGTS", b"TMPL", b"LMOD", b"LATS", b"NAME", b"info")
+
 
 class Bits:
     """Section 2."""
@@ -220,10 +222,13 @@ def sections(data: bytes) -> dict[str, bytes]:
     for row in struct.iter_unpack("<4sBIII", data[16:at]):
         tag, coding, length, size, checksum = row
         body = data[at : at + length]
+        at += length
+        if tag not in KNOWN:
+            assert tag[:1].islower()
+            continue
         assert zlib.crc32(body) == checksum
         found[tag.decode()] = zlib.decompress(body, -15) if coding else body
         assert len(found[tag.decode()]) == size
-        at += length
     assert at == len(data)
     return found
 

@@ -1,5 +1,6 @@
 """What no file has room for, or no float can tell, is refused in time and by name, or judged by what it is."""
 
+import json
 import math
 import threading
 import time
@@ -17,8 +18,10 @@ from pcqaad.settings import Settings, SettingsError, resolve
 from pcqaad.storage import to_sections
 from pcqaad.training import devices
 from pcqaad.training.checkpoint import Checkpoint
+from tests.cli.commands import run
 from tests.conftest import stop_in
 from tests.generators import population
+from tests.test_file import resection
 
 
 @pytest.mark.parametrize(
@@ -219,3 +222,28 @@ def test_what_is_no_checkpoint_is_named(interrupted):
             Checkpoint.load(path, collected, settings)
         except CloudError as error:
             assert str(path) in str(error)
+
+
+# Info of another maker's.
+
+
+def test_what_is_not_known_of_an_info_is_not_shown(fitted_file, tmp_path):
+    """Keys of later versions, a record without what it need not hold, and metrics of another kind."""
+    with pcqaad.open(fitted_file) as c:
+        known = c.info["fidelity"]
+    few = {key: known[key] for key in ("metric", "cell", "measured", "mean", "mean_percent", "worst")}
+    strange = {"per_cloud": 3, "psnr": "x", "clouds": 7, "later": [1]}
+    for fidelity, shown in (
+        (few, few),
+        (known | strange, known),
+        (known | {"metric": "emd"}, {}),
+        (known | {"metric": "foo"}, {}),
+    ):
+        path = tmp_path / "x.qaad"
+        info = {"fidelity": fidelity, "appended": [fidelity | {"clouds": 1}]}
+        path.write_bytes(resection(fitted_file.read_bytes(), info=json.dumps(info).encode()))
+        with pcqaad.open(path) as c:
+            assert c.info["fidelity"] == shown
+            assert len(c.info["appended"]) == bool(shown)
+        for command in (["info", path], ["verify", path], ["verify", path, "--report", tmp_path / "x.html"]):
+            assert run(*command).exit_code == 0

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from pcqaad.formats import rans
 from pcqaad.formats.bells import Bell, read_bell
 from pcqaad.formats.bits import BitReader, BitWriter
 from pcqaad.formats.entropy import Model, decode, encode
@@ -317,6 +318,23 @@ def test_a_symbol_that_the_model_cannot_express_is_not_encoded(symbol: int) -> N
 def test_arrays_of_the_wrong_kind_are_not_encoded(symbols: list[int], contexts: list[int] | None) -> None:
     with pytest.raises(ValueError, match="expected"):
         encode(symbols, contexts)
+
+
+@pytest.mark.parametrize("lanes_log2", [0, 1, 3, 4])
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 1000])
+def test_lanes_one_by_one_decode_as_together(lanes_log2: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rans, "_lanes_log2", lambda count, bits: lanes_log2)
+    rng = np.random.default_rng(count)
+    symbols, contexts = np.rint(rng.normal(0, 3, count)).astype(np.int64), rng.integers(0, 3, count)
+    model = Model.fit(symbols, contexts)
+    coded = model.encode(symbols, contexts)
+    assert coded[0] == lanes_log2
+    for few in (0, 16):
+        monkeypatch.setattr(rans, "_FEW_LANES", few)
+        assert np.array_equal(model.decode(coded, count, contexts), symbols)
+        for cut in (len(coded) - 2, len(coded) - 4):
+            with pytest.raises(FormatError):
+                model.decode(coded[: max(cut, 0)], count, contexts)
 
 
 def test_calls_of_any_length_interleave() -> None:

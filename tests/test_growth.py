@@ -124,7 +124,8 @@ def test_latents_are_coded_with_the_file_s_model_where_it_can_express_them(fitte
     # Far beyond any table: no old cloud has such symbols.
     new = symbols[[3, 0, 3]] + (0 if known else 2**18)
     with pcqaad.open(path) as c:
-        grown = pack(c.grown(new, ["a", "b", "c"], {}))
+        record = {key: value for key, value in c.info["fidelity"].items() if key != "measured"} | {"clouds": 3}
+        grown = pack(c.grown(new, ["a", "b", "c"], record))
     after = sections(grown)
     assert (after["LMOD"] == before["LMOD"]) == known
     with Container.open(path) as old, Container.open(grown) as there:
@@ -135,6 +136,7 @@ def test_latents_are_coded_with_the_file_s_model_where_it_can_express_them(fitte
             assert [groups[0].read(i) for i in full] == [groups[1].read(i) for i in full]
     c = pcqaad.Collection(grown)
     c.check()
+    assert c.info["appended"] == [record]
     assert np.array_equal(c.latents[:6], pcqaad.Collection(path.read_bytes()).latents)
     steps = [step.value for step in c.integers.latent_steps]
     assert np.array_equal(c.latents[6:], (new * steps).astype(np.float32))

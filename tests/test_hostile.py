@@ -83,8 +83,10 @@ def test_what_the_forgeries_differ_from_is_read() -> None:
     assert pcqaad.Collection(bound)[0].tobytes() == reference.decode_file(bound)[0].tobytes()
     for head, symbol in ((fine, most + 1), (coarse, most)):
         assert "sums of layer 0" in refusal(small.file(HEAD=head, WGTS=small.weight_tensors(t1=symbol)))
-    unknown = small.added(Row(b"xtra", coding=77, size=2**32 - 1, checksum=0))
-    pcqaad.Collection(unknown).check()
+    for row in ({"coding": 77}, {"size": 2**32 - 1}, {"coding": 1, "size": 2**31}, {"checksum": 0}):
+        unknown = small.added(Row(b"xtra", **row))
+        pcqaad.Collection(unknown).check()
+        assert collection[1].tobytes() == reference.decode_file(unknown)[1].tobytes()
 
 
 @pytest.mark.parametrize(("forgery", "line"), CASES, ids=[f"{i} {f.rule}" for i, (f, _) in enumerate(CASES)])

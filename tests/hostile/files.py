@@ -291,7 +291,10 @@ def _info() -> Iterator[Forgery]:
         {"encoder": "x"},
         {"fidelity": 1},
         *({"fidelity": {k: v for k, v in fidelity.items() if k != key}} for key in fidelity),
-        *({"fidelity": fidelity | {key: []}} for key in (*fidelity, "rms", "diagonal", "rise")),
+        *({"fidelity": fidelity | {key: []}} for key in (*fidelity, "rms", "mean_squared", "sum", "diagonal", "rise")),
+        *({"fidelity": fidelity | {key: True}} for key in ("cell", "measured", "mean")),
+        {"settings": {"seed": True}},
+        *({"appended": value} for value in ("abc", {"a": 1}, [1], [{}], [fidelity], [fidelity | {"clouds": "z"}])),
         {"fidelity": fidelity | {"worst": {"name": 1, "mean": 0}}},
         {"fidelity": fidelity | {"worst": {"name": "a"}}},
         {"fidelity": fidelity | {"metric": "\x1b"}},
@@ -306,6 +309,9 @@ def _sums() -> Iterator[Forgery]:
     yield Forgery("7.8 layer 0", file(HEAD=head(origin=(0, 2**31 - 1, 0)), WGTS=weight_tensors(t1=999)))
     yield Forgery("7.8 layer 0", file(HEAD=head(scales=[14, 0]), WGTS=weight_tensors(t1=2**26)))
     yield Forgery("7.8 bias", file(WGTS=weight_tensors(t2=-large)))
+    # Of 32 bits this one has no absolute value.
+    for rule, tensor in (("layer 0", "t1"), ("bias", "t2"), ("output", "t6")):
+        yield Forgery(f"7.8 {rule}", file(WGTS=weight_tensors(**{tensor: -(2**31)})))
     between = {"HEAD": head(layers=2, steps=[ONE, ONE, ONE, 1000, *[ONE] * 6])}
     yield Forgery("7.8 layers between", file(**between, WGTS=weight_tensors(2, t3=9)))
     feature = head(steps=[*[ONE] * 3, 800, *[ONE] * 4])

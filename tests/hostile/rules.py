@@ -92,7 +92,7 @@ RULES = {
     "7.6 JSON": "other text than JSON",
     "7.6 depth": "more than 8 levels of objects and arrays",
     "7.6 numbers": "numbers that no double holds",
-    "7.6 keys": "keys with characters that cannot be printed",
+    "7.6 keys": "keys with other characters than U+0020 to U+007E",
     "7.6 types": "a known key of another type",
     "7.8 layer 0": "A reader MUST refuse a file unless all sums of 7.7 are certain to be exact",
     "7.8 layers between": "x @ tensor | e(tensor) − F of x |",
@@ -111,5 +111,5 @@ NOT_OF_A_FILE = {
     "5 no integers": "The stream of no integers is empty (refuse others)",
     "6 no points": "Without points there are no bytes (refuse others)",
     "7.1 origin": "3 integers of 32 bits with sign | in steps of the grid",
-    "1 optional": "a reader that does not know it MUST ignore its bytes, whatever its coding",
+    "1 optional": "a reader that does not know it MUST ignore its bytes: of the rules of its row only those of the tag",
 }
