@@ -9,12 +9,13 @@ import click
 
 import pcqaad
 from pcqaad.cli import options
-from pcqaad.cli.errors import StoppedError, need_torch
+from pcqaad.cli.errors import CommandError, StoppedError, need_torch
 from pcqaad.cli.progress import Display, noting
 from pcqaad.cli.stopping import StopSignals
 from pcqaad.cli.summary import compressed
 from pcqaad.cli.targets import QAAD, check_output
 from pcqaad.cli.text import as_json
+from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.clouds import LazyClouds, LazyMeshes, find_clouds
 from pcqaad.progress import Interrupted
 
@@ -63,10 +64,14 @@ def command(
     began = time.monotonic()
     target = output or file
     check_output(target, QAAD)
+    in_place = target.exists() and file.exists() and target.samefile(file)
     need_torch("append")
     with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
+        if target.exists() and not in_place:
+            show.note(f"{target} is there and will be replaced once the new one stands")
         # Closed before it is written: some systems replace no file that is open.
         with pcqaad.open(file) as collection:
+            before = _begins(file)
             sources = find_clouds(inputs)
             drawn = collection.info["settings"].get("surface")
             clouds = LazyMeshes(sources) if drawn else LazyClouds(sources)
@@ -87,7 +92,15 @@ def command(
                 )
             except Interrupted as error:
                 raise StoppedError(f"interrupted; {file} is as it was") from error
+        if in_place and _begins(file) != before:
+            raise CommandError(f"{file}: was replaced while the clouds were fitted; nothing is written: append anew")
         grown.save(target)
     with pcqaad.open(target) as collection:
         result = {**collection.info, "seconds": time.monotonic() - began}
     click.echo(as_json(result) if json_ else compressed(result))
+
+
+def _begins(file: Path) -> bytes:
+    """Return what a file begins with, in which is a checksum of all others in it."""
+    with named_os_errors(file, "read"), file.open("rb") as opened:
+        return opened.read(16)

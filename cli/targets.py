@@ -12,6 +12,9 @@ from pcqaad.cli.text import plural
 from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.container import MAGIC
 
+# Bytes of a file's name that most systems take.
+_LONGEST = 255
+_FILES_HOLD_ANY = "a name that ends in .npy or .h5, which hold clouds of any name"
 _CLOUDS = (".ply", ".npy", ".h5", ".hdf5")
 # Names of these are of files, not of the folder that anything else would become.
 _OTHERS = (
@@ -70,10 +73,23 @@ def check_target(path: Path, names: Sequence[str], *, overwrite: bool) -> None:
             raise CommandError(f"{path}: cannot make this folder: {above} is none")
         if not os.access(above, os.W_OK):
             raise CommandError(f"{path}: folder {above} cannot be written to")
+        _check_names(path, names)
         there = [file for name in names if (file := path / f"{name}.ply").exists()]
     if there and not overwrite:
         others = f", and {plural(len(there) - 1, 'other file')}" if len(there) > 1 else ""
         raise CommandError(f"{there[0]}: is there already{others}; --overwrite replaces what is there")
+
+
+def _check_names(folder: Path, names: Sequence[str]) -> None:
+    """Refuse names of clouds that no folder can hold, as those of other files than .ply ones may be."""
+    files = {f"{name}.ply" for name in names}
+    for file in files:
+        *above, last = file.split("/")
+        if max(len(part.encode()) for part in (*above, last)) > _LONGEST:
+            raise CommandError(f"{folder}: cannot hold a file named {file[:80]}...: expected {_FILES_HOLD_ANY}")
+        for depth in range(1, len(above) + 1):
+            if (taken := "/".join(above[:depth])) in files:
+                raise CommandError(f"{folder}: {taken} is a cloud and a folder of others: expected {_FILES_HOLD_ANY}")
 
 
 def _check_folder(path: Path) -> None:

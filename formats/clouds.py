@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -187,8 +188,13 @@ def write_clouds(target: Path, names: Sequence[str], points: int, clouds: Iterat
         case _:
             with named_os_errors(target, "make this folder"):
                 target.mkdir(parents=True, exist_ok=True)
+            written: dict[str, Path] = {}
             for name, cloud in zip(names, clouds, strict=True):
                 file = target / f"{name}.ply"
+                # Some systems take `A` for `a`, or two ways to write an `ä` for one.
+                alike = written.setdefault(unicodedata.normalize("NFC", name).casefold(), file)
+                if alike is not file and file.exists() and file.samefile(alike):
+                    raise FormatError(f"is the same file here as that of {alike.stem}", file=str(file))
                 with named_os_errors(file.parent, "make this folder"):
                     file.parent.mkdir(parents=True, exist_ok=True)
                 write_ply(file, cloud)

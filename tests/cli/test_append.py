@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +80,29 @@ def test_append_to_another_file(eggs: Path, new: Path, tmp_path: Path) -> None:
     assert (found["file"], found["clouds"], found["appended"][0]["clouds"]) == (str(target), CLOUDS + 1, 1)
     assert found["seconds"] > 0
     assert eggs.read_bytes() == before
+
+
+def test_of_two_appends_at_once_none_is_lost(
+    mine: Path, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pcqaad import growth
+
+    one, other, append = new / "egg20.ply", new / "egg21.ply", growth.append
+    quick = ["--steps", "1", "--device", "cpu", "--quiet"]
+
+    def slow(*arguments: Any, **choices: Any) -> growth.Grown:
+        monkeypatch.setattr(growth, "append", append)
+        assert run("append", mine, other, *quick).exit_code == 0
+        return append(*arguments, **choices)
+
+    monkeypatch.setattr(growth, "append", slow)
+    message = refused("append", mine, one, *quick)
+    assert message == f"{mine}: was replaced while the clouds were fitted; nothing is written: append anew"
+    with pcqaad.open(mine) as collection:
+        assert collection.names[CLOUDS:] == ["egg21"]
+    for found in (0, 1):
+        stderr = run("append", mine, one, "-o", tmp_path / "x.qaad", *quick[:-1]).stderr
+        assert stderr.count(f"note: {tmp_path / 'x.qaad'} is there and will be replaced") == found
 
 
 def test_append_refuses_in_one_line(mine: Path, new: Path, originals: Path, tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from pcqaad.cli import progress
+from pcqaad.cli.errors import CommandError
 from pcqaad.cli.progress import Display
-from pcqaad.cli.targets import QAAD, check_output
-from pcqaad.formats.clouds import find_clouds
+from pcqaad.cli.targets import QAAD, check_output, check_target
+from pcqaad.formats.clouds import find_clouds, write_clouds
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.ply import write_ply
 from pcqaad.progress import Progress
@@ -244,3 +245,27 @@ def test_a_fit_does_not_go_on_to_fewer_epochs_than_it_has(originals: Path, tmp_p
     fewer = pcqaad.Settings(epochs=3, **settings)
     with pytest.raises(pcqaad.CloudError, match="steps were made already, more than 3 epochs have; expected at least"):
         pcqaad.fit(clouds, fewer, checkpoint=checkpoint, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["a", "x" * 252], "cannot hold a file named xxx"),
+        (["a", f"{'ä' * 128}/b"], "cannot hold a file named ää"),
+        (["a", "a.ply/x"], "a.ply is a cloud and a folder of others"),
+    ],
+)
+def test_names_that_no_folder_holds_are_refused_before_the_first_is_written(
+    names: list[str], problem: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CommandError, match=problem):
+        check_target(tmp_path, names, overwrite=True)
+    check_target(tmp_path / "x.h5", names, overwrite=True)
+
+
+def test_names_that_a_system_takes_for_one_are_told_apart(tmp_path: Path) -> None:
+    clouds = np.zeros((2, 3, 3), np.float32)
+    # What a system that does not tell them apart makes of the second.
+    (tmp_path / "A.ply").symlink_to("a.ply")
+    with pytest.raises(FormatError, match=r"A\.ply: is the same file here as that of a"):
+        write_clouds(tmp_path, ["a", "A"], 3, iter(clouds))
