@@ -172,6 +172,9 @@ def _clouds(file: Any, name: str) -> Any:
         raise FormatError(f"{problem} {found.shape}", where=where)
     if found.size == 0:
         raise FormatError(f"holds no points: its shape is {found.shape}", where=where)
+    if found.external:
+        # A stranger's file could have any other of this machine's read as points.
+        raise FormatError("expected points in the file itself, found them in others", where=where)
     stored = found.id.get_storage_size()
     if found.nbytes > stored * _GREATEST_GAIN:
         problem = f"shape {found.shape} claims {found.nbytes} bytes, but {stored} are stored"

@@ -21,7 +21,9 @@ from pcqaad.formats.atomic import atomic_path, named_os_errors
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.faces import Triangles, triangulate
 
-_HEADER_LIMIT = 64 * 1024
+# Bytes of a header, and of one with a long history in its comments.
+_HEADER_USUAL, _HEADER_LIMIT = 1 << 16, 1 << 20
+_REMARKS = ("comment", "obj_info")
 # What the corners of a face are called: the two names in common use.
 _CORNERS = ("vertex_indices", "vertex_index")
 _COMMENT = "decoded by pcqaad"
@@ -168,22 +170,25 @@ def _vertex_rows(stream: BinaryIO, lines: list[str], layout: PlyData, counts: di
 
 def _header_lines(stream: BinaryIO) -> tuple[list[str], int]:
     """Return the header's lines, `ply` to `end_header`, in printable ASCII, and the offset of the body."""
-    head = stream.read(_HEADER_LIMIT)
-    opening = re.match(rb"ply(\r\n|\n|\r)", head)
+    head = stream.read(_HEADER_USUAL)
+    opening = re.match(rb"ply[ \t]*(\r\n|\n|\r)", head)
     if opening is None:
         found = f"first bytes {head[:4]!r}" if head else "an empty file"
         raise FormatError(f"expected a PLY file, whose first line is ply, found {found}")
     newline = opening[1]
-    end = head.find(newline + b"end_header" + newline)
-    if end < 0:
+    last = newline + rb"end_header[ \t]*" + newline
+    ending = re.search(last, head)
+    if ending is None and len(head) == _HEADER_USUAL:
+        head += stream.read(_HEADER_LIMIT - _HEADER_USUAL)
+        ending = re.search(last, head)
+    if ending is None:
         extent = f"the first {_HEADER_LIMIT} bytes" if len(head) == _HEADER_LIMIT else "the whole file"
         raise FormatError(f"expected a line end_header, found none in {extent}", where="header")
-    body_start = end + len(b"end_header") + 2 * len(newline)
-    raw = head[:end].decode("latin-1").split(newline.decode())
+    raw = head[: ending.start()].decode("latin-1").split(newline.decode())
     # plyfile takes ASCII alone, but comments are written in any encoding; nor may escapes reach a terminal,
     # nor stray line ends within a line make two of it.
-    lines = [re.sub(r"[^\x20-\x7e]", "?", re.sub(r"\s", " ", line)) for line in raw]
-    return [*lines, "end_header"], body_start
+    lines = [re.sub(r"[^\x20-\x7e]", "?", re.sub(r"\s", " ", line)) for line in raw[1:]]
+    return ["ply", *lines, "end_header"], ending.end()
 
 
 def _layout(lines: list[str]) -> tuple[PlyData, dict[str, int]]:
@@ -192,6 +197,9 @@ def _layout(lines: list[str]) -> tuple[PlyData, dict[str, int]]:
     emptied = []
     for number, line in enumerate(lines, start=1):
         match line.split():
+            # plyfile takes some of them above all elements only.
+            case [word, *_] if word in _REMARKS:
+                continue
             case ["element", name, count] if re.fullmatch(r"[0-9]{1,18}", count):
                 if name in counts:
                     raise FormatError(f"element {_brief(name)} declared twice", where=f"header line {number}")
@@ -229,7 +237,7 @@ def _check_size(layout: PlyData, counts: dict[str, int], available: int) -> None
 def _rows_by_plyfile(lines: list[str], body: bytes, elements: int, name: str) -> NDArray[np.void]:
     """Read the first `elements`, whatever their rows, and return those of the last of them, of this name."""
     starts = [index for index, line in enumerate(lines) if line.split()[:1] == ["element"]]
-    kept = lines[: [*starts, len(lines) - 1][elements]]
+    kept = [line for line in lines[: [*starts, len(lines) - 1][elements]] if not line.startswith(_REMARKS)]
     # From memory, a list that claims more than the file holds can allocate no more than that.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # numpy's on parsing an empty list

@@ -184,6 +184,8 @@ def _collect(
     if collected.diagonal == 0:
         text = "most clouds are one point, repeated: their diagonal is 0, and so is every error in percent of it"
         on_progress(Progress("note", text=text))
+        if settings.max_emkd is not None:
+            raise CloudError("expected clouds with a diagonal, of which max_emkd is a part, found one point each")
     apart = float(np.spacing(np.float32(np.abs(collected.frame.centre).max())))
     if apart > _COARSE * collected.diagonal > 0:
         part = f"{apart:.2g}, {percent(apart, collected.diagonal):.2g} % of the diagonal"

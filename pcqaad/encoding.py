@@ -40,6 +40,8 @@ _FIRST_SHARE, _SECOND_SHARE = 0.65, 0.35
 
 # An error five times the float model's is that of no model any more; a smaller rise than a thousandth is noise.
 _MOST_TOLERANCE, _LEAST_TOLERANCE = 4.0, 0.001
+# Where an error that was asked for leaves more room than this, the network is larger than it has to be.
+_WIDE_TOLERANCE = 0.5
 # Within the tolerance, so many coarser steps are tried until the error is this near to it, of slopes at most so many
 # times as large as the one before, or so little larger.
 _COARSENED, _NEAR, _LONGEST, _SHORTEST = 8, 0.8, 4.0, 1.1
@@ -168,6 +170,10 @@ def encode(model: Model, judge: Judge, tune: Tune | None = None, budget: Budget 
         return _within_tolerance(model, search, tune, judge.settings.tolerance)
     reached = judge.percent(floats)
     tolerance = min(wanted / reached - 1, _MOST_TOLERANCE) if reached else _MOST_TOLERANCE
+    if tolerance > _WIDE_TOLERANCE:
+        text = f"the fit reaches {reached:.3g} %, far below {wanted:g} %"
+        text += ": a smaller network, as max_bytes makes one, might do"
+        judge.report(Progress("note", text=text))
     if tolerance > _LEAST_TOLERANCE:
         encoded = _within_tolerance(model, search, tune, tolerance)
         if encoded.rise <= tolerance:

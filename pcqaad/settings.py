@@ -66,7 +66,7 @@ class Settings:
     # Instead of the tolerance, at most one of these.
     max_bytes: int | None = None  # of the file, never more
     ratio: float | None = None  # raw float32 coordinates to file, at least
-    max_emkd: float | None = None  # percent of the diagonal: the smallest file that reaches it
+    max_emkd: float | None = None  # percent of the diagonal: the coarsest steps that keep to it
 
     surface: int | None = None  # points drawn from the faces of each mesh; None: clouds are taken as they are
     seed: int = 0

@@ -20,7 +20,7 @@ from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds import find_clouds, write_clouds
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.names import safe_name
-from pcqaad.formats.ply import read_ply, write_ply
+from pcqaad.formats.ply import count_ply, read_ply, write_ply
 
 COLLECTIONS = hnp.arrays(
     np.float32,
@@ -110,6 +110,18 @@ def test_reads_any_line_ends_and_comments_in_any_encoding(tmp_path, newline):
     np.testing.assert_array_equal(read_ply(tmp_path / "a.ply")[0], [[1, 2, 3]])
 
 
+@pytest.mark.parametrize("lists", ["", "property list uchar int l\n"])
+def test_reads_headers_as_other_programs_leave_them(tmp_path, lists):
+    """Remarks behind an element, blanks at the ends of lines, a history longer than most headers."""
+    header = f"ply \nformat ascii 1.0\nobj_info num_cols 2\nelement vertex 2\nobj_info x\n{XYZ}{lists}comment "
+    path = tmp_path / "a.ply"
+    for remark in ("y", "y" * 100_000):
+        more = " 1 7" if lists else ""
+        path.write_text(f"{header}{remark}\nend_header\t\n1 2 3{more}\n4 5 6{more}\n")
+        assert read_ply(path)[0].tolist() == [[1, 2, 3], [4, 5, 6]]
+        assert count_ply(path) == 2
+
+
 def test_no_vertices_are_no_points(tmp_path):
     write_ply(tmp_path / "a.ply", np.zeros((0, 3), np.float32))
     assert read_ply(tmp_path / "a.ply")[0].shape == (0, 3)
@@ -120,7 +132,8 @@ MALFORMED = {
     b"": "expected a PLY file, whose first line is ply, found an empty file",
     b"solid cube": "expected a PLY file, whose first line is ply, found first bytes b'soli'",
     b"ply\nformat ascii 1.0\n": "header: expected a line end_header, found none in the whole file",
-    b"ply\ncomment " + b"a" * 70_000: "header: expected a line end_header, found none in the first 65536 bytes",
+    b"ply\ncomment " + b"a" * 70_000: "header: expected a line end_header, found none in the whole file",
+    b"ply\ncomment " + b"a" * 2**20: "header: expected a line end_header, found none in the first 1048576 bytes",
     b"ply\nend_header\n": "malformed PLY: line 2: expected one of {format, comment, obj_info}",
     b"ply\nformat ascii 1.0\nend_header\n": "header: expected an element vertex, found no elements",
     ply("1 2\n", properties="property float x\nproperty float z\n"): (
@@ -281,6 +294,14 @@ def test_refuses_h5_that_claims_more_than_it_stores(tmp_path):
         file.create_dataset("clouds", (10**9, 10**6, 3), "f4", chunks=(1, 100, 3))
     claim = "shape (1000000000, 1000000, 3) claims 12000000000000000 bytes, but 0 are stored"
     assert refusal(path) == f"{path}: dataset clouds: {claim}"
+
+
+def test_refuses_h5_whose_points_are_those_of_another_file(tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(48))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("clouds", (1, 4, 3), "<f4", external=[(str(tmp_path / "secret"), 0, 48)])
+    with pytest.raises(FormatError, match="dataset clouds: expected points in the file itself, found them in others"):
+        find_clouds([tmp_path / "a.h5"])[0].read()
 
 
 def test_refuses_damaged_h5(tmp_path, points):

@@ -1,6 +1,7 @@
 """What a fit is asked for, it keeps: a tolerance, a size, or an error."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -60,6 +61,20 @@ def test_an_error_is_reached_by_a_smaller_file_the_larger_it_may_be(clouds, tmp_
         assert info["fidelity"]["mean_percent"] <= wanted
         sizes.append(size)
     assert sizes[1] < sizes[0]
+
+
+def test_an_error_far_above_the_fit_s_is_said_to_leave_room(clouds, tmp_path):
+    notes = []
+    pcqaad.fit(clouds, Settings(epochs=2, max_emkd=90, device="cpu"), on_progress=lambda p: notes.append(p.text))
+    assert any(
+        re.match(r"the fit reaches [0-9.]+ %, far below 90 %: a smaller network, as max_bytes makes one", text)
+        for text in notes
+    )
+
+
+def test_an_error_in_percent_of_nothing_is_refused():
+    with pytest.raises(pcqaad.CloudError, match="expected clouds with a diagonal, of which max_emkd is a part"):
+        pcqaad.fit([np.zeros((4, 3))] * 2, Settings(epochs=2, max_emkd=1, device="cpu"))
 
 
 def test_an_error_below_that_of_the_float_model_is_reached_by_tuning(clouds, tmp_path):
