@@ -20,10 +20,11 @@ from pcqaad.matching.tree import cost_to, grow, leaf_order, price_of, raise_pric
 _FIRST_EPS, _FIRST_EPS_SQUARED, _SHRINK = 3.0, 10.0, 0.2
 # From a given assignment eps starts no smaller than this part of what is to be proven.
 _WARM_EPS = 0.2
-# Where many points coincide, the nearest column is at 0 and says nothing of what prices must rise to: a war of
-# many small bids. Once a row has made this many on average, all begins again from a larger eps, in sides.
-_MOST_BIDS = 400
-_LARGER_EPS = (0.05, 1.0)
+# Where many points coincide, or the clouds have parts far from each other, the nearest column says nothing of what
+# prices must rise to: a war of many small bids. Other clouds end after 25 to 100 a row; then all begins again from
+# a larger eps, in sides, which takes those clouds hardly longer.
+_FIRST_BIDS, _MOST_BIDS = 100, 400
+_LARGER_EPS = (0.2, 1.0)
 _MOST_PHASES = 24
 # What rounding takes from a proof. A coordinate in [0, 1] is off by at most 2^-25 in float32, a distance
 # between two points by twice sqrt(3) times that; differences, squares, sums, root and price add at most 6
@@ -101,11 +102,11 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least):
                 place[cols[i]] = i
             for i in range(size):
                 start[i] = place[columns[low + rows[i]] - low]
-        found, bound, proven = _auction(x, y, power, tolerance * _SHARE, start, 0.0)
+        found, bound, proven = _auction(x, y, power, tolerance * _SHARE, start, 0.0, _FIRST_BIDS)
         for larger in _LARGER_EPS:
             if not proven:
                 start = np.full(size, -1)
-                found, bound, proven = _auction(x, y, power, tolerance * _SHARE, start, larger)
+                found, bound, proven = _auction(x, y, power, tolerance * _SHARE, start, larger, _MOST_BIDS)
         cost = 0.0
         for i in range(size):
             row, column = low + rows[i], low + cols[found[i]]
@@ -132,7 +133,7 @@ def _cost(tree, x, row, column, power):
 
 
 @compiled
-def _auction(x, y, power, tolerance, start, larger):
+def _auction(x, y, power, tolerance, start, larger, most_bids):
     """Assign rows x to columns y (n, 3), float32 in leaf order within a box of side 1.
 
     `start` (n,) holds columns to start from, or -1; `larger` is the first eps, or 0 to take it from the costs.
@@ -183,7 +184,7 @@ def _auction(x, y, power, tolerance, start, larger):
             price = price_of(tree, j)
             raised = price + (second - best + eps)
             bids += 1
-            if raised <= price or bids > _MOST_BIDS * n:
+            if raised <= price or bids > most_bids * n:
                 return kept, kept_bound, False
             raise_price(tree, j, raised)
             outbid = owner[j]
