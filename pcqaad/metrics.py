@@ -104,8 +104,8 @@ def emd(a: Points, b: Points, effort: str = "normal") -> Errors:
 
     The matching is a bijection, so the earth mover's distance (the least mean distance of any) is at most
     `mean`; prices prove that it is at least `at_least`. mean / at_least is at most 1.05 with `effort`
-    "normal" and 1.005 with "high", except where float32 cannot prove it (tens of thousands of points that
-    coincide); the bracket holds there too.
+    "normal" and 1.005 with "high". Where points lie apart by less than some 1e-12 of the clouds' extent it may be
+    more, and the bracket holds all the same.
 
     Raises:
         CloudError: shapes differ, coordinates are not finite, or the effort is unknown.

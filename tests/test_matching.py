@@ -9,6 +9,7 @@ from scipy.spatial.distance import cdist
 
 from pcqaad.clouds import CloudError
 from pcqaad.matching.assign import greedy, match_all, match_cells, optimal, refine, rematch
+from pcqaad.matching.auction import solve_cells
 from pcqaad.matching.batched import batched
 from pcqaad.matching.compiled import compiled, drop_stale
 from pcqaad.matching.kd import padded_patches, paired_cells, patch_order, patch_sizes, rotated_blocks
@@ -179,6 +180,33 @@ def test_the_bracket_holds_the_earth_movers_distance(points, tolerance):
     assert matching.least <= optimum * (1 + 1e-12)
     assert optimum * (1 - 1e-12) <= matching.cost <= (1 + tolerance) * matching.least
     assert is_permutation(matching.assignment, points)
+
+
+def near_copy(rng, points):
+    a = rng.standard_normal((points, 3))
+    return a, a[rng.permutation(points)] + 1e-6 * rng.standard_normal(a.shape)
+
+
+def with_a_stray_point(rng, points):
+    a, b = rng.standard_normal((2, points, 3))
+    a[0] = b[7] = 1e6
+    return a, b
+
+
+@pytest.mark.parametrize("draw", [near_copy, with_a_stray_point])
+def test_large_clouds_are_bracketed_in_float64_where_float32_proves_nothing(draw):
+    points, tolerance = 5000, 0.005
+    a, b = draw(np.random.default_rng(0), points)
+    whole, proven = np.array([0, points]), []
+    for of in (np.float32, np.float64):
+        columns, costs, least = np.empty(points, np.int64), np.empty(1), np.empty(1)
+        solve_cells(a, b, whole, 1, tolerance, False, columns, costs, least, np.empty(0, of))
+        assert is_permutation(columns, points)
+        assert costs[0] == pytest.approx(np.linalg.norm(a - b[columns], axis=1).sum(), 1e-9)
+        proven.append(costs[0] <= (1 + tolerance) * least[0])
+    assert proven == [False, True]
+    matching = match_all(a, b, tolerance)
+    assert matching.cost <= (1 + tolerance) * matching.least
 
 
 @pytest.mark.parametrize("match", [lambda a, b: match_cells(a, b, 4), lambda a, b: match_all(a, b, 0.1)])

@@ -30,6 +30,8 @@ _MOST_PHASES = 24
 # between two points by twice sqrt(3) times that; differences, squares, sums, root and price add at most 6
 # roundings of 2^-24 each, relative to the result.
 _OFF, _ROUNDED = 1.04e-7, 6 * 2.0**-24
+# The same in float64, where a coordinate is off by three roundings of 2^-53, of being brought into the box.
+_OFF_DOUBLE, _ROUNDED_DOUBLE = 1.2e-15, 6 * 2.0**-53
 
 # What a mean of n numbers is off by: n roundings of 2^-53, each of a sum that their sizes' sum bounds, over n; twice
 # that, for the roundings of the numbers themselves.
@@ -40,7 +42,7 @@ _SHARE = 0.99
 
 
 @compiled
-def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least):
+def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least, of):
     """Assign rows a to columns b in each cell, at least summed distance (power 1) or squared distance (2).
 
     Where float32 cannot prove the tolerance, the best that was found is returned, with what is proven of it.
@@ -57,6 +59,7 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least):
         columns: (n,) int64; gets the columns, a permutation of each cell.
         costs: (cells,) float64; gets what they cost.
         least: (cells,) float64; gets what, rounding included, no permutation of the cell costs less than.
+        of: an array of the type to work in: float32, or float64, which proves more and takes longer.
     """
     for cell in range(len(bounds) - 1):
         low, high = bounds[cell], bounds[cell + 1]
@@ -80,7 +83,7 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least):
                     near_b[i, k] += shift
                 apart += size * abs(shift) * (abs(shift) - 2 * SUM_ROUNDED * sizes)
         rows, cols = leaf_order(near_a), leaf_order(near_b)
-        # A box of side 1 around both: float32 then resolves the cell, whatever its size.
+        # A box of side 1 around both: numbers of any type then resolve the cell, whatever its size.
         corner, side = np.empty(3), 0.0
         for k in range(3):
             corner[k], most = near_a[0, k], near_a[0, k]
@@ -90,7 +93,7 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least):
             side = max(side, most - corner[k])
         if side == 0:
             side = 1.0
-        x, y = np.empty((size, 3), np.float32), np.empty((size, 3), np.float32)
+        x, y = np.empty((size, 3), of.dtype), np.empty((size, 3), of.dtype)
         for i in range(size):
             for k in range(3):
                 x[i, k] = (near_a[rows[i], k] - corner[k]) / side
@@ -134,7 +137,7 @@ def _cost(tree, x, row, column, power):
 
 @compiled
 def _auction(x, y, power, tolerance, start, larger, most_bids):
-    """Assign rows x to columns y (n, 3), float32 in leaf order within a box of side 1.
+    """Assign rows x to columns y (n, 3), in leaf order within a box of side 1.
 
     `start` (n,) holds columns to start from, or -1; `larger` is the first eps, or 0 to take it from the costs.
     Returns the columns (n,) and the bound of the last phase that was brought to an end, and whether that is
@@ -149,7 +152,7 @@ def _auction(x, y, power, tolerance, start, larger, most_bids):
     columns, owner, waiting = start.copy(), np.full(n, -1), np.arange(n)
     # The two best columns when a row last looked, and their least cost + price. Leaf order makes the row
     # with the same number a guess as good as any.
-    hints, least = np.empty((n, 2), np.int64), np.empty(n, np.float32)
+    hints, least = np.empty((n, 2), np.int64), np.empty(n, x.dtype)
     nearest, paid = 0.0, 0.0
     for i in range(n):
         hints[i, 0], hints[i, 1] = i, i - 1 if i else 1
@@ -165,7 +168,9 @@ def _auction(x, y, power, tolerance, start, larger, most_bids):
         first_eps = max(paid - nearest, _WARM_EPS * tolerance * paid)
     else:
         first_eps = (_FIRST_EPS if power == 1 else _FIRST_EPS_SQUARED) * nearest
-    eps = np.float32(max(larger**power if larger > 0 else first_eps, 1e-9))
+    single = x.itemsize == 4
+    unit_off, rounded = (_OFF, _ROUNDED) if single else (_OFF_DOUBLE, _ROUNDED_DOUBLE)
+    eps = x.dtype.type(max(larger**power if larger > 0 else first_eps, 1e-9 if single else 1e-15))
     bids = 0
     for _ in range(_MOST_PHASES):
         count = 0
@@ -194,16 +199,18 @@ def _auction(x, y, power, tolerance, start, larger, most_bids):
                 columns[outbid] = -1
                 waiting[count] = outbid
                 count += 1
-        cost, kept_bound = 0.0, 0.0
+        cost, kept_bound, sizes = 0.0, 0.0, 0.0
         for i in range(n):
             kept[i] = columns[i]
             least[i], _ = _look(tree, x, i, power, hints)
-            value, off = np.float64(least[i]), _OFF
+            value, price, off = np.float64(least[i]), np.float64(price_of(tree, i)), unit_off
             if power == 2:
-                off = (2 * np.sqrt(value) + _OFF) * _OFF
-            kept_bound += value * (1 - _ROUNDED) - off - np.float64(price_of(tree, i))
+                off = (2 * np.sqrt(value) + unit_off) * unit_off
+            kept_bound += value * (1 - rounded) - off - price
+            sizes += value + price
             cost += _cost(tree, x, i, columns[i], power)
+        kept_bound -= n * SUM_ROUNDED * sizes
         if cost - kept_bound <= tolerance * cost or cost == 0:
             return kept, kept_bound, True
-        eps *= np.float32(_SHRINK)
+        eps *= x.dtype.type(_SHRINK)
     return kept, kept_bound, False

@@ -20,6 +20,9 @@ Indices = NDArray[np.integer]
 TOLERANCE = 1e-3
 # A cost matrix of more points than this does not fit beside others: no exact solver then takes over.
 _MOST_EXACT = 4096
+# Cells of so few points SciPy solves sooner than the auction in float64 is compiled.
+_FEW = 1024
+_SINGLE, _DOUBLE = np.empty(0, np.float32), np.empty(0, np.float64)
 
 
 class Solution(NamedTuple):
@@ -80,8 +83,8 @@ def certified(
     """Solve by auction until each cell's cost is proven to be at most (1 + tolerance) times its least.
 
     It may start from an assignment, `start` (n,), a permutation of each cell: less of it to change is less to
-    do. Exactly (by `exact`) where float32 cannot prove it and the cell is not too large for that; a larger one is
-    left as near as the auction came, as its certificate tells.
+    do. Where float32 cannot prove it, float64 tries in large cells, and SciPy (`exact`) solves those that are not too
+    large for that; a larger one is left as near as the auction came, as its certificate tells.
     """
     # Here, not above: numba takes a second to load, and decoding comes by this package too.
     from pcqaad.matching.auction import solve_cells
@@ -95,26 +98,49 @@ def certified(
     def solve(cells: NDArray[np.intp]) -> None:
         first, end = int(cells[0]), int(cells[-1]) + 1
         part = bounds[first : end + 1]
-        solve_cells(a, b, part, power, tolerance, warm, columns, costs[first:end], least[first:end])
+        solve_cells(a, b, part, power, tolerance, warm, columns, costs[first:end], least[first:end], _SINGLE)
+
+    def double(a: Points, b: Points, bounds: Indices) -> Solution:
+        found = np.empty(len(a), np.int64), *np.empty((2, len(bounds) - 1))
+        solve_cells(a, b, bounds, power, tolerance, False, *found, _DOUBLE)
+        return Solution(*found)
 
     # A few shares a worker, so that none waits long for the others.
     shares = min(len(costs), 4 * cores(workers)) if cores(workers) > 1 else 1
     for _ in in_parallel(solve, np.array_split(np.arange(len(costs)), shares), workers):
         pass
-    found = Solution(columns, costs, least)
-    left = np.flatnonzero((costs - least > tolerance * costs) & (np.diff(bounds) <= _MOST_EXACT))
-    return solve_again(found, left, a, b, bounds, partial(exact, power=power, workers=workers))
+    found, sizes = Solution(columns, costs, least), np.diff(bounds)
+
+    def unproven() -> NDArray[np.bool_]:
+        too_much: NDArray[np.bool_] = found.costs - found.least > tolerance * found.costs
+        return too_much
+
+    found = solve_again(found, np.flatnonzero(unproven() & (sizes > _FEW)), a, b, bounds, double)
+    found = solve_again(
+        found,
+        np.flatnonzero(unproven() & (sizes <= _MOST_EXACT)),
+        a,
+        b,
+        bounds,
+        partial(exact, power=power, workers=workers),
+    )
+    return found
 
 
 def solve_again(
     found: Solution, cells: Indices, a: Points, b: Points, bounds: Indices, solver: Callable[..., Solution]
 ) -> Solution:
-    """Return a solution with some of its cells, by number, solved by another solver: of (a, b, bounds) alone."""
+    """Solve some cells of a solution, by number, by another solver, of (a, b, bounds) alone; the better of both."""
     if len(cells) == 0:
         return found
     columns, costs, least = found.columns.copy(), found.costs.copy(), found.least.copy()
     rows = np.concatenate([np.arange(bounds[cell], bounds[cell + 1]) for cell in cells])
     within = np.concatenate([[0], np.cumsum(np.diff(bounds)[cells])])
     again = solver(a[rows], b[rows], within)
-    columns[rows], costs[cells], least[cells] = rows[again.columns], again.costs, again.least
+    cheaper = again.costs < costs[cells]
+    moved = np.repeat(cheaper, np.diff(within))
+    columns[rows[moved]] = rows[again.columns[moved]]
+    costs[cells] = np.minimum(again.costs, costs[cells])
+    # Whichever proves more: both speak of all permutations.
+    least[cells] = np.minimum(np.maximum(least[cells], again.least), costs[cells])
     return Solution(columns, costs, least)

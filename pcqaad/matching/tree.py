@@ -24,7 +24,7 @@ from pcqaad.matching.lanes import (
 # 32 to the power of 8 leaves are more than any memory holds.
 _MOST_LEVELS = 8
 # Below what fills a block up, above all that can be told apart.
-_FARTHEST = np.float32(FAR / 2)
+_FARTHEST = FAR / 2
 
 
 class Tree(NamedTuple):
@@ -112,9 +112,9 @@ def _select(order, points, axis, low, high, rank):
 
 @compiled
 def grow(points):
-    """Build the tree of points (n, 3), float32 in leaf order; all prices are 0."""
+    """Build the tree of points (n, 3), float32 or float64, in leaf order; all prices are 0."""
     n = len(points)
-    leaves = np.full(((n + LANES - 1) >> SHIFT, LEAF_PRICE + 1, LANES), np.float32(FAR))
+    leaves = np.full(((n + LANES - 1) >> SHIFT, LEAF_PRICE + 1, LANES), FAR, points.dtype)
     for i in range(n):
         for k in range(3):
             leaves[i >> SHIFT, k, i & (LANES - 1)] = points[i, k]
@@ -130,14 +130,14 @@ def grow(points):
     first = np.zeros(levels, np.int64)
     for level in range(1, levels):
         first[level] = first[level - 1] + count[level - 1]
-    boxes = np.full((max(count[:levels].sum(), 1), BOX_PRICE + 1, LANES), np.float32(FAR))
+    boxes = np.full((max(count[:levels].sum(), 1), BOX_PRICE + 1, LANES), FAR, points.dtype)
     for level in range(levels - 1, -1, -1):
         lowest = level == levels - 1
         for child in range(count[level + 1]):
             size = min((n if lowest else count[level + 2]) - child * LANES, LANES)
             block, lane = first[level] + (child >> SHIFT), child & (LANES - 1)
             for k in range(3):
-                least, most = np.float32(FAR), np.float32(-FAR)
+                least, most = points.dtype.type(FAR), points.dtype.type(-FAR)
                 for i in range(size):
                     if lowest:
                         least, most = min(least, leaves[child, k, i]), max(most, leaves[child, k, i])
@@ -146,7 +146,7 @@ def grow(points):
                         least, most = min(least, boxes[inner, k, i]), max(most, boxes[inner, 3 + k, i])
                 boxes[block, k, lane], boxes[block, 3 + k, lane] = least, most
             boxes[block, BOX_PRICE, lane] = 0
-    keys = np.full((2, LANES), np.float32(FAR))
+    keys = np.full((2, LANES), FAR, points.dtype)
     places = np.zeros((2, LANES), np.int32)
     return Tree(boxes, leaves, first, np.zeros((2, _MOST_LEVELS), np.int64), keys, places)
 
@@ -188,7 +188,7 @@ def two_best(tree, query, power, hint, hint2):
     )
     # A query so far away that its squares overflow costs infinity everywhere, in the lanes that fill a block up too:
     # those must not be gone into.
-    most = min(most, _FARTHEST)
+    most = min(most, tree.keys.dtype.type(_FARTHEST))
     last = len(tree.first) - 1
     if last < 0:
         scan_leaves(tree.leaves, 0, 1, query, power, tree.keys, tree.places)
