@@ -104,7 +104,7 @@ def emd(a: Points, b: Points, effort: str = "normal") -> Errors:
 
     The matching is a bijection, so the earth mover's distance (the least mean distance of any) is at most
     `mean`; prices prove that it is at least `at_least`. mean / at_least is at most 1.05 with `effort`
-    "normal" and 1.005 with "high". Where points lie apart by less than some 1e-12 of the clouds' extent it may be
+    "normal" and 1.005 with "high". Where points lie apart by less than some 1e-11 of the clouds' extent it may be
     more, and the bracket holds all the same.
 
     Raises:

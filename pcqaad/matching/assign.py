@@ -137,7 +137,7 @@ def match_all(
 
     Returns:
         A matching whose `least` bounds all bijections. Where even prices in float64 cannot prove the tolerance (points
-        that lie apart by less than some 1e-12 of the clouds' extent) the bracket is as wide as it says.
+        that lie apart by less than some 1e-11 of the clouds' extent) the bracket is as wide as it says.
 
     Raises:
         CloudError: the clouds are not finite, or not of one size.

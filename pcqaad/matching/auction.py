@@ -33,9 +33,9 @@ _OFF, _ROUNDED = 1.04e-7, 6 * 2.0**-24
 # The same in float64, where a coordinate is off by three roundings of 2^-53, of being brought into the box.
 _OFF_DOUBLE, _ROUNDED_DOUBLE = 1.2e-15, 6 * 2.0**-53
 
-# What a mean of n numbers is off by: n roundings of 2^-53, each of a sum that their sizes' sum bounds, over n; twice
+# What a sum of n numbers is off by in float64: n roundings of 2^-53, each of what the sum of their sizes bounds; twice
 # that, for the roundings of the numbers themselves.
-SUM_ROUNDED = 2.0**-52
+_SUM_ROUNDED = 2.0**-52
 
 # This part of the tolerance is proven against the cost in float32: the cost in float64 differs by less.
 _SHARE = 0.99
@@ -81,7 +81,7 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least, of)
                 shift = (sum_a - sum_b) / size
                 for i in range(size):
                     near_b[i, k] += shift
-                apart += size * abs(shift) * (abs(shift) - 2 * SUM_ROUNDED * sizes)
+                apart += size * abs(shift) * (abs(shift) - 2 * _SUM_ROUNDED * sizes)
         rows, cols = leaf_order(near_a), leaf_order(near_b)
         # A box of side 1 around both: numbers of any type then resolve the cell, whatever its size.
         corner, side = np.empty(3), 0.0
@@ -199,17 +199,18 @@ def _auction(x, y, power, tolerance, start, larger, most_bids):
                 columns[outbid] = -1
                 waiting[count] = outbid
                 count += 1
-        cost, kept_bound, sizes = 0.0, 0.0, 0.0
+        cost, kept_bound, sizes, gains = 0.0, 0.0, 0.0, 0.0
         for i in range(n):
             kept[i] = columns[i]
             least[i], _ = _look(tree, x, i, power, hints)
             value, price, off = np.float64(least[i]), np.float64(price_of(tree, i)), unit_off
             if power == 2:
                 off = (2 * np.sqrt(value) + unit_off) * unit_off
-            kept_bound += value * (1 - rounded) - off - price
-            sizes += value + price
+            gain = value * (1 - rounded) - off - price
+            kept_bound, gains, sizes = kept_bound + gain, gains + abs(gain), sizes + value + price
             cost += _cost(tree, x, i, columns[i], power)
-        kept_bound -= n * SUM_ROUNDED * sizes
+        # What the differences and their sum lose of float64.
+        kept_bound -= _SUM_ROUNDED * (2 * sizes + n * gains)
         if cost - kept_bound <= tolerance * cost or cost == 0:
             return kept, kept_bound, True
         eps *= x.dtype.type(_SHRINK)
