@@ -13,6 +13,7 @@ import pcqaad
 from pcqaad.clouds import CloudError, collect
 from pcqaad.formats.errors import FormatError
 from pcqaad.formats.source import FileSource
+from pcqaad.metrics import verify
 from pcqaad.record import sampling
 from pcqaad.settings import Settings, SettingsError, resolve
 from pcqaad.storage import to_sections
@@ -222,6 +223,28 @@ def test_what_is_no_checkpoint_is_named(interrupted):
             Checkpoint.load(path, collected, settings)
         except CloudError as error:
             assert str(path) in str(error)
+
+
+# What is measured again is what was recorded.
+
+
+def test_percent_is_of_the_diagonal_of_whole_clouds(tmp_path):
+    """Of clouds that were subsampled too: the few points that are left span less."""
+    clouds = list(np.random.default_rng(0).standard_normal((3, 3000, 3)))
+    pcqaad.fit(clouds, Settings(epochs=2, device="cpu"), points=60).save(tmp_path / "x.qaad")
+    with pcqaad.open(tmp_path / "x.qaad") as c:
+        sources = [
+            SimpleNamespace(name=name, read=lambda points=points: SimpleNamespace(points=points))
+            for name, points in zip(c.names, clouds, strict=True)
+        ]
+        recorded, measured = (verify(c, references) for references in (None, sources))
+    assert measured["diagonal"] == recorded["diagonal"]
+    figures = [found["metrics"]["emkd"]["mean_percent"] for found in (recorded, measured)]
+    assert figures[0] == pytest.approx(figures[1], 1e-3)
+
+
+def test_more_pairs_to_rematch_a_step_than_there_are_are_all_of_them():
+    pcqaad.fit(population(3, 33), Settings(epochs=2, rematch=10**12, device="cpu"))
 
 
 # Info of another maker's.
