@@ -90,7 +90,7 @@ Examples:
     "--max-emkd",
     metavar="PERCENT",
     type=click.FloatRange(min=0, min_open=True),
-    help="Numbers as coarse as this EM-kD allows, in percent of the diagonal.",
+    help="As few bits for every number as this EM-kD allows, in percent of the diagonal.",
 )
 @click.option("--seed", metavar="S", type=click.IntRange(0, MAX_SEED), help="Of all random choices [0].")
 @click.option("--device", type=click.Choice(CHOICES["device"]), help="Where to fit [auto].")

@@ -14,7 +14,8 @@ from pcqaad.formats.container import MAGIC
 
 # Bytes of a file's name that most systems take.
 _LONGEST = 255
-_FILES_HOLD_ANY = "a name that ends in .npy or .h5, which hold clouds of any name"
+_HOLDS_ANY_NAME = "an output that ends in .npy or .h5, which hold clouds of any name"
+
 _CLOUDS = (".ply", ".npy", ".h5", ".hdf5")
 # Names of these are of files, not of the folder that anything else would become.
 _OTHERS = (
@@ -86,10 +87,10 @@ def _check_names(folder: Path, names: Sequence[str]) -> None:
     for file in files:
         *above, last = file.split("/")
         if max(len(part.encode()) for part in (*above, last)) > _LONGEST:
-            raise CommandError(f"{folder}: cannot hold a file named {file[:80]}...: expected {_FILES_HOLD_ANY}")
+            raise CommandError(f"{folder}: cannot hold a file named {file[:80]}...: expected {_HOLDS_ANY_NAME}")
         for depth in range(1, len(above) + 1):
             if (taken := "/".join(above[:depth])) in files:
-                raise CommandError(f"{folder}: {taken} is a cloud and a folder of others: expected {_FILES_HOLD_ANY}")
+                raise CommandError(f"{folder}: {taken} is a cloud and a folder of others: expected {_HOLDS_ANY_NAME}")
 
 
 def _check_folder(path: Path) -> None:

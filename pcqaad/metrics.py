@@ -201,6 +201,7 @@ def _on_gpu(device: str) -> bool:
 
 def _emkd_on(device: str, pairs: Iterable[tuple[Points, Points]], cell: int) -> Iterator[Errors]:
     """Yield the EM-kD of each pair, matched by torch."""
+    # Here, not above: as in `_on_gpu`.
     from pcqaad.matching.batched import batched
     from pcqaad.training.devices import choose
 

@@ -16,7 +16,7 @@ import pcqaad
 from pcqaad.matching import swap, swap_torch
 from pcqaad.matching.assign import greedy, match_cells, match_many, refine, refine_many
 from pcqaad.matching.batched import batched
-from pcqaad.matching.solvers import TOLERANCE, certified, exact
+from pcqaad.matching.solvers import TOLERANCE, exact
 from pcqaad.metrics import measure
 from pcqaad.network import Decoder
 from pcqaad.targets import Targets
@@ -71,8 +71,14 @@ def test_where_float32_proves_nothing_the_certified_solver_takes_over(device):
 def test_cells_too_large_for_a_gpu_are_left_to_the_certified_solver(monkeypatch):
     monkeypatch.setattr("pcqaad.matching.batched._MOST_SLOTS", 40)
     a, b = np.random.default_rng(3).random((2, 90, 3))
-    both = [match_cells(a, b, 45, solver=solver) for solver in (batched("cpu"), certified)]
-    assert np.array_equal(both[0].assignment, both[1].assignment)
+
+    def none(cells, power):
+        raise AssertionError("a phase was run")
+
+    found = match_cells(a, b, 45, solver=batched("cpu", phase=none))
+    assert np.array_equal(found.assignment, match_cells(a, b, 45).assignment)
+    with pytest.raises(AssertionError, match="a phase was run"):
+        match_cells(a, b, 40, solver=batched("cpu", phase=none))
 
 
 @pytest.mark.parametrize("together", [1, 2, 3, 50])

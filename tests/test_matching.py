@@ -234,16 +234,16 @@ def test_units_change_no_matching(unit):
         assert np.mean(one.assignment == scaled.assignment) > 0.99  # rounding may break a tie otherwise
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 7, 11, 26])
 def test_on_grids_neither_order_nor_unit_nor_place_change_the_cells(seed):
     """Coordinates tie there, and so do the sides of boxes but for rounding."""
     rng = np.random.default_rng(seed)
-    a, b = rng.integers(0, 4, (2, 600, 3)) / 3
-    one = match_cells(a, b, 100)
+    a, b = np.round(3 * rng.standard_normal((2, 1024, 3))) / 3
+    one = match_cells(a, b, 200)
     others = [
-        (match_cells(a[rng.permutation(600)], b[rng.permutation(600)], 100), 1),
-        (match_cells(a * 1e-6, b * 1e-6, 100), 1e-6),
-        (match_cells(a * 1024 + 2**20, b * 1024 + 2**20, 100), 1024),
+        (match_cells(a[rng.permutation(1024)], b[rng.permutation(1024)], 200), 1),
+        (match_cells(a * 1e-6, b * 1e-6, 200), 1e-6),
+        (match_cells(a * 1024 + 2**20, b * 1024 + 2**20, 200), 1024),
     ]
     for other, unit in others:
         # The same cells, whose best lies between the two ends of either.

@@ -17,6 +17,7 @@ Points = NDArray[np.floating]
 Order = NDArray[np.intp]
 Cut = Callable[[int, int], "int | None"]
 
+# This part of the widest side counts as as wide: what units and places round off must not decide.
 _AS_WIDE = 1 - 1e-6
 
 

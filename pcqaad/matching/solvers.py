@@ -109,22 +109,17 @@ def certified(
     shares = min(len(costs), 4 * cores(workers)) if cores(workers) > 1 else 1
     for _ in in_parallel(solve, np.array_split(np.arange(len(costs)), shares), workers):
         pass
-    found, sizes = Solution(columns, costs, least), np.diff(bounds)
+    solution, sizes = Solution(columns, costs, least), np.diff(bounds)
+    left = np.flatnonzero(_unproven(solution, tolerance) & (sizes > _FEW))
+    solution = solve_again(solution, left, a, b, bounds, double)
+    left = np.flatnonzero(_unproven(solution, tolerance) & (sizes <= _MOST_EXACT))
+    return solve_again(solution, left, a, b, bounds, partial(exact, power=power, workers=workers))
 
-    def unproven() -> NDArray[np.bool_]:
-        too_much: NDArray[np.bool_] = found.costs - found.least > tolerance * found.costs
-        return too_much
 
-    found = solve_again(found, np.flatnonzero(unproven() & (sizes > _FEW)), a, b, bounds, double)
-    found = solve_again(
-        found,
-        np.flatnonzero(unproven() & (sizes <= _MOST_EXACT)),
-        a,
-        b,
-        bounds,
-        partial(exact, power=power, workers=workers),
-    )
-    return found
+def _unproven(solution: Solution, tolerance: float) -> NDArray[np.bool_]:
+    """Return which cells (cells,) may cost more than the tolerance above their least."""
+    above: NDArray[np.bool_] = solution.costs - solution.least > tolerance * solution.costs
+    return above
 
 
 def solve_again(
