@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from spread import add_seeds, named, number, seeds, spread
 
 import pcqaad
-from pcqaad.floating import FloatDecoder
-from pcqaad.formats.clouds import LazyClouds, find_clouds
-from pcqaad.metrics import measure, percent
+from pcqaad.decoder.float32 import FloatDecoder
+from pcqaad.evaluation.metrics import measure, percent
+from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 from pcqaad.progress import Progress
 
 # No tuning: what rounding leaves is not what the rows differ in.

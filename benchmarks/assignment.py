@@ -39,14 +39,14 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from pcqaad.clouds import diagonal
-from pcqaad.formats.clouds import find_clouds
+from pcqaad.evaluation.metrics import CELL, EFFORTS, percent
+from pcqaad.formats.clouds.find import find_clouds
 from pcqaad.formats.errors import FormatError
 from pcqaad.matching import solvers
 from pcqaad.matching.assign import GREEDY_CELL, Matching, match_all, match_cells, refine
+from pcqaad.matching.fan2017 import paper_auction
 from pcqaad.matching.kd import paired_cells
-from pcqaad.matching.paper import paper_auction
-from pcqaad.metrics import CELL, EFFORTS, percent
+from pcqaad.points.collect import diagonal
 
 Points = NDArray[np.float64]
 Result = TypeVar("Result")

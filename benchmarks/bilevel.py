@@ -21,12 +21,12 @@ from torch.func import functional_call
 sys.path.insert(0, str(Path(__file__).parent))
 from spread import add_seeds, named, number, seeds, spread
 
-from pcqaad.formats.clouds import LazyClouds, find_clouds
-from pcqaad.losses.bilevel import Plan, Weighting, train
+from pcqaad.distillation.bilevel import Plan, Weighting, train
+from pcqaad.distillation.learn import POINTS, Halves, emd_loss, learn_weighting
+from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 from pcqaad.losses.criteria import criterion
 from pcqaad.losses.names import write
 from pcqaad.progress import silent
-from pcqaad.training.weighting import POINTS, Halves, emd_loss, learn_weighting
 
 # Batches of held-out points that a decoder is judged on, beyond those that the learning saw.
 JUDGED, FIRST = 16, 10**6

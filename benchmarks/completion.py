@@ -38,16 +38,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from spread import add_seeds, named, number, seeds, spread
 
 import pcqaad
-from pcqaad.clouds import Frame
-from pcqaad.completion.defaults import PRIOR
-from pcqaad.completion.networks import DECODERS
-from pcqaad.completion.training import Completer
-from pcqaad.completion.visibility import cut_view
+from pcqaad.baselines.completion_networks import DECODERS
+from pcqaad.baselines.completion_training import Completer
+from pcqaad.baselines.views import cut_view
+from pcqaad.evaluation.metrics import chamfer
 from pcqaad.formats.atomic import atomic_path
-from pcqaad.formats.clouds import LazyClouds, find_clouds
+from pcqaad.formats.clouds.find import LazyClouds, find_clouds
+from pcqaad.latents.defaults import PRIOR
 from pcqaad.losses.criteria import criterion
 from pcqaad.losses.names import CRITERIA, parse
-from pcqaad.metrics import chamfer
+from pcqaad.points.collect import Frame
 
 Floats = NDArray[np.float32]
 

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from spread import add_seeds, named, number, seeds, spread
 
 import pcqaad
-from pcqaad.floating import FloatDecoder
-from pcqaad.formats.clouds import LazyClouds, find_clouds
-from pcqaad.metrics import measure, percent
+from pcqaad.decoder.float32 import FloatDecoder
+from pcqaad.evaluation.metrics import measure, percent
+from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 
 CRITERIA = ("matched", "l1", "l2", "augmented", "hyper", "info", "dcd", "landau", "landau-released", "gumbel")
 

@@ -31,18 +31,18 @@ import numpy as np
 import torch
 
 import pcqaad
-from pcqaad.batches import BatchDecoder
-from pcqaad.clouds import subsample
-from pcqaad.decoding import IntegerDecoder
-from pcqaad.floating import FloatDecoder
-from pcqaad.formats.clouds import find_clouds
+from pcqaad.decoder.architecture import Array, Model, Shape
+from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.exact import IntegerDecoder
+from pcqaad.decoder.exact_torch import BatchDecoder
+from pcqaad.decoder.float32 import FloatDecoder
+from pcqaad.decoder.integer_model import POINT_SCALE
+from pcqaad.decoder.module import Decoder
+from pcqaad.evaluation.metrics import measure
+from pcqaad.formats.clouds.find import find_clouds
 from pcqaad.formats.errors import FormatError
-from pcqaad.integers import POINT_SCALE
-from pcqaad.metrics import measure
-from pcqaad.model import Array, Model, Shape
-from pcqaad.network import Decoder
-from pcqaad.placement import Placement
-from pcqaad.quantize import Quantised, choose_steps, probe, quantise
+from pcqaad.points.collect import subsample
+from pcqaad.quantisation.step_sizes import Quantised, choose_steps, probe, quantise
 
 ROUNDS = 7
 SCALES = (4, 6, 8, 10, 12)

@@ -3,7 +3,7 @@
     python benchmarks/distillation.py [-o slopes.png] [--teacher hyper] [--sigma 0.5] [--cut 4] [--json]
 
 The matching loss is the mean difference of the two slope curves, each divided by its largest value, over
-half-normal distances (`pcqaad.losses.distill`). Every family is judged at the parameters that the search
+half-normal distances (`pcqaad.distillation.search`). Every family is judged at the parameters that the search
 finds, and at those of the authors' released losses, with the density taken from its mode on, as in the
 search, and as it is, as in the released losses.
 """
@@ -12,10 +12,10 @@ import argparse
 import json
 from pathlib import Path
 
-from pcqaad.cli.slopes import draw
+from pcqaad.cli.show.slopes import draw
+from pcqaad.distillation.distances import half_normal
+from pcqaad.distillation.search import distil, matching_loss, teacher_curve, weighted_curve
 from pcqaad.formats.atomic import atomic_path
-from pcqaad.losses.distances import half_normal
-from pcqaad.losses.distill import distil, matching_loss, teacher_curve, weighted_curve
 from pcqaad.losses.names import parse, write
 
 # In the authors' code.

@@ -25,9 +25,9 @@ from spread import add_seeds, named, number, seeds, spread
 from table1_columns import SIZES, decode
 
 import pcqaad
-from pcqaad.clouds import collect
+from pcqaad.evaluation.metrics import measure, percent
 from pcqaad.matching.kd import patch_order
-from pcqaad.metrics import measure, percent
+from pcqaad.points.collect import collect
 from pcqaad.training.start import choose_template
 
 BASE = replace(SIZES["cpu"].settings, sample=256, batch=8, patches=8)

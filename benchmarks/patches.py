@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch.nn.functional import selu
 
+from pcqaad import devices
 from pcqaad.baselines.atlasnet import AtlasNet, AtlasNetShape
-from pcqaad.network import Decoder
-from pcqaad.training import devices
+from pcqaad.decoder.module import Decoder
 
 LATENT = 10
 SHARED, PATCH = (256, 128, 128, 128), 64

@@ -30,9 +30,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from ablation import floor
 
 import pcqaad
-from pcqaad.clouds import diagonal, subsample
-from pcqaad.formats.clouds import LazyClouds, find_clouds
-from pcqaad.metrics import measure, percent
+from pcqaad.evaluation.metrics import measure, percent
+from pcqaad.formats.clouds.find import LazyClouds, find_clouds
+from pcqaad.points.collect import diagonal, subsample
 from pcqaad.progress import Progress
 
 LEVEL = 10  # of Draco's compression, 0 to 10

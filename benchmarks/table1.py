@@ -32,10 +32,10 @@ from spread import add_seeds, named, number, seeds, spread
 from table1_columns import COLUMNS, FIGURE5, SIZES, Bench
 
 import pcqaad
+from pcqaad import devices
+from pcqaad.errors import SettingsError
+from pcqaad.evaluation.metrics import percent
 from pcqaad.formats.errors import FormatError
-from pcqaad.metrics import percent
-from pcqaad.settings import SettingsError
-from pcqaad.training import devices
 
 # Paper, Table 1: EM-kD per column, in units that it does not name; what it says is how they compare.
 PAPER = {

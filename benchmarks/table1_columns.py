@@ -10,18 +10,17 @@ import numpy as np
 import torch
 
 import pcqaad
+from pcqaad import devices
 from pcqaad.baselines.atlasnet import AtlasNet, AtlasNetShape
-from pcqaad.clouds import collect
-from pcqaad.floating import FloatDecoder
+from pcqaad.decoder.float32 import FloatDecoder
+from pcqaad.evaluation.metrics import measure, summarise
 from pcqaad.formats.atomic import atomic_path
-from pcqaad.formats.clouds import LazyClouds, find_clouds
+from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 from pcqaad.matching.kd import patch_order
-from pcqaad.metrics import measure, summarise
-from pcqaad.network import Decoder
+from pcqaad.points.collect import collect
 from pcqaad.settings import PRESETS, Settings
-from pcqaad.training import devices
-from pcqaad.training.chamfer import ChamferTrainer
-from pcqaad.training.start import choose_template
+from pcqaad.training.pretrain import ChamferTrainer
+from pcqaad.training.start import choose_template, untrained
 
 COLUMNS = {
     "atlasnet": "AtlasNetV2",
@@ -149,8 +148,8 @@ class Bench:
         shape = AtlasNetShape(self.settings.latent, self.size.patches, self.size.width, structure)
         if name == "atlasnet-matched":
             shape = AtlasNetShape.matching(self._decoder().arrays().shape.weights(), shape.latent, shape.patches)
-        torch.manual_seed(self.settings.seed)
-        decoder = AtlasNet(shape, self.set.targets.points).to(self.device)
+        with devices.seeded(self.settings.seed):
+            decoder = AtlasNet(shape, self.set.targets.points).to(self.device)
         decoded, steps = self._train(decoder, COLUMNS[name])
         return decoded, {"weights": shape.weights(), "width": shape.width, "steps": steps}, {}
 
@@ -159,7 +158,7 @@ class Bench:
         template = self.set.targets[choose_template(self.set.targets, s)]
         template = template[patch_order(template, s.patches)]
         latents = np.zeros((len(self.names), s.latent), np.float32)
-        return Decoder.untrained(template, latents, s).to(self.device)
+        return untrained(template, latents, s).to(self.device)
 
     def _chamfer(self, name):
         decoder = self._decoder()

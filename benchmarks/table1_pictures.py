@@ -14,8 +14,8 @@ from scipy.spatial import cKDTree
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from picture import BACKGROUND, INK, framing, render
 
+from pcqaad.decoder.patches import patch_sizes
 from pcqaad.formats.atomic import atomic_path
-from pcqaad.matching.kd import patch_sizes
 
 PIXELS, DPI = 300, 120
 TEXT = {"color": INK, "ha": "center", "va": "center"}

@@ -34,12 +34,12 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parent))
 from assignment import example_skulls
 
-from pcqaad.formats.clouds import find_clouds
+from pcqaad.evaluation.metrics import CELL
+from pcqaad.formats.clouds.find import find_clouds
 from pcqaad.formats.errors import FormatError
 from pcqaad.matching.assign import TOGETHER, Matching, match_many
 from pcqaad.matching.kd import paired_cells
 from pcqaad.matching.solvers import TOLERANCE
-from pcqaad.metrics import CELL
 from pcqaad.parallel import in_parallel
 
 Points = NDArray[np.float64]
@@ -69,7 +69,7 @@ def on_gpu(pairs: Sequence[tuple[Points, Points]]) -> tuple[list[Matching], dict
     """Match on the GPU, and count the bids."""
     import torch
 
-    from pcqaad.matching import batched
+    from pcqaad.matching.gpu import auction as batched
 
     phase = batched._phase_for(torch.device("cuda"))
     bids = []

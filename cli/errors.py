@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import click
 
-from pcqaad.formats.errors import FormatError
+from pcqaad.errors import Error, SettingsError
 
 
 class CommandError(click.ClickException):
@@ -43,8 +43,6 @@ def need_torch(what: str) -> None:
 @contextmanager
 def misuse() -> Iterator[None]:
     """Turn a choice that no fit or search can be made with into wrong usage, exit code 2."""
-    from pcqaad.settings import SettingsError
-
     try:
         yield
     except SettingsError as error:
@@ -78,23 +76,13 @@ def one_line_errors() -> Iterator[None]:
             f"{error.object}: expected a name that the system's encoding, {error.encoding}, can write; "
             "PYTHONUTF8=1 in the environment makes it UTF-8"
         ) from error
-    except ValueError as error:
-        if not isinstance(error, _refusals()):
-            raise
+    except Error as error:
         raise CommandError(str(error)) from error
     except RuntimeError as error:
         # torch has no common type for it: a class of its own on a GPU, a message on a CPU.
         if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
             raise
         raise CommandError(_out_of_memory(error)) from error
-
-
-def _refusals() -> tuple[type[ValueError], ...]:
-    # Imported when something went wrong: they bring numpy, which `pcqaad --help` has no use for.
-    from pcqaad.clouds import CloudError
-    from pcqaad.settings import SettingsError
-
-    return FormatError, SettingsError, CloudError
 
 
 def _os_error(error: OSError) -> str:

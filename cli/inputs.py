@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from pcqaad.cli.errors import CommandError, StoppedError
 from pcqaad.cli.progress import Display
+from pcqaad.cli.show.text import plural
 from pcqaad.cli.stopping import StopSignals
-from pcqaad.cli.text import plural
-from pcqaad.formats.clouds import CloudSource, find_clouds
+from pcqaad.formats.clouds.find import CloudSource, find_clouds
 from pcqaad.progress import Progress
 
 

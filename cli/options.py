@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from pcqaad.errors import SettingsError
 from pcqaad.losses.names import parse
-from pcqaad.settings import MAX_SEED, SettingsError
+from pcqaad.settings import MAX_SEED
 
 
 class Loss(click.ParamType):  # type: ignore[type-arg, unused-ignore]

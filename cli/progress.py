@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from pcqaad.cli.errors import printable
-from pcqaad.cli.text import METRICS, figure, plural, seconds
+from pcqaad.cli.show.text import METRICS, figure, plural, seconds
 from pcqaad.progress import Progress, Report
 
 if TYPE_CHECKING:
-    from pcqaad.formats.clouds import LazyClouds, LazyMeshes
+    from pcqaad.formats.clouds.find import LazyClouds, LazyMeshes
 
 _LABELS = {
     "count": "counting points",

@@ -25,8 +25,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.transform import Rotation
 
-from pcqaad.formats.ply import write_ply
-from pcqaad.surface import sample_surface
+from pcqaad.formats.clouds.ply import write_ply
+from pcqaad.points.surface import sample_surface
 
 Array = NDArray[np.float32]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 import pcqaad
-from pcqaad.completion.visibility import cut_view
+from pcqaad.baselines.views import cut_view
 from pcqaad.formats.atomic import atomic_path
-from pcqaad.formats.clouds import LazyClouds, find_clouds
+from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 
 sys.path.append(str(Path(__file__).resolve().parent))
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from pcqaad.formats.atomic import atomic_path
-from pcqaad.formats.clouds import find_clouds
+from pcqaad.formats.clouds.find import find_clouds
 
 Floats = NDArray[np.floating]
 Image = NDArray[np.uint8]

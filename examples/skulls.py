@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.formats.ply import write_ply
+from pcqaad.formats.clouds.ply import write_ply
 
 Array = NDArray[np.float32]
 Grid = tuple[Array, Array, Array]  # open x, y, z axes that broadcast to the grid

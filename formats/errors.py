@@ -1,9 +1,13 @@
-"""The one error of this room: what was read, where in it, what was expected and what was found."""
+"""The root of all errors, and the one of this room: what was read, what was expected, what was found."""
 
 from __future__ import annotations
 
 
-class FormatError(ValueError):
+class Error(ValueError):
+    """A failure that its reader can act on, told in one line."""
+
+
+class FormatError(Error):
     """Bytes that are not what they claim to be.
 
     An error is a coordinate: `file` (as the user named it), `where` in it (a section, an element, a line),

@@ -5,52 +5,59 @@ from typing import TYPE_CHECKING, Any
 
 from pcqaad._version import __version__
 
-# In a checkout `formats` and `cli` lie beside this folder, in an install inside it: either way they are
-# `pcqaad.formats` and `pcqaad.cli`.
-_checkout = Path(__file__).resolve().parent.parent
-if (_checkout / "formats" / "SPEC.md").is_file():
-    __path__.append(str(_checkout))
+# In an install `formats` and `cli` lie inside this folder, in a checkout beside it, with two links to them.
+_links = Path(__file__).resolve().parent.parent / "typings" / "pcqaad"
+if (_links / "formats" / "SPEC.md").is_file():
+    __path__.append(str(_links))
 
 if TYPE_CHECKING:
-    import pcqaad.collection
+    import pcqaad.bitstream.collection
 
-    open = pcqaad.collection.Collection
-    from pcqaad.clouds import CloudError as CloudError
+    open = pcqaad.bitstream.collection.Collection
+    from pcqaad.bitstream.collection import Collection as Collection
     from pcqaad.codec import Fitted as Fitted
     from pcqaad.codec import fit as fit
-    from pcqaad.collection import Collection as Collection
-    from pcqaad.completion.autodecoder import Completion as Completion
-    from pcqaad.completion.autodecoder import complete as complete
-    from pcqaad.formats.errors import FormatError as FormatError
-    from pcqaad.growth import Grown as Grown
-    from pcqaad.growth import append as append
-    from pcqaad.metrics import emd as emd
-    from pcqaad.metrics import emkd as emkd
-    from pcqaad.metrics import verify as verify
-    from pcqaad.progress import Interrupted as Interrupted
+    from pcqaad.errors import CheckpointError as CheckpointError
+    from pcqaad.errors import CloudError as CloudError
+    from pcqaad.errors import DivergenceError as DivergenceError
+    from pcqaad.errors import Error as Error
+    from pcqaad.errors import FormatError as FormatError
+    from pcqaad.errors import GoalError as GoalError
+    from pcqaad.errors import Interrupted as Interrupted
+    from pcqaad.errors import SettingsError as SettingsError
+    from pcqaad.evaluation.metrics import emd as emd
+    from pcqaad.evaluation.metrics import emkd as emkd
+    from pcqaad.evaluation.verify import verify as verify
+    from pcqaad.latents.append import Grown as Grown
+    from pcqaad.latents.append import append as append
+    from pcqaad.latents.complete import Completion as Completion
+    from pcqaad.latents.complete import complete as complete
     from pcqaad.settings import PRESETS as PRESETS
     from pcqaad.settings import Settings as Settings
-    from pcqaad.settings import SettingsError as SettingsError
 
 # Where each public name lives. Loaded when first used: `pcqaad.open` must not wait for torch.
 _HOMES = {
-    "CloudError": "clouds",
-    "Collection": "collection",
-    "Completion": "completion.autodecoder",
+    "CheckpointError": "errors",
+    "CloudError": "errors",
+    "DivergenceError": "errors",
+    "Error": "errors",
+    "FormatError": "errors",
+    "GoalError": "errors",
+    "Interrupted": "errors",
+    "SettingsError": "errors",
+    "Collection": "bitstream.collection",
+    "Completion": "latents.complete",
     "Fitted": "codec",
-    "FormatError": "formats.errors",
-    "Grown": "growth",
-    "Interrupted": "progress",
+    "Grown": "latents.append",
     "PRESETS": "settings",
     "Settings": "settings",
-    "SettingsError": "settings",
-    "append": "growth",
-    "complete": "completion.autodecoder",
-    "emd": "metrics",
-    "emkd": "metrics",
+    "append": "latents.append",
+    "complete": "latents.complete",
+    "emd": "evaluation.metrics",
+    "emkd": "evaluation.metrics",
     "fit": "codec",
-    "open": "collection",
-    "verify": "metrics",
+    "open": "bitstream.collection",
+    "verify": "evaluation.verify",
 }
 
 __all__ = ["__version__", *_HOMES]

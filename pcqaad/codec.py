@@ -1,4 +1,4 @@
-"""The story: clouds -> fit -> quantise -> file. Back again leads `pcqaad.collection`, without torch."""
+"""The story: clouds -> fit -> quantise -> file. Back again leads `pcqaad.bitstream.collection`, without torch."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any, cast
 
 import numpy as np
 
-from pcqaad.clouds import CloudError, CloudSet, Points, collect, default_names
-from pcqaad.encoding import Budget, Encoded, Judge, encode
-from pcqaad.formats.container import Section, pack, write_container
-from pcqaad.metrics import CELL, percent, summarise
-from pcqaad.model import Model
-from pcqaad.progress import Interrupted, Progress, Report, Stop, never, silent
-from pcqaad.quantize import Quantised, Steps
-from pcqaad.settings import Settings, SettingsError
-from pcqaad.storage import to_sections
-from pcqaad.surface import Mesh, Surfaces
-from pcqaad.training import devices
-from pcqaad.training.course import Course
-from pcqaad.training.rounding import Rounding
+from pcqaad import devices
+from pcqaad.bitstream.sections import to_sections
+from pcqaad.decoder.architecture import Model
+from pcqaad.errors import GoalError, Interrupted, SettingsError
+from pcqaad.evaluation.metrics import CELL, percent, summarise
+from pcqaad.formats.container.container import Section, pack, write_container
+from pcqaad.points.collect import CloudSet, Points, collect, default_names
+from pcqaad.points.surface import Mesh, Surfaces
+from pcqaad.progress import Progress, Report, Stop, never, silent
+from pcqaad.quantisation.rate_control import Budget, Encoded, Judge, encode
+from pcqaad.quantisation.step_sizes import Quantised, Steps
+from pcqaad.settings import Settings
+from pcqaad.training.quantisation_aware import Rounding
+from pcqaad.training.run import Course
 
 # A user is told where float32 tells points apart by more than this part of the diagonal only.
 _COARSE = 1e-4
@@ -69,7 +70,7 @@ class Fitted:
         sections = _sections(self.encoded.quantised, self.judge, info)
         limit, size = self.settings.budget(len(self.clouds.names), self.clouds.targets.points), len(pack(sections))
         if limit is not None and size > limit:
-            raise CloudError(f"{path}: expected at most {limit:,} bytes, found {size:,}: nothing was written")
+            raise GoalError(f"{path}: expected at most {limit:,} bytes, found {size:,}: nothing was written")
         write_container(Path(path), sections)
         if self.checkpoint is not None:
             self.checkpoint.unlink(missing_ok=True)
@@ -136,7 +137,7 @@ def fit(
     collected = _collect(clouds, asked, names, points, on_read, on_progress)
     limit = asked.budget(len(clouds), collected.targets.points)
     if limit is not None and limit < _SMALLEST:
-        raise SettingsError(f"a file of {limit:,} bytes cannot be made: expected {_SMALLEST:,} at least")
+        raise GoalError(f"a file of {limit:,} bytes cannot be made: expected {_SMALLEST:,} at least")
     course = Course(collected, asked, device, checkpoint, on_progress, should_stop, began, resuming)
     trainer = course.trained()
     model, settings = trainer.network.arrays(), trainer.settings
@@ -185,7 +186,7 @@ def _collect(
         text = "most clouds are one point, repeated: their diagonal is 0, and so is every error in percent of it"
         on_progress(Progress("note", text=text))
         if settings.max_emkd is not None:
-            raise CloudError("expected clouds with a diagonal, of which max_emkd is a part, found one point each")
+            raise GoalError("expected clouds with a diagonal, of which max_emkd is a part, found one point each")
     apart = float(np.spacing(np.float32(np.abs(collected.frame.centre).max())))
     if apart > _COARSE * collected.diagonal > 0:
         part = f"{apart:.2g}, {percent(apart, collected.diagonal):.2g} % of the diagonal"
@@ -193,7 +194,7 @@ def _collect(
         on_progress(Progress("note", text=text))
     if (settings.patches or 1) > count:
         smallest = collected.names[int(np.argmin(sizes))]
-        raise CloudError(f"{smallest}: {count} points cannot be cut into {settings.patches} patches")
+        raise SettingsError(f"{smallest}: {count} points cannot be cut into {settings.patches} patches")
     return collected
 
 

@@ -32,11 +32,3 @@ def silent(progress: Progress) -> None:
 def never() -> bool:
     """Stop at nothing."""
     return False
-
-
-class Interrupted(Exception):
-    """The caller asked to stop. `resumable` says whether a checkpoint was left to go on from."""
-
-    def __init__(self, resumable: bool) -> None:
-        self.resumable = resumable
-        super().__init__("interrupted" + ("" if resumable else " before there was anything to resume from"))

@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 
 import pcqaad
-from pcqaad.dyadic import Step
-from pcqaad.formats.container import Container, Section, pack
-from pcqaad.gains import Gains
-from pcqaad.integers import IntegerModel
-from pcqaad.model import Shape
-from pcqaad.placement import Placement
-from pcqaad.storage import read_head, to_sections
+from pcqaad.bitstream.sections import read_head, to_sections
+from pcqaad.decoder.architecture import Shape
+from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.integer_model import IntegerModel
+from pcqaad.decoder.step_sizes import Step
+from pcqaad.decoder.weight_scales import Gains
+from pcqaad.formats.container.container import Container, Section, pack
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "ellipsoids"
 # Seconds for one file.

@@ -18,7 +18,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from pcqaad import parallel
-from pcqaad.matching import batched
+from pcqaad.matching.gpu import auction as batched
 from pcqaad.matching.solvers import certified
 
 GPU, NAME = torch.device("cuda", 0), "a pretended GPU"

@@ -1,50 +1,94 @@
-"""Laws of the house: which room may import which, and what must stay light."""
+"""Laws of the house: which room may import which, no circles, and what must stay light."""
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+import tomllib
 
-ROOT = Path(__file__).resolve().parent.parent
-MODULES = sorted(p for room in ("pcqaad", "formats", "cli") for p in (ROOT / room).rglob("*.py"))
-# Room -> what it may not import. Arrows go cli -> pcqaad -> formats.
-FORBIDDEN = {
-    "formats": ("torch", "scipy", "click", "pickle", "pcqaad.cli"),
-    "pcqaad": ("click", "pickle", "pcqaad.cli"),
-    "cli": ("pickle",),
+from tests.house import BEGIN, END, ROOMS, ROOT, TORCH, table
+
+MODULES = {
+    path.relative_to(ROOT).as_posix(): path
+    for top in ("formats", "pcqaad", "cli")
+    for path in (ROOT / top).rglob("*.py")
 }
-# The only modules that may import torch when imported.
-TORCH = {
-    *("atlasnet.py", "chamfer.py", "encoder.py"),
-    *("batched.py", "batches.py", "bilevel.py", "course.py", "criteria.py", "devices.py", "growth.py", "latents.py"),
-    *("loop.py", "nearest.py", "network.py", "rounding.py", "swap_torch.py", "weighting.py"),
-    # Of completion.
-    *("networks.py", "training.py"),
+NAMES = {
+    ("" if path.startswith("pcqaad/") else "pcqaad/") + path.removesuffix(".py").removesuffix("/__init__"): path
+    for path in MODULES
 }
+
+
+def room_of(path):
+    """Return the index of the room of a file: of several that hold it, the innermost."""
+    inside = [i for i, room in enumerate(ROOMS) if path == room.path or path.startswith(room.path + "/")]
+    assert inside, f"{path} stands in no room of tests/house.py"
+    return max(inside, key=lambda i: len(ROOMS[i].path))
 
 
 def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Yield the modules that a file imports, and whether it does so when it is imported itself."""
+    tree = ast.parse(Path(path).read_text())
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.col_offset == 0) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module, node.col_offset == 0
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield (whole if whole.replace(".", "/") in NAMES else node.module), node.col_offset == 0
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_arrows_point_one_way(path):
-    room = path.relative_to(ROOT).parts[0]
-    for name, at_top in imports(path):
-        first = name.split(".")[0]
-        assert first not in ("formats", "cli"), f"import by the installed name, not {name}"
-        assert not any(name == bad or name.startswith(bad + ".") for bad in FORBIDDEN[room]), name
-        if room == "formats" and first == "pcqaad":
-            assert name.startswith("pcqaad.formats"), name
-        if first == "torch" and at_top:
-            assert path.name in TORCH, f"{path.name} imports torch"
+def ours(path):
+    """Yield the files of the project that a file imports."""
+    for name, _ in imports(MODULES[path]):
+        if name.split(".")[0] == "pcqaad" and name != "pcqaad":
+            yield NAMES[name.replace(".", "/")]
+
+
+@pytest.mark.parametrize("path", sorted(MODULES))
+def test_a_room_imports_what_stands_below_it_and_its_own_libraries(path):
+    here = room_of(path)
+    for other in ours(path):
+        assert room_of(other) <= here, f"{path} imports {other}, which stands above it"
+    for name, at_top in imports(MODULES[path]):
+        package = name.split(".")[0]
+        assert package not in ("formats", "cli"), f"import by the installed name, not {name}"
+        if package == "torch":
+            allowed = any(path == where or path.startswith(where + "/") for where in TORCH)
+            assert allowed or not at_top, f"{path} imports torch"
+        elif package not in sys.stdlib_module_names and package not in ("pcqaad", "_typeshed"):
+            assert package in ROOMS[here].packages, f"{path} imports {package}"
+        assert package != "pickle"
+
+
+def test_no_file_depends_on_itself():
+    try:
+        TopologicalSorter({path: set(ours(path)) - {path} for path in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail(f"circle: {' -> '.join(error.args[1])}")
+
+
+def test_every_room_is_there_and_named_once():
+    paths = [room.path for room in ROOMS]
+    assert len(set(paths)) == len(paths)
+    assert [path for path in (*paths, *TORCH) if not (ROOT / path).exists()] == []
+
+
+def test_the_table_for_contributors_is_this_list():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    assert text.split(BEGIN)[1].split(END)[0] == table(), "run python -m tests.house"
+
+
+def test_every_folder_is_packaged():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {Path(path).parent.as_posix() for path in MODULES}
+    assert sorted(listed) == sorted(
+        ("" if folder.startswith("pcqaad") else "pcqaad.") + folder.replace("/", ".") for folder in folders
+    )
 
 
 def test_the_second_decoder_knows_the_specification_alone():
@@ -53,23 +97,32 @@ def test_the_second_decoder_knows_the_specification_alone():
     assert not names & {"importlib", "runpy", "subprocess", "sys"}
 
 
-def test_decoding_and_describing_load_no_torch(fitted_file, tmp_path):
-    script = f"""
-import sys
-import pcqaad
-assert "numpy" not in sys.modules, "import pcqaad alone must load nothing heavy"
-c = pcqaad.open({str(fitted_file)!r})
-c.info, c.names, c.latents, c[0], c.check()
-from pcqaad.cli.main import main
-file, folder = {str(fitted_file)!r}, {str(tmp_path)!r}
-for arguments in (["info", file], ["decompress", file, "-o", folder]):
-    sys.argv = ["pcqaad", *arguments]
-    try:
-        main()
-    except SystemExit as end:
-        assert not end.code, end.code
-heavy = {{"torch", "scipy", "h5py", "matplotlib"}} & set(sys.modules)
-assert not heavy, heavy
-"""
+def loaded(script):
+    """Return which heavy packages a script has loaded."""
+    heavy = {"torch", "scipy", "numba", "llvmlite", "h5py", "plyfile", "click", "matplotlib", "zstandard"}
+    script += f"\nimport sys\nprint(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return ast.literal_eval(done.stdout.splitlines()[-1])
+
+
+def test_decoding_loads_numpy_alone(fitted_file):
+    script = f"import pcqaad\nc = pcqaad.open({str(fitted_file)!r})\nc.info, c.names, c.latents, c[0], c.check()"
+    assert loaded(script) == []
+    assert loaded("import sys, pcqaad\nassert 'numpy' not in sys.modules") == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["info"], ["decompress", "-o", "{}"]])
+def test_light_commands_load_no_heavy_library(fitted_file, tmp_path, arguments):
+    call = [arguments[0], *([str(fitted_file)] if arguments[0] != "--help" else []), *arguments[1:]]
+    call = [word.replace("{}", str(tmp_path)) for word in call]
+    script = (
+        f"import sys\nsys.argv = ['pcqaad', *{call!r}]\nfrom pcqaad.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code"
+    )
+    assert loaded(script) in (["click"], ["click", "plyfile"])
+
+
+def test_there_is_one_package():
+    with pytest.raises(ModuleNotFoundError):
+        __import__("pcqaad.pcqaad")

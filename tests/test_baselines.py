@@ -8,12 +8,14 @@ import torch
 
 import pcqaad
 from pcqaad.baselines.atlasnet import STRUCTURES, AtlasNet, AtlasNetShape
-from pcqaad.clouds import collect
-from pcqaad.matching.kd import patch_sizes
-from pcqaad.network import Decoder
-from pcqaad.settings import PRESETS, Settings, SettingsError, resolve
-from pcqaad.training.chamfer import ChamferTrainer
-from pcqaad.training.encoder import PointNet
+from pcqaad.decoder.module import Decoder
+from pcqaad.decoder.patches import patch_sizes
+from pcqaad.errors import SettingsError
+from pcqaad.points.collect import collect
+from pcqaad.settings import PRESETS, Settings
+from pcqaad.training.pointnet import PointNet
+from pcqaad.training.pretrain import ChamferTrainer
+from pcqaad.training.sizing import resolve
 from tests.generators import population
 
 CPU = torch.device("cpu")

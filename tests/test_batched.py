@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 import pcqaad
-from pcqaad.matching import swap, swap_torch
+from pcqaad.decoder.module import Decoder
+from pcqaad.evaluation.metrics import measure
+from pcqaad.matching import reassignment
 from pcqaad.matching.assign import greedy, match_cells, match_many, refine, refine_many
-from pcqaad.matching.batched import batched
+from pcqaad.matching.gpu.auction import batched
 from pcqaad.matching.solvers import TOLERANCE, exact
-from pcqaad.metrics import measure
-from pcqaad.network import Decoder
-from pcqaad.targets import Targets
-from pcqaad.training.loop import Trainer, decode
+from pcqaad.points.fixed_point import Targets
 from pcqaad.training.start import first_matching
+from pcqaad.training.trainer import Trainer, decode
 from tests.generators import clouds
 
 DEVICES = [
@@ -69,7 +69,7 @@ def test_where_float32_proves_nothing_the_certified_solver_takes_over(device):
 
 
 def test_cells_too_large_for_a_gpu_are_left_to_the_certified_solver(monkeypatch):
-    monkeypatch.setattr("pcqaad.matching.batched._MOST_SLOTS", 40)
+    monkeypatch.setattr("pcqaad.matching.gpu.auction._MOST_SLOTS", 40)
     a, b = np.random.default_rng(3).random((2, 90, 3))
 
     def none(cells, power):
@@ -119,31 +119,15 @@ def test_refinement_of_many_clouds_is_that_of_each():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@settings(max_examples=20)
-@given(drawn=clouds(count=6, min_points=2, max_points=60))
-def test_swaps_are_the_same_in_torch(device, drawn):
-    unit = max(float(np.abs(x).max()) for x in drawn) or 1.0
-    predicted, targets = np.stack(drawn).astype(np.float32).reshape(2, 3, -1, 3) / np.float32(unit)
-    found = swap_torch.reassign(*(torch.from_numpy(x).to(device) for x in (predicted, targets))).cpu().numpy()
-    p = predicted.astype(np.float64)
-    for i in range(3):
-        assert is_permutation(found[i], p.shape[1])
-        assert np.array_equal(found[i][found[i]], np.arange(p.shape[1]))
-        before, after = (np.square(p[i] - t).sum() for t in (targets[i], targets[i][found[i]]))
-        assert after <= before * (1 + 1e-12)
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_swaps_agree_with_those_of_the_cpu(device):
-    predicted, targets = np.random.default_rng(7).random((2, 4, 500, 3), np.float32)
-    found = swap_torch.reassign(*(torch.from_numpy(x).to(device) for x in (predicted, targets))).cpu().numpy()
-    # Nothing is equally near, so both propose the same swaps.
-    assert np.array_equal(found, swap.reassign(predicted, targets))
+def test_both_ways_to_find_the_nearest_agree(device):
+    predicted, targets = torch.rand(2, 4, 500, 3, generator=torch.Generator().manual_seed(7)).unbind()
+    found = reassignment._nearest_of_all(predicted.to(device), targets.to(device)).cpu()
+    assert torch.equal(found, reassignment.nearest(predicted, targets))
 
 
 def test_emkd_measured_in_groups_is_that_of_each_pair(monkeypatch):
-    monkeypatch.setattr("pcqaad.metrics.TOGETHER", 2)
-    monkeypatch.setattr("pcqaad.metrics._on_gpu", lambda device: device == "auto")
+    monkeypatch.setattr("pcqaad.evaluation.metrics.TOGETHER", 2)
+    monkeypatch.setattr("pcqaad.evaluation.metrics._on_gpu", lambda device: device == "auto")
     rng = np.random.default_rng(8)
     pairs = [tuple(rng.random((2, 70, 3))) for _ in range(5)]
     seen = []
@@ -158,8 +142,8 @@ def test_emkd_measured_in_groups_is_that_of_each_pair(monkeypatch):
 KERNEL = """
 import numpy as np
 from pcqaad.matching.assign import match_cells
-from pcqaad.matching.batched import batched
-from pcqaad.matching.kernel import kernel_phase
+from pcqaad.matching.gpu.auction import batched
+from pcqaad.matching.gpu.triton_kernel import kernel_phase
 from pcqaad.matching.solvers import exact
 
 rng = np.random.default_rng(0)
@@ -198,7 +182,7 @@ def test_the_kernel_compiles_for_gpus_without_one(capability, power):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
-    from pcqaad.matching import kernel
+    from pcqaad.matching.gpu import triton_kernel as kernel
 
     constants = kernel.sizes(1024) | {"POWER": power}
     names = kernel._phase.arg_names
@@ -232,7 +216,7 @@ def test_a_fit_on_a_gpu_rematches_by_blocks_and_never_for_the_worse():
     again = Trainer(network, targets, assignments, pcqaad.Settings(batch=3, rematch=180, reassign=True))
     assert np.array_equal(
         again._swaps(torch.from_numpy(decoded), after),
-        swap_torch.reassign(torch.from_numpy(decoded), torch.from_numpy(after)).numpy(),
+        reassignment.reassign(torch.from_numpy(decoded), torch.from_numpy(after)).numpy(),
     )
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import pcqaad
-from pcqaad.formats.ply import write_ply
-from pcqaad.settings import SettingsError
+from pcqaad.errors import SettingsError
+from pcqaad.formats.clouds.ply import write_ply
 from tests.generators import population
 
 

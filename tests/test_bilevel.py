@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 import pcqaad
-from pcqaad.losses.bilevel import Plan, Weighting, hypergradient, learn, train
+from pcqaad.distillation.bilevel import Plan, Weighting, hypergradient, learn, train
+from pcqaad.distillation.learn import Halves, emd_loss, learn_weighting
+from pcqaad.errors import SettingsError
 from pcqaad.losses.criteria import criterion
 from pcqaad.losses.names import DENSITIES
-from pcqaad.settings import SettingsError
-from pcqaad.training.weighting import Halves, emd_loss, learn_weighting
 from tests.generators import population
 
 FAMILIES = [name for name, own in DENSITIES.items() if own]

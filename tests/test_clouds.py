@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from plyfile import PlyData, PlyElement
 
 from pcqaad.formats.atomic import atomic_path
-from pcqaad.formats.clouds import find_clouds, write_clouds
+from pcqaad.formats.clouds.find import find_clouds
+from pcqaad.formats.clouds.names import safe_name
+from pcqaad.formats.clouds.ply import count_ply, read_ply, write_ply
+from pcqaad.formats.clouds.write import write_clouds
 from pcqaad.formats.errors import FormatError
-from pcqaad.formats.names import safe_name
-from pcqaad.formats.ply import count_ply, read_ply, write_ply
 
 COLLECTIONS = hnp.arrays(
     np.float32,
@@ -414,7 +415,7 @@ def test_writes_through_links_and_never_over_devices(tmp_path):
 FULL_DISK = """
 import resource, sys, numpy as np
 from pathlib import Path
-from pcqaad.formats.clouds import write_clouds
+from pcqaad.formats.clouds.write import write_clouds
 from pcqaad.formats.errors import FormatError
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 names = [str(i) for i in range(100)]

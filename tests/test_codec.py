@@ -8,16 +8,17 @@ import pytest
 import torch
 
 import pcqaad
-import pcqaad.clouds
-from pcqaad.clouds import collect
-from pcqaad.floating import FloatDecoder
-from pcqaad.integers import LARGEST_LATENT, latent_reach
-from pcqaad.matching.kd import patch_sizes
-from pcqaad.model import Shape
-from pcqaad.network import Decoder
-from pcqaad.quantize import choose_steps, probe, quantise, rounded, search_slope
-from pcqaad.settings import PRESETS, Settings, latent_size, resolve
-from pcqaad.training.rounding import Rounding, straight_through
+import pcqaad.points.collect
+from pcqaad.decoder.architecture import Shape
+from pcqaad.decoder.float32 import FloatDecoder
+from pcqaad.decoder.integer_model import LARGEST_LATENT, latent_reach
+from pcqaad.decoder.module import Decoder
+from pcqaad.decoder.patches import patch_sizes
+from pcqaad.points.collect import collect
+from pcqaad.quantisation.step_sizes import choose_steps, probe, quantise, rounded, search_slope
+from pcqaad.settings import PRESETS, Settings
+from pcqaad.training.quantisation_aware import Rounding, straight_through
+from pcqaad.training.sizing import latent_size, resolve
 from tests.conftest import SMALL, stop_in
 from tests.generators import population
 
@@ -108,7 +109,7 @@ def test_targets_stay_the_clouds_themselves(fitted, originals):
 
 
 def test_a_collection_in_a_file_is_fitted_alike(fitted, originals, monkeypatch):
-    monkeypatch.setattr(pcqaad.clouds, "_IN_MEMORY", 0)
+    monkeypatch.setattr(pcqaad.points.collect, "_IN_MEMORY", 0)
     files = []
     monkeypatch.setattr(
         np, "memmap", lambda *args, memmap=np.memmap, **more: files.append(memmap(*args, **more)) or files[-1]
@@ -124,9 +125,9 @@ def test_a_collection_that_fits_nowhere_is_refused(originals, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pcqaad.clouds, "_IN_MEMORY", 0)
+    monkeypatch.setattr(pcqaad.points.collect, "_IN_MEMORY", 0)
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(pcqaad.CloudError, match="no room for"):
+    with pytest.raises(pcqaad.Error, match="no room for"):
         pcqaad.fit(originals, Settings(**SMALL))
 
 
@@ -235,12 +236,12 @@ def test_a_checkpoint_of_other_clouds_or_settings_is_refused(originals, names, t
     with pytest.raises(pcqaad.Interrupted):
         pcqaad.fit(originals, settings, names=names, checkpoint=checkpoint, **stop_in("fit", 6))
     again = {"names": names, "checkpoint": checkpoint, "resume": True}
-    with pytest.raises(pcqaad.CloudError, match="other clouds"):
+    with pytest.raises(pcqaad.CheckpointError, match="other clouds"):
         pcqaad.fit(population(seed=1), settings, **again)
-    with pytest.raises(pcqaad.CloudError, match=r"other settings \(seed 0\)"):
+    with pytest.raises(pcqaad.CheckpointError, match=r"other settings \(seed 0\)"):
         pcqaad.fit(originals, dataclasses.replace(settings, seed=5), **again)
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(pcqaad.CloudError, match="not a checkpoint"):
+    with pytest.raises(pcqaad.CheckpointError, match="not a checkpoint"):
         pcqaad.fit(originals, settings, **again)
 
 
@@ -277,7 +278,7 @@ def test_what_cannot_be_fitted_is_refused(clouds, message):
 
 
 def test_more_patches_than_points_are_refused():
-    with pytest.raises(pcqaad.CloudError, match="cloud_0000: 5 points cannot be cut into 8 patches"):
+    with pytest.raises(pcqaad.SettingsError, match="cloud_0000: 5 points cannot be cut into 8 patches"):
         pcqaad.fit([np.eye(5, 3), np.eye(5, 3)], Settings(patches=8))
 
 
@@ -379,7 +380,7 @@ def test_a_model_of_any_size_is_exact_or_refused(fitted, part, factor):
             model = dataclasses.replace(model, **{part: getattr(model, part) * np.float32(factor)})
         try:
             quantised = quantise(model, choose_steps(model, probe(model), 1e-9))
-        except pcqaad.CloudError as error:
+        except pcqaad.DivergenceError as error:
             assert "astray" in str(error)
             assert factor > 1e3
             return

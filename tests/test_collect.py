@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import pcqaad
-from pcqaad.clouds import collect
-from pcqaad.formats.clouds import LazyClouds, find_clouds, write_clouds
+from pcqaad.formats.clouds.find import LazyClouds, find_clouds
+from pcqaad.formats.clouds.write import write_clouds
 from pcqaad.parallel import AHEAD
-from pcqaad.targets import Targets
+from pcqaad.points.collect import collect
+from pcqaad.points.fixed_point import Targets
 from tests.generators import population
 
 

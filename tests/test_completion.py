@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pcqaad
-from pcqaad.completion.prior import LatentPrior
-from pcqaad.completion.training import Completer
-from pcqaad.completion.visibility import cut_view
-from pcqaad.formats.container import pack
+from pcqaad.baselines.completion_training import Completer
+from pcqaad.baselines.views import cut_view
+from pcqaad.evaluation.metrics import chamfer
+from pcqaad.formats.container.container import pack
+from pcqaad.latents.prior import LatentPrior
 from pcqaad.losses.criteria import criterion
-from pcqaad.metrics import chamfer
 from tests.generators import population
 
 QUICK = {"device": "cpu", "steps": 40}
@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_whatever_else_is_completed(known, ellipsoi
 
 
 def test_large_parts_are_sampled_and_patches_unevenly_hit(monkeypatch, tmp_path):
-    monkeypatch.setattr("pcqaad.completion.latents._SAMPLE", 64)
+    monkeypatch.setattr("pcqaad.latents.partial._SAMPLE", 64)
     clouds = population(count=4, points=300, seed=8)
     pcqaad.fit(
         clouds,
@@ -170,7 +170,7 @@ def test_large_parts_are_sampled_and_patches_unevenly_hit(monkeypatch, tmp_path)
     ],
 )
 def test_what_cannot_be_completed_is_refused(known, partials, choices, message):
-    with pytest.raises(pcqaad.CloudError, match=message):
+    with pytest.raises(pcqaad.Error, match=message):
         pcqaad.complete(known, partials, **choices)
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcqaad.formats.container import DEFLATE, RAW, Container, Section, pack, write_container
+from pcqaad.formats.container.container import DEFLATE, RAW, Container, Section, pack, write_container
+from pcqaad.formats.container.groups import pack_groups
 from pcqaad.formats.errors import FormatError
-from pcqaad.formats.groups import pack_groups
 from tests.hostile.containers import AT_OPEN, AT_READ, KNOWN, Row, forge
 
 TAGS = st.from_regex(re.compile(r"[A-Za-z][A-Za-z0-9]{3}", re.ASCII), fullmatch=True)

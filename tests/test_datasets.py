@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from plyfile import PlyData, PlyElement
 
 import pcqaad
-from pcqaad.clouds import CloudError
-from pcqaad.formats.clouds import LazyClouds, LazyMeshes, find_clouds, write_clouds
+from pcqaad.errors import CloudError
+from pcqaad.formats.clouds.find import LazyClouds, LazyMeshes, find_clouds
+from pcqaad.formats.clouds.names import Origin, choose_names, safe_name
+from pcqaad.formats.clouds.ply import read_ply, read_ply_mesh
+from pcqaad.formats.clouds.write import write_clouds
 from pcqaad.formats.errors import FormatError
-from pcqaad.formats.names import Origin, choose_names, safe_name
-from pcqaad.formats.ply import read_ply, read_ply_mesh
-from pcqaad.surface import Surfaces
+from pcqaad.points.surface import Surfaces
 from tests.layouts import EXPRESSIONS, SEQUENCES, SUBJECTS, coma, globe, halves, registrations, write_mesh
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import pcqaad
-from pcqaad.clouds import CloudError, Frame
-from pcqaad.formats.ply import write_ply
+from pcqaad.distillation.distances import half_normal, of_samples
+from pcqaad.distillation.search import TEACHERS, matching_loss, rank, search, teacher_curve, weighted_curve
+from pcqaad.errors import CloudError, SettingsError
+from pcqaad.formats.clouds.ply import write_ply
 from pcqaad.losses.densities import FAMILIES, slope
-from pcqaad.losses.distances import half_normal, of_samples
-from pcqaad.losses.distill import TEACHERS, matching_loss, rank, search, teacher_curve, weighted_curve
 from pcqaad.losses.names import DENSITIES, complete, parse
-from pcqaad.settings import SettingsError
+from pcqaad.points.collect import Frame
 from tests.cli.commands import refused, run
 from tests.generators import population
 

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 
 import pcqaad
-from pcqaad.clouds import CloudError, collect
+from pcqaad import devices
+from pcqaad.bitstream.info import sampling
+from pcqaad.bitstream.sections import to_sections
+from pcqaad.errors import CloudError, SettingsError
+from pcqaad.evaluation.verify import verify
+from pcqaad.formats.container.source import FileSource
 from pcqaad.formats.errors import FormatError
-from pcqaad.formats.source import FileSource
-from pcqaad.metrics import verify
-from pcqaad.record import sampling
-from pcqaad.settings import Settings, SettingsError, resolve
-from pcqaad.storage import to_sections
-from pcqaad.training import devices
+from pcqaad.points.collect import collect
+from pcqaad.settings import Settings
 from pcqaad.training.checkpoint import Checkpoint
+from pcqaad.training.sizing import resolve
 from tests.cli.commands import run
 from tests.conftest import stop_in
 from tests.generators import population
@@ -62,13 +64,13 @@ def test_a_model_larger_than_a_file_is_refused_before_it_is_trained():
 def test_sections_that_no_reader_takes_are_not_made(fitted):
     shared = fitted.encoded.quantised.shared
     broken = SimpleNamespace(**{**vars(shared), "bits": shared.bits, "scales": (99,) * len(shared.scales)})
-    with pytest.raises(CloudError, match="a file cannot hold such a model: HEAD: expected scales up to"):
+    with pytest.raises(pcqaad.SettingsError, match="a file cannot hold such a model: HEAD: expected scales up to"):
         to_sections(broken, fitted.encoded.quantised.latents, fitted.judge.placement, fitted.clouds.names, {})
 
 
 def test_a_budget_below_any_file_is_refused_before_the_fit():
     seen = []
-    with pytest.raises(SettingsError, match="a file of 0 bytes cannot be made"):
+    with pytest.raises(pcqaad.GoalError, match="a file of 0 bytes cannot be made"):
         pcqaad.fit(population(3, 64), Settings(epochs=1, ratio=5000), on_progress=seen.append)
     assert {progress.stage for progress in seen} == {"read", "normalise"}
 
@@ -154,7 +156,7 @@ def test_a_file_that_was_drawn_as_no_fit_draws_is_refused():
     ids=str,
 )
 def test_a_fit_that_diverges_says_so(choice):
-    with pytest.raises(CloudError, match="the fit went astray"):
+    with pytest.raises(pcqaad.DivergenceError, match="the fit went astray"):
         pcqaad.fit(population(3, 64), Settings(**{"epochs": 6, "warmup": 1, "device": "cpu"} | choice))
 
 
@@ -169,7 +171,7 @@ def test_coordinates_beyond_float32_are_refused_by_name():
 
 @pytest.mark.parametrize("points", [0, -5, 2**24 + 1])
 def test_a_number_of_points_that_is_none_is_refused(points):
-    with pytest.raises(CloudError, match=f"points is {points}, expected 1 to 16,777,216"):
+    with pytest.raises(pcqaad.SettingsError, match=f"points is {points}, expected 1 to 16,777,216"):
         collect(population(2, 8), None, points, 0)
 
 
@@ -199,7 +201,7 @@ def interrupted(tmp_path):
 def test_a_resumed_fit_keeps_a_large_matching_in_a_file(interrupted, monkeypatch):
     collected, settings, path = interrupted
     small = Checkpoint.load(path, collected, settings).assignments
-    monkeypatch.setattr(pcqaad.clouds, "_IN_MEMORY", 0)
+    monkeypatch.setattr(pcqaad.points.collect, "_IN_MEMORY", 0)
     large = Checkpoint.load(path, collected, settings).assignments
     assert isinstance(large.base, np.memmap)
     assert not isinstance(small.base, np.memmap)
@@ -212,7 +214,7 @@ def test_what_is_no_checkpoint_is_named(interrupted):
     whole = path.read_bytes()
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(CloudError, match=r"x\.fitting: not a checkpoint that can be read"):
+    with pytest.raises(pcqaad.CheckpointError, match=r"x\.fitting: not a checkpoint that can be read"):
         Checkpoint.load(path, collected, settings)
     rng = np.random.default_rng(0)
     for _ in range(100):
@@ -221,7 +223,7 @@ def test_what_is_no_checkpoint_is_named(interrupted):
         path.write_bytes(data)
         try:
             Checkpoint.load(path, collected, settings)
-        except CloudError as error:
+        except pcqaad.CheckpointError as error:
             assert str(path) in str(error)
 
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pcqaad.formats import rans
-from pcqaad.formats.bells import Bell, read_bell
-from pcqaad.formats.bits import BitReader, BitWriter
-from pcqaad.formats.entropy import Model, decode, encode
+from pcqaad.formats.coding import rans
+from pcqaad.formats.coding.bits import BitReader, BitWriter
+from pcqaad.formats.coding.histograms import read_weights, spread, write_weights
+from pcqaad.formats.coding.pearson import Bell, read_bell
+from pcqaad.formats.coding.rans import RansDecoder, RansEncoder, uniform_span
+from pcqaad.formats.coding.symbols import Model, decode, encode
 from pcqaad.formats.errors import FormatError
-from pcqaad.formats.rans import RansDecoder, RansEncoder, uniform_span
-from pcqaad.formats.tables import read_weights, spread, write_weights
 from tests import reference
 
 Array = npt.NDArray[np.int64]

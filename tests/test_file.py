@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import pcqaad
-from pcqaad import latent_stream
-from pcqaad.formats.container import Container, Section, pack
+from pcqaad.bitstream import latent_coding as latent_stream
+from pcqaad.formats.container.container import Container, Section, pack
 
 
 class Counting:

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import pcqaad
-from pcqaad.clouds import collect
+from pcqaad.errors import SettingsError
 from pcqaad.losses.criteria import criterion
-from pcqaad.settings import Settings, SettingsError
-from pcqaad.training.loop import decode
+from pcqaad.points.collect import collect
+from pcqaad.settings import Settings
+from pcqaad.training.trainer import decode
 from tests.cli.commands import QUICK, run
 from tests.conftest import stop_in
 from tests.generators import population
@@ -29,7 +30,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(clouds, tmp_path):
     checkpoint = tmp_path / "x.checkpoint"
     with pytest.raises(pcqaad.Interrupted):
         pcqaad.fit(clouds, settings, checkpoint=checkpoint, **stop_in("fit", 3))
-    with pytest.raises(pcqaad.CloudError, match=r"other settings \(criterion hyper:alpha=2\)"):
+    with pytest.raises(pcqaad.CheckpointError, match=r"other settings \(criterion hyper:alpha=2\)"):
         pcqaad.fit(clouds, Settings(**QUICKLY), checkpoint=checkpoint, resume=True)
     fits.append(pcqaad.fit(clouds, settings, checkpoint=checkpoint, resume=True))
     for i, fitted in enumerate(fits):
@@ -65,7 +66,7 @@ def test_a_fit_lowers_what_it_is_asked_to(clouds, name):
 
 
 def test_the_loss_is_of_the_decoded_points_and_as_many_others(clouds, monkeypatch):
-    from pcqaad.training import loop
+    from pcqaad.training import trainer as loop
 
     given = []
 

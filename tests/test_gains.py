@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 import pcqaad
-from pcqaad.floating import FloatDecoder, selu, selu_slope
-from pcqaad.formats import container
-from pcqaad.formats.entropy import Model as SymbolModel
-from pcqaad.gains import LEVELS, Gains, choose_gains
-from pcqaad.latent_stream import LatentCoding, latent_groups, shortest_latents
-from pcqaad.model import Model, Shape
-from pcqaad.placement import Placement
-from pcqaad.quantize import choose_steps, probe, quantise
-from pcqaad.storage import to_sections
+from pcqaad.bitstream.latent_coding import LatentCoding, latent_groups, shortest_latents
+from pcqaad.bitstream.sections import to_sections
+from pcqaad.decoder.architecture import Model, Shape
+from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.float32 import FloatDecoder, selu, selu_slope
+from pcqaad.decoder.weight_scales import LEVELS, Gains
+from pcqaad.formats.coding.symbols import Model as SymbolModel
+from pcqaad.formats.container.container import pack
+from pcqaad.quantisation.step_sizes import choose_steps, probe, quantise
+from pcqaad.quantisation.weight_scales import choose_gains
 from tests import reference
 
 SHAPE = Shape(clouds=6, points=64, latent=3, shared=(8, 6), patch=5, patches=2, residual=True)
@@ -113,7 +114,7 @@ def test_a_sequence_is_read_cloud_by_cloud_and_as_the_specification_says(model):
     model = dataclasses.replace(model, shape=shape, latents=latents.astype(np.float32))
     shared = quantise(model, choose_steps(model, probe(model), 1e-5)).shared
     sections = to_sections(shared, latents, Placement((0, 0, 0), 2.0**-20), [str(i) for i in range(70)], {})
-    data = container.pack(sections)
+    data = pack(sections)
     file = pcqaad.Collection(data)
     steps = np.array([step.value for step in shared.latent_steps])
     np.testing.assert_allclose(file.latents, latents * steps, rtol=1e-6)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import pcqaad
-from pcqaad.cli.compress import Bytes
-from pcqaad.settings import Settings, SettingsError, resolve
+from pcqaad.cli.commands.compress import Bytes
+from pcqaad.errors import SettingsError
+from pcqaad.settings import Settings
+from pcqaad.training.sizing import resolve
 from tests.cli.commands import run
 from tests.generators import population
 
@@ -49,7 +51,7 @@ def test_more_bytes_make_wider_networks():
 
 
 def test_a_budget_that_no_file_keeps_is_refused(clouds, tmp_path):
-    with pytest.raises(SettingsError, match=r"a file of 300 bytes cannot be made: the coarsest steps take [0-9,]+;"):
+    with pytest.raises(pcqaad.GoalError, match=r"a file of 300 bytes cannot be made: the coarsest steps take [0-9,]+;"):
         fitted(clouds, tmp_path / "x.qaad", max_bytes=300, epochs=2)
     assert list(tmp_path.iterdir()) == []
 
@@ -73,7 +75,7 @@ def test_an_error_far_above_the_fit_s_is_said_to_leave_room(clouds, tmp_path):
 
 
 def test_an_error_in_percent_of_nothing_is_refused():
-    with pytest.raises(pcqaad.CloudError, match="expected clouds with a diagonal, of which max_emkd is a part"):
+    with pytest.raises(pcqaad.GoalError, match="expected clouds with a diagonal, of which max_emkd is a part"):
         pcqaad.fit([np.zeros((4, 3))] * 2, Settings(epochs=2, max_emkd=1, device="cpu"))
 
 
@@ -91,7 +93,7 @@ def test_an_error_below_that_of_the_float_model_is_reached_by_tuning(clouds, tmp
 
 def test_an_error_that_is_not_reached_is_said_and_the_fit_can_go_on(clouds, tmp_path):
     checkpoint = tmp_path / "x.checkpoint"
-    with pytest.raises(pcqaad.CloudError, match=r"an EM-kD of 0.001 % was not reached: the fit ended at [0-9.]+ %"):
+    with pytest.raises(pcqaad.GoalError, match=r"an EM-kD of 0.001 % was not reached: the fit ended at [0-9.]+ %"):
         pcqaad.fit(clouds, Settings(epochs=2, max_emkd=0.001, device="cpu"), checkpoint=checkpoint)
     assert checkpoint.exists()
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import pcqaad
-from pcqaad.dyadic import Step
-from pcqaad.formats.container import Container, pack
-from pcqaad.gains import Gains
-from pcqaad.integers import IntegerModel
-from pcqaad.model import Shape
-from pcqaad.placement import Placement
-from pcqaad.storage import to_sections
+from pcqaad.bitstream.sections import to_sections
+from pcqaad.decoder.architecture import Shape
+from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.integer_model import IntegerModel
+from pcqaad.decoder.step_sizes import Step
+from pcqaad.decoder.weight_scales import Gains
+from pcqaad.formats.container.container import Container, pack
 from tests import reference
 from tests.conftest import SMALL
 from tests.generators import population

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import pcqaad
-from pcqaad.dyadic import Step
-from pcqaad.gains import Gains
-from pcqaad.integers import IntegerModel
-from pcqaad.model import Shape
-from pcqaad.placement import Placement
-from pcqaad.storage import to_sections
+from pcqaad.bitstream.sections import to_sections
+from pcqaad.decoder.architecture import Shape
+from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.integer_model import IntegerModel
+from pcqaad.decoder.step_sizes import Step
+from pcqaad.decoder.weight_scales import Gains
 from tests import mutate, reference
 from tests.cli.commands import refused
 from tests.hostile import small
@@ -151,7 +151,7 @@ def test_what_a_reader_would_refuse_is_not_written() -> None:
         to_sections(model, np.zeros((2, 1), np.int32), Placement((0, 0, 0), 1.0), ["a", "b"], {})
     with pcqaad.open(mutate.GOLDEN.with_suffix(".qaad")) as golden:
         latents = np.zeros((6, 2), np.int32)
-        with pytest.raises(pcqaad.CloudError, match="at most 1048576 bytes of unit"):
+        with pytest.raises(pcqaad.SettingsError, match="at most 1048576 bytes of unit"):
             to_sections(golden.integers, latents, golden.placement, golden.names, {"unit": "m" * 2**20})
     with pytest.raises(pcqaad.CloudError, match=r"name '\.\./x' is not safe as the name of a file"):
         pcqaad.fit([np.zeros((4, 3))] * 2, names=["a", "../x"])

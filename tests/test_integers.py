@@ -16,15 +16,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import pcqaad
-from pcqaad import decoding
-from pcqaad.clouds import Frame
-from pcqaad.dyadic import CODES, Step, round_shift
-from pcqaad.formats import container
-from pcqaad.gains import LEVELS, Gains
-from pcqaad.integers import LARGEST_LATENT, LARGEST_SCALE, POINT_SCALE, IntegerModel, latent_reach, selu_table
-from pcqaad.model import Shape
-from pcqaad.placement import Placement
-from pcqaad.storage import to_sections
+from pcqaad.bitstream.sections import to_sections
+from pcqaad.decoder import exact as decoding
+from pcqaad.decoder.architecture import Shape
+from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.integer_model import LARGEST_LATENT, LARGEST_SCALE, POINT_SCALE, IntegerModel, latent_reach
+from pcqaad.decoder.matrices import selu_table
+from pcqaad.decoder.step_sizes import CODES, Step, round_shift
+from pcqaad.decoder.weight_scales import LEVELS, Gains
+from pcqaad.formats.container.container import pack
+from pcqaad.points.collect import Frame
 from tests import reference
 
 SPEC = (Path(__file__).resolve().parents[1] / "formats" / "SPEC.md").read_text()
@@ -144,7 +145,7 @@ def models(draw, extreme=False):
 
 def file_of(model, latents, placement):
     names = [str(i) for i in range(len(latents))]
-    return container.pack(to_sections(model, latents, placement, names, {}))
+    return pack(to_sections(model, latents, placement, names, {}))
 
 
 @settings(max_examples=20)

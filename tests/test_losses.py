@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import cdist
 
-from pcqaad.clouds import CloudError
+from pcqaad.errors import CloudError, SettingsError
 from pcqaad.losses import nearest as nearest_module
 from pcqaad.losses.criteria import CRITERIA, criterion
 from pcqaad.losses.densities import FAMILIES, slope, weight
 from pcqaad.losses.names import DENSITIES, complete, parse
 from pcqaad.losses.nearest import nearest, safe_sqrt
-from pcqaad.settings import SettingsError
 
 # The densities as another library has them.
 SCIPY = {

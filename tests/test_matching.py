@@ -2,20 +2,22 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from pcqaad.clouds import CloudError
+from pcqaad.decoder.patches import padded_patches, patch_sizes
+from pcqaad.errors import CloudError
+from pcqaad.matching import reassignment
 from pcqaad.matching.assign import greedy, match_all, match_cells, optimal, refine, rematch
-from pcqaad.matching.auction import solve_cells
-from pcqaad.matching.batched import batched
-from pcqaad.matching.compiled import compiled, drop_stale
-from pcqaad.matching.kd import padded_patches, paired_cells, patch_order, patch_sizes, rotated_blocks
-from pcqaad.matching.paper import paper_auction
+from pcqaad.matching.cpu.auction import solve_cells
+from pcqaad.matching.cpu.jit import compiled, drop_stale
+from pcqaad.matching.fan2017 import paper_auction
+from pcqaad.matching.gpu.auction import batched
+from pcqaad.matching.kd import paired_cells, patch_order, rotated_blocks
 from pcqaad.matching.solvers import TOLERANCE, certified, exact
-from pcqaad.matching.swap import nearest, reassign
 from pcqaad.parallel import AHEAD, in_parallel
 from tests.generators import clouds
 
@@ -328,6 +330,10 @@ def test_refinement_comes_close_to_the_optimum():
     assert np.trace(cost) <= 1.03 * cost[linear_sum_assignment(cost)].sum()
 
 
+def reassign(predicted, targets):
+    return reassignment.reassign(torch.from_numpy(predicted), torch.from_numpy(targets)).numpy()
+
+
 @quick
 @given(clouds(count=6, min_points=2, max_points=80))
 def test_reassignment_is_a_bijection_that_never_raises_the_cost(drawn):
@@ -349,7 +355,7 @@ def test_reassignment_is_a_bijection_that_never_raises_the_cost(drawn):
 def test_swaps_survive_predictions_whose_squares_overflow(points, far):
     """A fit that diverges ends in a word, and not in memory beyond its trees."""
     targets = np.random.default_rng(0).standard_normal((1, points, 3)).astype(np.float32)
-    found = nearest(np.full_like(targets, far), targets, 1)
+    found = reassignment.nearest(torch.full(targets.shape, far), torch.from_numpy(targets))
     assert ((found >= 0) & (found < points)).all()
 
 

@@ -6,8 +6,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 import pcqaad
+from pcqaad.evaluation.metrics import EFFORTS, chamfer, d1, emd, emkd
 from pcqaad.matching.solvers import TOLERANCE
-from pcqaad.metrics import EFFORTS, chamfer, d1, emd, emkd
 from tests.generators import clouds
 
 quick = settings(deadline=None, max_examples=25)
@@ -45,7 +45,7 @@ def test_the_bracket_of_emd_is_as_narrow_as_promised(effort):
 
 
 def test_an_unknown_effort_is_refused():
-    with pytest.raises(pcqaad.CloudError, match="effort 'low'"):
+    with pytest.raises(pcqaad.SettingsError, match="effort 'low'"):
         emd(np.zeros((2, 3)), np.zeros((2, 3)), "low")
 
 
@@ -101,5 +101,5 @@ def test_nearest_neighbours_of_what_is_no_cloud_are_refused(metric, bad):
 
 @pytest.mark.parametrize("cell", [0, -1, 1.5])
 def test_a_cell_of_no_whole_number_of_points_is_refused(cell):
-    with pytest.raises(pcqaad.CloudError, match="expected a cell of at least 1 point, found"):
+    with pytest.raises(pcqaad.SettingsError, match="expected a cell of at least 1 point, found"):
         emkd(np.eye(3), np.eye(3), cell)

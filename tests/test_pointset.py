@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pcqaad.formats.coding.point_sets import decode_points, encode_points
 from pcqaad.formats.errors import FormatError
-from pcqaad.formats.pointset import decode_points, encode_points
 from tests import reference
 
 Array = npt.NDArray[np.int64]

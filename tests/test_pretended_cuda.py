@@ -6,19 +6,19 @@ import torch
 
 import pcqaad
 from pcqaad.baselines.atlasnet import AtlasNet, AtlasNetShape
-from pcqaad.clouds import collect
-from pcqaad.completion.networks import DECODERS
-from pcqaad.completion.training import Completer
-from pcqaad.losses.bilevel import Plan
+from pcqaad.baselines.completion_networks import DECODERS
+from pcqaad.baselines.completion_training import Completer
+from pcqaad.distillation.bilevel import Plan
+from pcqaad.distillation.learn import learn_weighting
+from pcqaad.evaluation.metrics import measure
 from pcqaad.losses.criteria import criterion
 from pcqaad.losses.names import CRITERIA
 from pcqaad.matching.assign import match_many
-from pcqaad.matching.batched import batched
+from pcqaad.matching.gpu.auction import batched
 from pcqaad.matching.solvers import certified
-from pcqaad.metrics import measure
+from pcqaad.points.collect import collect
 from pcqaad.settings import Settings
-from pcqaad.training.chamfer import ChamferTrainer
-from pcqaad.training.weighting import learn_weighting
+from pcqaad.training.pretrain import ChamferTrainer
 from tests.conftest import stop_in
 from tests.generators import population
 from tests.pretend import GPU, NAME, marked, pretend_cuda

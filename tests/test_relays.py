@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcqaad.matching.relays import generations, parents
+from pcqaad.matching.intermediates import generations, parents
+from pcqaad.points.fixed_point import Targets
 from pcqaad.settings import Settings
-from pcqaad.targets import Targets
 from pcqaad.training.start import first_matching
 
 POINTS = 1024

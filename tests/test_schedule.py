@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import pcqaad
-from pcqaad.network import Decoder
-from pcqaad.targets import Targets
-from pcqaad.training.loop import Trainer
+from pcqaad.decoder.module import Decoder
+from pcqaad.points.fixed_point import Targets
 from pcqaad.training.schedule import LAST_RATE
+from pcqaad.training.trainer import Trainer
 
 
 @pytest.mark.parametrize("prepared", [0.0, 40.0])

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import chdtri
 
-from pcqaad.clouds import CloudError
-from pcqaad.surface import sample_surface
+from pcqaad.errors import CloudError
+from pcqaad.points.surface import sample_surface
 
 # A unit square of two triangles, and beside it one triangle of three times the square's area; one without any.
 VERTICES = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 5], [3, 0, 5], [0, 2, 5]], np.float64)

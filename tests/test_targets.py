@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcqaad.targets import Targets, permute_some
+from pcqaad.points.fixed_point import Targets, permute_some
 from tests.generators import clouds
 
 

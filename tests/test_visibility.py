@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcqaad.clouds import CloudError
-from pcqaad.completion.visibility import cut_view, visible
+import pcqaad
+from pcqaad.baselines.views import cut_view, visible
 
 
 def sphere(n, seed=0):
@@ -64,12 +64,12 @@ def test_a_cut_view_is_a_part_and_the_same_for_the_same_draw():
 
 def test_what_has_no_view_is_refused_and_three_points_hide_nothing():
     x = sphere(50)
-    with pytest.raises(CloudError, match="eye apart"):
+    with pytest.raises(pcqaad.Error, match="eye apart"):
         visible(x, x[3])
-    with pytest.raises(CloudError, match=r"flip of at least 1, found 0\.5"):
+    with pytest.raises(pcqaad.Error, match=r"flip of at least 1, found 0\.5"):
         visible(x, 3 * x[3], 0.5)
-    with pytest.raises(CloudError, match="no plane with the eye"):
+    with pytest.raises(pcqaad.Error, match="no plane with the eye"):
         visible(x * [1, 1, 0], np.array([4.0, 1, 0]))
-    with pytest.raises(CloudError, match="finite"):
+    with pytest.raises(pcqaad.Error, match="finite"):
         visible(x * np.nan, x[0])
     assert visible(x[:3], np.array([9.0, 9, 9])).tolist() == [0, 1, 2]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import selu
 
-from pcqaad.matching.kd import draw_points, padded_patches, patch_sizes
-from pcqaad.network import lecun
+from pcqaad.decoder.module import lecun
+from pcqaad.decoder.patches import draw_points, padded_patches, patch_sizes
 
 # Width of the networks that learn the patches' elementary structures (Deprelle et al., 2019).
 _STRUCTURE = 128

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pcqaad.settings import SettingsError
+from pcqaad.errors import SettingsError
 
 
 class Parameter(NamedTuple):

@@ -8,7 +8,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from pcqaad.clouds import CloudError
+from pcqaad.errors import CloudError
 from pcqaad.parallel import in_parallel
 
 # Distances that a GPU holds at once: 256 MB.

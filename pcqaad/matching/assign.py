@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.clouds import LARGEST, CloudError
+from pcqaad.errors import CloudError
 from pcqaad.matching.kd import paired_cells, rotated_blocks
 from pcqaad.matching.solvers import Points, Solution, Solver, certified
 from pcqaad.parallel import in_parallel
+from pcqaad.points.collect import LARGEST
 
 Assignment = NDArray[np.int64]
 

@@ -87,7 +87,7 @@ def certified(
     large for that; a larger one is left as near as the auction came, as its certificate tells.
     """
     # Here, not above: numba takes a second to load, and decoding comes by this package too.
-    from pcqaad.matching.auction import solve_cells
+    from pcqaad.matching.cpu.auction import solve_cells
 
     a, b = np.ascontiguousarray(a, np.float64), np.ascontiguousarray(b, np.float64)
     bounds = np.asarray(bounds, np.int64)

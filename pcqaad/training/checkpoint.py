@@ -11,8 +11,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.clouds import CloudError, CloudSet, allocate
+from pcqaad.errors import CheckpointError, Error
 from pcqaad.formats.atomic import atomic_path
+from pcqaad.points.collect import CloudSet, allocate
 from pcqaad.settings import Settings
 
 # What a continued fit may be given anew: nothing of it decides what the checkpoint can be loaded into. Where epochs,
@@ -69,22 +70,22 @@ class Checkpoint:
                 head = json.loads(str(stored["head"]))
                 arrays = {n.removeprefix("array "): stored[n] for n in stored.files if n.startswith("array ")}
             assignments = _read_assignments(path)
-        except CloudError:
+        except Error:
             raise
         # numpy, zipfile and what they parse with raise whatever a damaged byte leads them to.
         except Exception as error:
-            raise CloudError(f"{path}: not a checkpoint that can be read: remove it, or fit without it") from error
+            raise CheckpointError(f"{path}: not a checkpoint that can be read: remove it, or fit without it") from error
         shape = len(clouds.targets), clouds.targets.points
         if head.get("kind") != "pcqaad checkpoint 4" or assignments.shape != shape:
-            raise CloudError(f"{path}: not a checkpoint of {shape} clouds and points")
+            raise CheckpointError(f"{path}: not a checkpoint of {shape} clouds and points")
         if head["collection"] != clouds.fingerprint:
-            raise CloudError(f"{path}: made from other clouds; remove it, or give the clouds it was made from")
+            raise CheckpointError(f"{path}: made from other clouds; remove it, or give the clouds it was made from")
         # A setting that its version did not know had what is now the default.
         asked, made = settings.as_json(), {**Settings().as_json(), **head["settings"]}
         other = [k for k in asked if k not in _FREE and _plain(asked[k]) != made.get(k)]
         if other:
             was = ", ".join(f"{k} {made.get(k)}" for k in other)
-            raise CloudError(f"{path}: fitted with other settings ({was}); give the same ones, or remove it")
+            raise CheckpointError(f"{path}: fitted with other settings ({was}); give the same ones, or remove it")
         return cls(assignments, head["step"], head["elapsed"], head["prepared"], arrays)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from pcqaad.clouds import allocate
-from pcqaad.matching import relays
+from pcqaad.decoder.module import Decoder
+from pcqaad.matching import intermediates as relays
 from pcqaad.matching.assign import TOGETHER, Assignment, greedy, match_cells, optimal
-from pcqaad.matching.paper import paper_auction
+from pcqaad.matching.fan2017 import paper_auction
 from pcqaad.matching.solvers import Solver
 from pcqaad.parallel import in_parallel
+from pcqaad.points.collect import allocate
+from pcqaad.points.fixed_point import Targets
+from pcqaad.seeds import Use, generator, torch_seed
 from pcqaad.settings import Settings
-from pcqaad.targets import Targets
 
 Assignments = NDArray[np.int32]
 
@@ -32,7 +35,7 @@ def choose_template(clouds: Targets, settings: Settings) -> int:
 
     The medoid has the least total EM-kD to the other clouds of the sample. The paper takes a random cloud.
     """
-    rng = np.random.default_rng([settings.seed, 1])
+    rng = generator(settings.seed, Use.TEMPLATE)
     candidates = rng.choice(len(clouds), min(_CANDIDATES, len(clouds)), replace=False)
     if settings.template == "random":
         return int(candidates[0])
@@ -64,7 +67,7 @@ def first_matching(
         _match_by_relays(template, clouds, settings, assignments, on_cloud)
         return assignments
     if settings.matching == "random":
-        found = (np.random.default_rng([settings.seed, 2, i]).permutation(points) for i in range(count))
+        found = (generator(settings.seed, Use.RANDOM_MATCHING, i).permutation(points) for i in range(count))
     elif settings.matching == "paper":
         found = greedy(template, clouds, settings.greedy_cell, solver=paper_auction)
     elif on_gpu is not None:
@@ -85,7 +88,7 @@ def _match_by_relays(
     on_cloud: Callable[[int], None],
 ) -> None:
     """Match all points at once, the clouds far from the template by way of others; fills the assignments (N, M)."""
-    rng = np.random.default_rng([settings.seed, 3])
+    rng = generator(settings.seed, Use.INTERMEDIATE_SAMPLES)
     size = max(min(relays.SAMPLE, clouds.points // 2), 1)
     rows = [rng.permutation(clouds.points)[: 2 * size] for _ in range(len(clouds))]
     drawn = np.stack([clouds.gather(np.array([i]), some)[0] for i, some in enumerate(rows)])
@@ -129,9 +132,17 @@ def principal_components(clouds: Targets) -> tuple[NDArray[np.float64], NDArray[
 def first_latents(basis: NDArray[np.float64], size: int, settings: Settings) -> NDArray[np.float32]:
     """Start the latents (N, size): the clouds' principal components at unit variance, or at random."""
     count = len(basis)
-    rng = np.random.default_rng([settings.seed, 4])
+    rng = generator(settings.seed, Use.LATENTS)
     latents = rng.standard_normal((count, size)) * 0.1
     if settings.latents == "components":
         kept = min(size, count)
         latents[:, :kept] = basis[:, :kept] * np.sqrt(count)
     return latents.astype(np.float32)
+
+
+def untrained(template: NDArray[np.float32], latents: NDArray[np.float32], settings: Settings) -> Decoder:
+    """Return a decoder of resolved settings, its weights drawn by their seed."""
+    assert settings.shared and settings.patch and settings.patches
+    start = torch.from_numpy(template), torch.from_numpy(latents)
+    drawn = torch.Generator().manual_seed(torch_seed(settings.seed, Use.WEIGHTS))
+    return Decoder(*start, settings.shared, settings.patch, settings.patches, settings.residual, drawn)

@@ -7,7 +7,7 @@ import pytest
 from click.testing import Result
 from plyfile import PlyData, PlyElement
 
-from pcqaad.formats.ply import read_ply, write_ply
+from pcqaad.formats.clouds.ply import read_ply, write_ply
 from tests.cli.commands import CLOUDS, POINTS, QUICK, run
 
 

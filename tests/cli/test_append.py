@@ -15,8 +15,8 @@ import pytest
 
 import pcqaad
 from pcqaad.cli.progress import Display
-from pcqaad.cli.text import figure
-from pcqaad.formats.ply import write_ply
+from pcqaad.cli.show.text import figure
+from pcqaad.formats.clouds.ply import write_ply
 from pcqaad.progress import Progress
 from tests.cli.commands import CLOUDS, POINTS, refused, run
 
@@ -85,7 +85,7 @@ def test_append_to_another_file(eggs: Path, new: Path, tmp_path: Path) -> None:
 def test_of_two_appends_at_once_none_is_lost(
     mine: Path, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pcqaad import growth
+    from pcqaad.latents import append as growth
 
     one, other, append = new / "egg20.ply", new / "egg21.ply", growth.append
     quick = ["--steps", "1", "--device", "cpu", "--quiet"]
@@ -134,7 +134,7 @@ def test_an_interrupted_append_leaves_the_file(
                 signal.raise_signal(signal.SIGINT)
 
     before = mine.read_bytes()
-    monkeypatch.setattr("pcqaad.cli.append.Display", Impatient)
+    monkeypatch.setattr("pcqaad.cli.commands.append.Display", Impatient)
     result = run("append", mine, new, "--steps", "4", "--device", "cpu")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1] == f"pcqaad: interrupted; {mine} is as it was"

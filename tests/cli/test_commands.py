@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 import pcqaad
 from pcqaad.cli.errors import CommandError, one_line_errors
 from pcqaad.cli.progress import Display
+from pcqaad.cli.show.text import figure, size
 from pcqaad.cli.stopping import StopSignals
-from pcqaad.cli.text import figure, size
-from pcqaad.formats.ply import read_ply, write_ply
+from pcqaad.formats.clouds.ply import read_ply, write_ply
 from pcqaad.progress import Progress
 from tests.cli.commands import CLOUDS, COMMANDS, POINTS, QUICK, python, refused, run
 
@@ -207,7 +207,7 @@ def test_compress_holds_few_clouds_at_once(many: Path, tmp_path: Path, monkeypat
         most.append(sum(cloud() is not None for cloud in alive))
         return points, [*notes, "colours not kept"]
 
-    monkeypatch.setattr("pcqaad.formats.clouds.read_ply", read)
+    monkeypatch.setattr("pcqaad.formats.clouds.find.read_ply", read)
     result = run("compress", many, "-o", tmp_path / "x.qaad", *QUICK, "--matching", "random")
     assert result.exit_code == 0, result.output
     assert len(most) == 2 * 30
@@ -227,7 +227,7 @@ def test_a_file_that_goes_while_the_clouds_are_read(
             if progress.stage == "normalise":
                 (many / "x7.ply").unlink(missing_ok=True)
 
-    monkeypatch.setattr("pcqaad.cli.compress.Display", Careless)
+    monkeypatch.setattr("pcqaad.cli.commands.compress.Display", Careless)
     message = refused("compress", many, "-o", tmp_path / "x.qaad", *QUICK)
     assert message == f"{many / 'x7.ply'}: cannot read: No such file or directory"
     assert list(tmp_path.iterdir()) == [many]
@@ -240,7 +240,7 @@ def test_interrupted_while_reading(many: Path, tmp_path: Path, monkeypatch: pyte
             if progress.stage == "read" and progress.done == 3:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("pcqaad.cli.compress.Display", AtOnce)
+    monkeypatch.setattr("pcqaad.cli.commands.compress.Display", AtOnce)
     result = run("compress", many, "-o", tmp_path / "x.qaad", *QUICK)
     *_, reading, last = result.stderr.splitlines()
     assert (result.exit_code, last) == (1, "pcqaad: interrupted before there was anything to resume from")
@@ -330,7 +330,7 @@ class Impatient(Display):
 def test_interrupt_and_resume(originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "eggs.qaad"
     again = ["compress", str(originals), "-o", str(target), *QUICK, "--resume"]
-    monkeypatch.setattr("pcqaad.cli.compress.Display", Impatient)
+    monkeypatch.setattr("pcqaad.cli.commands.compress.Display", Impatient)
     result = run(*again)
     assert (result.exit_code, result.stdout) == (1, "")
     *_, fitting, last = result.stderr.splitlines()

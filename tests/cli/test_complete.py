@@ -13,9 +13,9 @@ import pytest
 
 import pcqaad
 from pcqaad.cli.progress import Display
-from pcqaad.cli.text import figure
-from pcqaad.formats.npy import read_npy
-from pcqaad.formats.ply import read_ply, write_ply
+from pcqaad.cli.show.text import figure
+from pcqaad.formats.clouds.npy import read_npy
+from pcqaad.formats.clouds.ply import read_ply, write_ply
 from pcqaad.progress import Progress
 from tests.cli.commands import POINTS, refused, run
 
@@ -98,7 +98,7 @@ def test_an_interrupted_completion_writes_nothing(
             if progress.stage == "fit" and progress.done == 6 and signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("pcqaad.cli.complete.Display", Impatient)
+    monkeypatch.setattr("pcqaad.cli.commands.complete.Display", Impatient)
     result = run("complete", eggs, broken, "-o", tmp_path / "whole", *QUICK)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1] == "pcqaad: interrupted; nothing was written"

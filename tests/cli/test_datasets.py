@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pcqaad.formats.clouds import find_clouds
-from pcqaad.formats.ply import write_ply
+from pcqaad.formats.clouds.find import find_clouds
+from pcqaad.formats.clouds.ply import write_ply
 from tests.cli.commands import refused, run
 from tests.layouts import SUBJECTS, coma, registrations, scans, skulls
 

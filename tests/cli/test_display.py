@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcqaad.cli.chart import chart
 from pcqaad.cli.errors import printable
 from pcqaad.cli.progress import Display
-from pcqaad.cli.report import page
 from pcqaad.cli.selection import parse_selection, select
-from pcqaad.cli.text import as_json, figure, seconds, size
+from pcqaad.cli.show.chart import chart
+from pcqaad.cli.show.report import page
+from pcqaad.cli.show.text import as_json, figure, seconds, size
 from pcqaad.progress import Progress
 
 # Selections.

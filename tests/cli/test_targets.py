@@ -13,11 +13,12 @@ import pytest
 
 from pcqaad.cli import progress
 from pcqaad.cli.errors import CommandError
+from pcqaad.cli.outputs import QAAD, check_output, check_target
 from pcqaad.cli.progress import Display
-from pcqaad.cli.targets import QAAD, check_output, check_target
-from pcqaad.formats.clouds import find_clouds, write_clouds
+from pcqaad.formats.clouds.find import find_clouds
+from pcqaad.formats.clouds.ply import write_ply
+from pcqaad.formats.clouds.write import write_clouds
 from pcqaad.formats.errors import FormatError
-from pcqaad.formats.ply import write_ply
 from pcqaad.progress import Progress
 from tests.cli.commands import CLOUDS, QUICK, python, refused, run
 
@@ -243,7 +244,9 @@ def test_a_fit_does_not_go_on_to_fewer_epochs_than_it_has(originals: Path, tmp_p
     with pytest.raises(pcqaad.Interrupted):
         pcqaad.fit(clouds, pcqaad.Settings(epochs=50, **settings), checkpoint=checkpoint, **stop_in("fit", 9))
     fewer = pcqaad.Settings(epochs=3, **settings)
-    with pytest.raises(pcqaad.CloudError, match="steps were made already, more than 3 epochs have; expected at least"):
+    with pytest.raises(
+        pcqaad.CheckpointError, match="steps were made already, more than 3 epochs have; expected at least"
+    ):
         pcqaad.fit(clouds, fewer, checkpoint=checkpoint, resume=True)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pcqaad import metrics
-from pcqaad.cli.text import METRICS, figure
-from pcqaad.cli.verify import EFFORTS
+from pcqaad.cli.commands.verify import EFFORTS
+from pcqaad.cli.show.text import METRICS, figure
+from pcqaad.evaluation import metrics
 from tests.cli.commands import CLOUDS, refused, run
 
 

@@ -6,7 +6,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from pcqaad.formats.container import DEFLATE, MAGIC, RAW
+from pcqaad.formats.container.container import DEFLATE, MAGIC, RAW
 
 KNOWN = {"MODL": "the model", "LATS": "the latents", "note": "a remark"}
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pcqaad.formats.container import DEFLATE
-from pcqaad.formats.rans import RansEncoder, uniform_span
+from pcqaad.formats.coding.rans import RansEncoder, uniform_span
+from pcqaad.formats.container.container import DEFLATE
 from tests.hostile.containers import Row, deflated
 from tests.hostile.small import (
     ONE,

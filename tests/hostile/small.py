@@ -11,8 +11,8 @@ import struct
 import zlib
 from typing import Any
 
-from pcqaad.formats.bits import BitWriter
-from pcqaad.formats.container import RAW
+from pcqaad.formats.coding.bits import BitWriter
+from pcqaad.formats.container.container import RAW
 from tests.hostile.containers import Row, forge
 
 ONE = 488  # the code of the step 8 * 2**-3

@@ -1,0 +1,192 @@
+"""`pcqaad compress`: read the clouds, fit, save, say what became of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+import pcqaad
+from pcqaad.cli import options
+from pcqaad.cli.errors import StoppedError, misuse, need_torch
+from pcqaad.cli.inputs import choose_clouds
+from pcqaad.cli.main import ARGUMENTS
+from pcqaad.cli.outputs import QAAD, check_output
+from pcqaad.cli.progress import Display, noting
+from pcqaad.cli.show.summary import compressed
+from pcqaad.cli.show.text import as_json
+from pcqaad.cli.stopping import StopSignals
+from pcqaad.errors import Interrupted
+from pcqaad.formats.clouds.find import CloudSource, LazyClouds, LazyMeshes
+from pcqaad.settings import CHOICES, MAX_SEED, PRESETS, Settings
+
+_COUNT = click.IntRange(min=1)
+
+
+class Bytes(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number of bytes, with kB, MB or GB behind it or without: powers of a thousand, as files are listed."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the whole number of bytes."""
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([kmg]?)b?", str(value).strip(), re.IGNORECASE)
+        if match is None:
+            self.fail(f"expected a number of bytes such as 200000, 200kB or 1.5MB, found {value!r}", param, ctx)
+        number = int(float(match[1]) * 1000 ** "_kmg".index(match[2].lower() or "_"))
+        if number < 1:
+            self.fail(f"expected at least 1 byte, found {value!r}", param, ctx)
+        return number
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pcqaad compress skulls/*.ply -o skulls.qaad
+  pcqaad compress scans.h5:female/clouds -o scans.qaad --unit m --minutes 30
+  pcqaad compress skulls/ -o skulls.qaad --preset paper-skulls --seed 7
+  pcqaad compress skulls/ -o skulls.qaad --ratio 500
+  pcqaad compress COMA/ -o coma.qaad --sample-surface 16384 --every 10
+  pcqaad compress skulls/ -o skulls.qaad --resume
+"""
+)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, type=options.Given(), required=True)
+@click.option("-o", "--output", metavar="FILE.qaad", type=options.GivenPath(), required=True)
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="auto",
+    show_default=True,
+    help="Where settings start.",
+)
+@click.option("--patches", metavar="K", type=_COUNT, help="Patches of the decoder.")
+@click.option("--latent", metavar="L", type=_COUNT, help="Numbers kept for each cloud.")
+@click.option("--points", metavar="M", type=_COUNT, help="Points kept of each cloud [smallest cloud's].")
+@click.option(
+    "--sample-surface",
+    "surface",
+    metavar="M",
+    type=_COUNT,
+    help="Draw M points from the faces of each mesh, uniformly by area, instead of its vertices.",
+)
+@click.option("--every", metavar="N", type=_COUNT, default=1, help="Take the first of every N clouds: frames apart.")
+@click.option("--min-points", metavar="M", type=_COUNT, default=1, help="Leave out clouds of fewer points.")
+@click.option("--epochs", metavar="E", type=_COUNT, help="Passes over the collection.")
+@click.option("--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the whole job.")
+@click.option("--max-bytes", metavar="N", type=Bytes(), help="The file's size, never more: 200000, 200kB, 1.5MB.")
+@click.option(
+    "--ratio",
+    metavar="R",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Raw float32 coordinates to file, at least.",
+)
+@click.option(
+    "--max-emkd",
+    metavar="PERCENT",
+    type=click.FloatRange(min=0, min_open=True),
+    help="As few bits for every number as this EM-kD allows, in percent of the diagonal.",
+)
+@click.option("--seed", metavar="S", type=click.IntRange(0, MAX_SEED), help="Of all random choices [0].")
+@click.option("--device", type=click.Choice(CHOICES["device"]), help="Where to fit [auto].")
+@click.option("--unit", metavar="UNIT", default="", help="Of the coordinates, to be recorded: mm.")
+@click.option("--template", type=click.Choice(CHOICES["template"]), help="Cloud to start from [the preset's].")
+@click.option(
+    "--matching", type=click.Choice(CHOICES["matching"]), help="How clouds are matched before training [optimal]."
+)
+@click.option(
+    "--criterion",
+    metavar="LOSS",
+    type=options.Loss("matched"),
+    help="What is trained: the distance to the matched point [matched], or to the nearest one as a loss weighs it: "
+    "l1, l2, augmented, hyper, landau... or gamma:shape=2.5,rate=0.5.",
+)
+@click.option("--latents", type=click.Choice(CHOICES["latents"]), help="What latents start as [the preset's].")
+@click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
+@options.json
+@options.quiet
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    inputs: tuple[str, ...],
+    output: Path,
+    preset: str,
+    points: int | None,
+    every: int,
+    min_points: int,
+    unit: str,
+    resume: bool,
+    json_: bool,
+    quiet: bool,
+    **choices: int | float | str | None,
+) -> None:
+    """Compress a collection of clouds into one file.
+
+    An INPUT is a PLY file, a folder of PLY files or of folders of them, an .npy array, or an HDF5 file, with
+    :DATASET behind its name where it holds several. All clouds are brought to the same number of points. Needs torch.
+    """
+    began = time.monotonic()
+    check_output(output, QAAD)
+    need_torch("compress")
+    given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
+    with misuse():
+        settings = replace(PRESETS[preset], **given)
+    with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
+        sources = choose_clouds(inputs, every, min_points, show, stop)
+        _compress(ctx, sources, output, settings, points, unit, resume, show, stop)
+    with pcqaad.open(output) as collection:
+        result = {**collection.info, "seconds": time.monotonic() - began}
+    click.echo(as_json(result) if json_ else compressed(result))
+
+
+def _compress(
+    ctx: click.Context,
+    sources: Sequence[CloudSource],
+    output: Path,
+    settings: Settings,
+    points: int | None,
+    unit: str,
+    resume: bool,
+    show: Display,
+    stop: StopSignals,
+) -> None:
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    if output.exists():
+        show.note(f"{output} is there and will be replaced once the new one stands")
+    clouds = LazyMeshes(sources) if settings.surface else LazyClouds(sources)
+    if checkpoint.exists() and not resume:
+        show.note(f"{checkpoint} is ignored and will be overwritten; add --resume to continue it")
+    if resume and not checkpoint.exists():
+        show.note(f"{checkpoint} is not there: nothing to continue, the fit starts from the beginning")
+    # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
+    from pcqaad import codec
+
+    try:
+        fitted = codec.fit(
+            clouds,
+            settings,
+            names=[source.name for source in sources],
+            unit=unit,
+            points=points,
+            checkpoint=checkpoint,
+            resume=resume,
+            on_progress=noting(show, clouds),
+            should_stop=stop,
+        )
+        fitted.save(output)
+    except Interrupted as error:
+        if not error.resumable:
+            raise StoppedError(str(error)) from error
+        raise StoppedError(f"interrupted; continue with: {_again(ctx.meta[ARGUMENTS])}") from error
+
+
+def _again(arguments: Sequence[str]) -> str:
+    """Return the command line that goes on; abridged where a shell had put hundreds of files into it."""
+    command = shlex.join(["pcqaad", *(a for a in arguments if a != "--resume"), "--resume"])
+    return command if len(command) <= 400 else "pcqaad compress ... --resume, all else as before"

@@ -1,0 +1,129 @@
+"""`pcqaad verify`: is the file whole, and how near are its clouds to the originals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import pcqaad
+from pcqaad.cli import options
+from pcqaad.cli.errors import CommandError, need_torch
+from pcqaad.cli.outputs import PAGE, check_output
+from pcqaad.cli.progress import Display
+from pcqaad.cli.show.report import page
+from pcqaad.cli.show.summary import bracketed, least_percent, mean_percent, recorded_or_measured, verified
+from pcqaad.cli.show.text import METRICS, as_json, figure
+from pcqaad.formats.atomic import atomic_path
+from pcqaad.formats.clouds.find import find_clouds
+
+# As in pcqaad.evaluation.metrics, which a command line that only needs help should not have to wait for.
+EFFORTS = ("normal", "high")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pcqaad verify skulls.qaad
+  pcqaad verify skulls.qaad skulls/ --metric emkd --metric d1
+  pcqaad verify skulls.qaad skulls/ --metric emd --effort high
+  pcqaad verify skulls.qaad skulls/ --fail-above 0.5 --report skulls.html
+"""
+)
+@click.argument("file", metavar="FILE.qaad", type=options.GivenPath())
+@click.argument("inputs", metavar="[INPUT...]", nargs=-1, type=options.Given())
+@click.option(
+    "--metric",
+    "metrics",
+    type=click.Choice(list(METRICS)),
+    multiple=True,
+    default=("emkd",),
+    show_default=True,
+    help="What to measure; may be given several times. emd shows two ends that the true earth mover's "
+    "distance lies between.",
+)
+@click.option(
+    "--cell",
+    metavar="POINTS",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="Points of a cell of EM-kD; larger is tighter and slower.",
+)
+@click.option(
+    "--effort",
+    type=click.Choice(EFFORTS),
+    default="normal",
+    show_default=True,
+    help="How far apart the ends of emd may lie: 5 % (normal) or 0.5 % (high, slower). Other metrics ignore it.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(("cpu", "cuda")),
+    default="cpu",
+    show_default=True,
+    help="Where EM-kD is matched; cuda needs torch. Other metrics take the CPU.",
+)
+@options.json
+@click.option("--report", metavar="PAGE.html", type=options.GivenPath(), help="Write a page with a chart too.")
+@click.option(
+    "--fail-above",
+    metavar="PERCENT",
+    type=click.FloatRange(min=0),
+    help="Exit with 1 when the mean of any metric is above this, in percent of the clouds' diagonal; of emd, "
+    "when its upper end is.",
+)
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def command(
+    file: Path,
+    inputs: tuple[str, ...],
+    metrics: tuple[str, ...],
+    cell: int,
+    effort: str,
+    device: str,
+    json_: bool,
+    report: Path | None,
+    fail_above: float | None,
+    quiet: bool,
+) -> None:
+    """Check a file, and measure its clouds against the originals.
+
+    Without INPUT every section and every cloud's latents are read and checked, and the fidelity shown is the
+    one recorded when the file was made, and when clouds were appended. With the originals as INPUT, it is measured.
+    """
+    wanted = tuple(dict.fromkeys(metrics))
+    if not inputs and wanted != ("emkd",):
+        raise click.UsageError("--metric needs INPUT, the originals: files record EM-kD alone")
+    if device != "cpu":
+        need_torch("--device cuda")
+    if report is not None:
+        check_output(report, PAGE)
+    with pcqaad.open(file) as collection, Display(quiet=quiet) as show:
+        references = find_clouds(inputs) if inputs else None
+        # Here, not above: scipy takes its time to load, and a mistyped path should not have to wait for it.
+        from pcqaad.evaluation.verify import verify
+
+        result = verify(collection, references, wanted, cell, effort, device, on_progress=show)
+    if report is not None:
+        with atomic_path(report) as temporary:
+            temporary.write_text(page(file.name, result), encoding="utf-8", errors="backslashreplace")
+    click.echo(as_json(result) if json_ else verified(str(file), result))
+    if fail_above is not None:
+        _judge(result, fail_above, effort)
+
+
+def _judge(result: dict[str, Any], limit: float, effort: str) -> None:
+    if not result["metrics"]:
+        raise CommandError("--fail-above: the file records no fidelity; give the originals as INPUT")
+    for name, values, _ in recorded_or_measured(result):
+        if result["diagonal"] == 0 and values["mean"] > 0:
+            raise CommandError(f"mean {METRICS[name]} is {figure(values['mean'])}, and the clouds have no diagonal")
+        # Not `mean > limit`: NaN has to fail as well.
+        if values["mean_percent"] <= limit:
+            continue
+        found = f"mean {METRICS[name]} is {mean_percent(name, values)} of the diagonal"
+        if bracketed(name) and least_percent(values) <= limit:
+            advice = "; try --effort high" if effort != "high" else ""
+            raise CommandError(f"{found}, not proven to be at most {figure(limit)} %{advice}")
+        raise CommandError(f"{found}, above {figure(limit)} %")

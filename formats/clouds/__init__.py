@@ -1,0 +1,1 @@
+"""Files of points and meshes: found, read one at a time, written."""

@@ -1,0 +1,283 @@
+"""Clouds as the user names them: files and folders of any known format, read lazily and one at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Generic, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcqaad.formats.atomic import named_os_errors
+from pcqaad.formats.clouds.h5 import H5Clouds, find_h5, read_h5, read_h5_mesh
+from pcqaad.formats.clouds.names import Origin, choose_names, natural, safe_name
+from pcqaad.formats.clouds.npy import count_npy, read_npy
+from pcqaad.formats.clouds.ply import count_ply, read_ply, read_ply_mesh
+from pcqaad.formats.clouds.triangulate import Triangles
+from pcqaad.formats.errors import FormatError
+
+Points = NDArray[np.float32 | np.float64]
+Mesh = tuple[Points, Triangles]
+Item = TypeVar("Item")
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class CloudData:
+    """The points of one cloud, shape (points, 3), and notes on what of its file was not kept."""
+
+    points: Points
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MeshData:
+    """The vertices (v, 3) of one mesh, its faces as triangles (t, 3), and notes on what of its file was not kept."""
+
+    vertices: Points
+    triangles: Triangles
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CloudSource:
+    """One cloud that can be read: its `name`, unique and safe as one of a file, and its `file` for messages."""
+
+    name: str
+    file: str
+    load: Callable[[], tuple[Points, Sequence[str]]] = field(repr=False, compare=False)
+    load_mesh: Callable[[], tuple[Points, Triangles, Sequence[str]]] | None = field(
+        default=None, repr=False, compare=False
+    )
+    look: Callable[[], int] | None = field(default=None, repr=False, compare=False)
+
+    def read(self) -> CloudData:
+        """Read the cloud, of at least one point, all its coordinates finite in float32 too.
+
+        Raises `FormatError` when it is no such cloud, or cannot be read.
+        """
+        try:
+            points, notes = self.load()
+            _check_points(points)
+        except FormatError as error:
+            raise error.in_file(self.file) from error
+        return CloudData(points, tuple(notes))
+
+    def read_mesh(self) -> MeshData:
+        """Read the cloud as `read` does, and the faces between its points.
+
+        Raises `FormatError` as `read` does, and when there are no faces, or they have corners that are not there.
+        """
+        try:
+            if self.load_mesh is None:
+                raise FormatError("expected faces to draw points from, found points alone")
+            vertices, triangles, notes = self.load_mesh()
+            _check_points(vertices)
+        except FormatError as error:
+            raise error.in_file(self.file) from error
+        return MeshData(vertices, triangles, tuple(notes))
+
+    def count(self) -> int:
+        """Return the number of points, read from a header where there is one; raises `FormatError` as `read` does."""
+        return self.look() if self.look is not None else len(self.read().points)
+
+
+class _Lazy(Sequence[Item], Generic[Item]):
+    """What sources hold, each read when it is asked for, and again when it is asked for again.
+
+    Attributes:
+        notes: on what was not kept, each with how many of the clouds read so far it is true of.
+    """
+
+    def __init__(self, sources: Sequence[CloudSource]) -> None:
+        self._sources = sources
+        self._noted: set[int] = set()
+        self.notes: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> _Lazy[Item]: ...
+
+    def __getitem__(self, index: int | slice) -> Item | _Lazy[Item]:
+        """Read one; raises FormatError as the source does."""
+        if isinstance(index, slice):
+            return type(self)(self._sources[index])
+        item, notes = self._read(self._sources[index])
+        number = index % len(self)
+        if number not in self._noted:
+            self._noted.add(number)
+            # Files differ in how many rows they lose, and that is one thing to know, not many.
+            self.notes.update(re.sub(r" \([0-9]+ rows\)$", "", note) for note in notes)
+        return item
+
+    @abstractmethod
+    def _read(self, source: CloudSource) -> tuple[Item, tuple[str, ...]]:
+        """Return what a source holds, and the notes on it."""
+
+
+class LazyClouds(_Lazy[Points]):
+    """The points of sources, each (points, 3)."""
+
+    def _read(self, source: CloudSource) -> tuple[Points, tuple[str, ...]]:
+        cloud = source.read()
+        return cloud.points, cloud.notes
+
+
+class LazyMeshes(_Lazy[Mesh]):
+    """The vertices (v, 3) and triangles (t, 3) of sources."""
+
+    def _read(self, source: CloudSource) -> tuple[Mesh, tuple[str, ...]]:
+        mesh = source.read_mesh()
+        return (mesh.vertices, mesh.triangles), mesh.notes
+
+
+def find_clouds(inputs: Sequence[str | Path]) -> list[CloudSource]:
+    """Return the clouds of all inputs, in their order, without reading any.
+
+    An input is a `.ply` file, a folder of such and of folders (in natural order: `x2` before `x10`, a folder's
+    files before the folders in it), a `.npy` file, or an `.h5` or `.hdf5` file, where `FILE:DATASET` names one of
+    several datasets; D-FAUST's registrations are all meant where none is named. Clouds are named by their file,
+    with the folders below the one that was given before it and `/` between; within arrays they are numbered,
+    unless names are stored with them. Equal names are told apart by more folders, and what is given twice by number.
+
+    Raises `FormatError` when an input is missing, of another kind, or holds no clouds.
+    """
+    found: list[CloudSource] = []
+    origins: list[Origin] = []
+    for number, given in enumerate(map(str, inputs)):
+        for source, parts, least in _sources(given):
+            found.append(source)
+            origins.append(Origin(parts, least, number))
+    return [replace(source, name=name) for source, name in zip(found, choose_names(origins), strict=True)]
+
+
+# A cloud, the parts of its path, and how many of the last ones its name has at least.
+_Found = tuple[CloudSource, tuple[str, ...], int]
+
+
+def _sources(given: str) -> Iterator[_Found]:
+    """Find the clouds of one input."""
+    # A colon parts file and dataset after an HDF5 suffix alone: Windows puts one behind the drive's letter.
+    in_h5 = re.fullmatch(r"(.+?\.(?:h5|hdf5)):(.+)", given, re.IGNORECASE)
+    path, dataset = (Path(in_h5[1]), in_h5[2]) if in_h5 else (Path(given), None)
+    with named_os_errors(given, "read"):
+        if path.is_dir():
+            files = list(_ply_files(path, set()))
+            if not files:
+                raise FormatError(f"no .ply files in folder {path}")
+            yield from (_ply_source(file, len(file.relative_to(path).parts)) for file in files)
+            return
+        if not path.exists():
+            raise FormatError("no such file or folder", file=str(path))
+        if not path.is_file():
+            raise FormatError("expected a file or a folder, found something else", file=str(path))
+        match path.suffix.lower():
+            case ".ply":
+                yield _ply_source(path, 1)
+            case ".npy":
+                yield from _npy_sources(path)
+            case ".h5" | ".hdf5":
+                for clouds in find_h5(path, dataset):
+                    yield from _h5_sources(path, clouds)
+            case suffix:
+                problem = f"expected a folder or a file ending in .ply, .npy, .h5 or .hdf5, found {suffix!r}"
+                raise FormatError(problem, file=str(path))
+
+
+def _ply_files(folder: Path, above: set[str]) -> Iterator[Path]:
+    """Find the files of a folder, then those of the folders in it; `above` holds those that it lies in."""
+    # Links to folders are followed, but not around in a circle.
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    # Hidden files are not meant: some systems leave such beside every real one.
+    entries = sorted((entry for entry in folder.iterdir() if entry.name[0] != "."), key=_natural)
+    for entry in entries:
+        if entry.is_symlink() and not entry.exists() and entry.suffix.lower() in (".ply", ""):
+            raise FormatError("a link to what is not there", file=str(entry))
+        if entry.suffix.lower() == ".ply" and not entry.is_dir():
+            if not entry.is_file():
+                raise FormatError("expected a file, found something else", file=str(entry))
+            yield entry
+    for entry in entries:
+        if entry.is_dir():
+            yield from _ply_files(entry, above | {real})
+
+
+def _natural(file: Path) -> tuple[list[tuple[bool, int, str]], str]:
+    return natural(file.stem)[0], file.name
+
+
+def _ply_source(path: Path, least: int) -> _Found:
+    load, load_mesh, count = partial(read_ply, path), partial(read_ply_mesh, path), partial(count_ply, path)
+    return CloudSource(path.stem, str(path), load, load_mesh, count), (*_folders(path), path.stem), least
+
+
+def _npy_sources(path: Path) -> Iterator[_Found]:
+    def load(index: int | None) -> tuple[Points, Sequence[str]]:
+        return read_npy(path, index), ()
+
+    count, points = count_npy(path)
+    for index in (None,) if count is None else range(count):
+        name, where = (path.stem, "") if index is None else (f"{path.stem}_{index:04d}", f"[{index}]")
+        source = CloudSource(name, f"{path}{where}", partial(load, index), None, lambda: points)
+        yield source, (*_folders(path), name), 1
+
+
+def _h5_sources(path: Path, found: H5Clouds) -> Iterator[_Found]:
+    def load(index: int | None) -> tuple[Points, Sequence[str]]:
+        return read_h5(path, found.dataset, index), ()
+
+    def load_mesh(index: int | None) -> tuple[Points, Triangles, Sequence[str]]:
+        return *read_h5_mesh(path, found.dataset, index), ()
+
+    dataset = tuple(filter(None, found.dataset.split("/")))
+    for index in (None,) if found.count is None else range(found.count):
+        where = "" if index is None else f"[{index}]"
+        name = found.names[index or 0] if found.names else ""
+        if safe_name(name):
+            own = tuple(name.split("/"))
+        elif found.sequence:
+            # D-FAUST's own scripts write its frames to files of these names, in a folder of the sequence's.
+            own = (f"{index:05d}",)
+        else:
+            own = (path.stem if index is None else f"{path.stem}_{index:04d}",)
+        loads = partial(load, index), partial(load_mesh, index), lambda: found.points
+        source = CloudSource(own[-1], f"{path}:{found.dataset}{where}", *loads)
+        yield source, (*_folders(path), path.stem, *dataset, *own), len(own) + found.sequence
+
+
+def _folders(path: Path) -> tuple[str, ...]:
+    # Not `resolve`: a link is known by its own name.
+    return Path(os.path.normpath(path.absolute())).parent.parts[1:]
+
+
+def _check_points(points: Points) -> None:
+    if len(points) == 0:
+        raise FormatError("holds no points")
+    if (np.abs(points) <= _LARGEST).all():
+        return
+    finite = np.isfinite(points)
+    if not finite.all():
+        raise _refusal(points, finite, "expected finite coordinates")
+    raise _refusal(points, np.abs(points) <= _LARGEST, f"expected coordinates of at most {_LARGEST:.4g}")
+
+
+def _refusal(points: Points, accepted: NDArray[np.bool_], expected: str) -> FormatError:
+    refused = np.flatnonzero(~accepted.all(axis=1))
+    first = int(refused[0])
+    found = ", ".join(f"{value:.6g}" for value in points[first].tolist())
+    return FormatError(f"{expected}, found ({found}) ({len(refused)} such points)", where=f"point {first}")

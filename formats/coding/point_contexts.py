@@ -1,0 +1,102 @@
+"""The k-d forest that point sets are coded in: cells with points, halved stage by stage, and neighbours.
+
+Encoder and decoder grow the same forest and ask it, before every halving, what the neighbourhood of each cell
+says about the answer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pcqaad.formats.coding.rans import Ints
+
+# Up to this many points in a cell the count in its half is a symbol of its own table.
+SMALL = 8
+# Beyond, a count is all, none, or one of this many buckets and a remainder.
+BUCKETS = 16
+# Twentieths of the surplus of one side over the other from which the next context begins.
+_SURPLUS = (2, 4, 6, 9, 12, 16)
+CONTEXTS = len(_SURPLUS) + 2
+# Cells of one and two points are the many: they also tell crowded neighbourhoods from empty ones.
+CLASSES = SMALL + 1 + 4
+CLASS_SYMBOLS = [n + 1 for n in range(1, SMALL + 1)] + [BUCKETS + 2] + [2, 2, 3, 3]
+
+
+class Forest:
+    """The occupied cells of one stage, in order: `count` points in each, all sets side by side."""
+
+    def __init__(self, counts: Ints) -> None:
+        self.count = counts[counts > 0]
+        roots = len(self.count)
+        # _near[dx + 1, dy + 1, dz + 1] is the cell there, or the number of cells where there is none. Roots
+        # of different sets are no neighbours.
+        self._near: npt.NDArray[np.intp] | None = np.full((3, 3, 3, roots), roots, np.intp)
+        self._near[1, 1, 1] = np.arange(roots)
+
+    def ask(self, axis: int) -> tuple[npt.NDArray[np.bool_], Ints]:
+        """Return, for a halving along `axis`, whether to mirror each cell, and its class and context.
+
+        A mirrored cell has more points before it than behind it: its halves change places, so that the upper
+        one is always the half of the heavier side. The second array is class * CONTEXTS + context.
+        """
+        kind = np.minimum(self.count, SMALL + 1) - 1
+        if self._near is None:  # What the sums below would come to.
+            return np.zeros(len(kind), np.bool_), kind * CONTEXTS
+        count = np.append(self.count, 0)
+        near = np.moveaxis(self._near, axis, 0)
+        sides = np.zeros((2, len(kind)), np.int64)
+        for side, plane in enumerate((near[0], near[2])):
+            for i, one in enumerate((1, 2, 1)):
+                for j, other in enumerate((1, 2, 1)):
+                    sides[side] += one * other * count[plane[i, j]]
+        before, behind = sides
+        surplus, both = 20 * np.abs(behind - before), before + behind
+        context = (surplus > 0).astype(np.int64)
+        for twentieths in _SURPLUS:
+            context += surplus > twentieths * both
+        crowd = np.where(both >= 9 * self.count, 2, (both >= 3 * self.count).astype(np.int64))
+        # Classes of cells of one point: 0, 9, 10; of two points: 1, 11, 12.
+        kind = np.where((kind < 2) & (crowd > 0), SMALL + 2 * kind + crowd, kind)
+        return before > behind, kind * CONTEXTS + context
+
+    def split(self, axis: int, upper: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Halve all cells, `upper` of the points going to the upper half; empty halves go away.
+
+        Returns the parent and the side (0 or 1) of each cell that is left.
+        """
+        halves = np.stack([self.count - upper, upper], axis=1)
+        parent, side = np.nonzero(halves)
+        cells = len(parent)
+        child = np.full((2, len(self.count) + 1), cells, np.intp)
+        child[side, parent] = np.arange(cells)
+        self.count = halves[parent, side]
+        if self._near is not None:
+            self._near = self._neighbours(axis, parent, side, child)
+        return parent, side
+
+    def _neighbours(
+        self,
+        axis: int,
+        parent: npt.NDArray[np.intp],
+        side: npt.NDArray[np.intp],
+        child: npt.NDArray[np.intp],
+    ) -> npt.NDArray[np.intp] | None:
+        assert self._near is not None
+        cells = len(parent)
+        old = np.moveaxis(self._near, axis, 0)
+        grown = np.empty((3, 3, 3, cells), np.intp)
+        new = np.moveaxis(grown, axis, 0)
+        is_upper = side.astype(np.bool_)
+        flat = child.ravel()
+        same, opposite = side * child.shape[1], (1 - side) * child.shape[1]
+        found = 0
+        for i in range(3):
+            for j in range(3):
+                before, here, behind = (old[step, i, j][parent] for step in range(3))
+                new[0, i, j] = flat[opposite + np.where(is_upper, here, before)]
+                new[1, i, j] = flat[same + here]
+                new[2, i, j] = flat[opposite + np.where(is_upper, behind, here)]
+                found += int(np.count_nonzero(new[:, i, j] < cells))
+        # Every cell finds itself. Where that is all, and no cell can give two, it will be all for ever.
+        return grown if found > cells or self.count.max() > 1 else None

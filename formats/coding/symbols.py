@@ -1,0 +1,335 @@
+"""Entropy coding of integer arrays: a static table per context, rANS, and escapes for what no table holds.
+
+A table is a bell, which five numbers describe, or a histogram, whichever is shorter with its symbols.
+
+Decoding gives the same integers on every machine: the tables are integers, and so is all arithmetic on them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pcqaad.formats.coding.bits import BitReader, BitWriter
+from pcqaad.formats.coding.histograms import (
+    MAX_SYMBOLS,
+    MAX_USED,
+    Lookup,
+    coded_bits,
+    read_weights,
+    starts,
+    write_weights,
+)
+from pcqaad.formats.coding.pearson import Bell, read_bell
+from pcqaad.formats.coding.rans import PRECISION, TOTAL, Ints, RansDecoder, RansEncoder, uniform_span
+from pcqaad.formats.errors import FormatError
+
+MAX_CONTEXTS = 256
+_MAX_SHIFT = PRECISION
+_MAX_ESCAPE = 33
+# Symbols of all tables together: a run of zeros is short, the table that it makes is not.
+_MAX_TOTAL = 1 << 18
+# Sorted values that lie further apart than this belong to different clusters: one table is not to span them.
+_GAP = 2048
+# Bells are tried with so many symbols, each of which takes a slot at least, at the finest shifts that allow it.
+_BELL_SYMBOLS, _BELLS_TRIED = 1024, 2
+# Shifts tried in a row that are no better.
+_WORSE = 3
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Symbols for the values from `low`, 2**shift of them to a symbol; the last symbol may be the escape."""
+
+    low: int
+    shift: int
+    frequency: Ints
+
+
+def _windows(values: Ints) -> list[tuple[int, int]]:
+    """Return candidate ranges of values for a table: all of them, and the cluster around the median."""
+    distinct = np.unique(values)
+    middle = int(np.searchsorted(distinct, int(np.sort(values)[len(values) // 2])))
+    far = np.flatnonzero(np.diff(distinct) > _GAP)
+    first = far[far < middle].max(initial=-1) + 1
+    last = far[far >= middle].min(initial=len(distinct) - 1)
+    return list({(int(distinct[0]), int(distinct[-1])), (int(distinct[first]), int(distinct[last]))})
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A table for the values of one context: what it and they take, and its histogram, escapes last."""
+
+    bits: float
+    low: int
+    shift: int
+    histogram: Ints
+    bell: Bell | None
+
+    @classmethod
+    def of(cls, low: int, shift: int, histogram: Ints, more: float, bell: bool) -> _Plan:
+        """Plan a bell or a histogram, for values that take `more` bits beside their symbols."""
+        if bell:
+            made = Bell(histogram)
+            return cls(made.bits + more, low, shift, histogram, made)
+        return cls(coded_bits(histogram) + more, low, shift, histogram, None)
+
+
+def _plan(values: Ints, escape_bits: int, limit: int) -> _Plan:
+    """Return the cheapest plan for one context, of at most `limit` symbols."""
+    plans: list[_Plan] = []
+    for low, high in _windows(values):
+        inside = values[(values >= low) & (values <= high)] - low
+        escapes = len(values) - len(inside)
+        bells = worse = 0
+        least = math.inf
+        for shift in range(_MAX_SHIFT + 1):
+            count = ((high - low) >> shift) + 1
+            if count > limit or len(np.unique(inside >> shift)) >= MAX_USED:
+                continue
+            histogram = np.append(np.bincount(inside >> shift, minlength=count), escapes).astype(np.int64)
+            more = shift * len(inside) + escape_bits * escapes
+            plans.append(_Plan.of(low, shift, histogram, more, bell=False))
+            # What is fine enough for a bell is all the finer with a smaller shift.
+            if count <= _BELL_SYMBOLS and bells < _BELLS_TRIED:
+                plans.append(_Plan.of(low, shift, histogram, more, bell=True))
+                bells += 1
+            # The coarser the symbols the less a table takes and can say: past the best shift it only gets worse.
+            worse = 0 if plans[-1].bits < least else worse + 1
+            least = min(least, plans[-1].bits)
+            if count == 1 or worse == _WORSE:
+                break
+    if not plans:
+        # Values all over 32 bits: what the widest table around the median cannot hold escapes.
+        most = min(MAX_USED - 1, limit)
+        low = int(np.median(values)) - (most << (_MAX_SHIFT - 1))
+        index = (values - low) >> _MAX_SHIFT
+        index = np.where((index < 0) | (index >= most), most, index)
+        histogram = np.bincount(index, minlength=most + 1).astype(np.int64)
+        plans.append(_Plan.of(low, _MAX_SHIFT, histogram, 0.0, bell=False))
+    return min(plans, key=lambda plan: plan.bits)
+
+
+def _zigzag(values: Ints) -> Ints:
+    return np.where(values < 0, -2 * values - 1, 2 * values)
+
+
+def _digits(width: int) -> list[tuple[int, int]]:
+    """Return (position, bits) of the digits, lowest first, in which a `width`-bit number is coded."""
+    return [(at, min(PRECISION, width - at)) for at in range(0, width, PRECISION)]
+
+
+class Model:
+    """Tables for the symbols of each context, apart from the symbols, so that many streams can share them."""
+
+    def __init__(self, tables: list[_Table | None], escape_bits: int, data: bytes) -> None:
+        self._tables = tables
+        self._escape_bits = escape_bits
+        self._data = data
+        # Of the contexts used last: streams that share a model mostly use the same.
+        self._lookup: tuple[list[int], Lookup] | None = None
+
+    @classmethod
+    def fit(cls, symbols: npt.ArrayLike, contexts: npt.ArrayLike | None = None) -> Model:
+        """Return the model of int32 `symbols` (n,) in `contexts` (n,), 0 <= context < 256 (None: all 0).
+
+        Raises ValueError for other shapes or ranges.
+        """
+        values, context = _checked(symbols, contexts)
+        span = int(np.ptp(values)) if len(values) else 0
+        reach = (2 * span + 1).bit_length()
+        contexts_in_use = int(context.max(initial=-1)) + 1
+        limit = min(MAX_SYMBOLS, _MAX_TOTAL // max(contexts_in_use, 1))
+        plans = [
+            _plan(values[context == i], reach, limit) if (context == i).any() else None for i in range(contexts_in_use)
+        ]
+        escape_bits = 0
+        for i, plan in enumerate(plans):
+            if plan is not None and plan.histogram[-1]:
+                mine = values[context == i] - plan.low
+                out = mine[(mine < 0) | (mine >> plan.shift >= len(plan.histogram) - 1)]
+                escape_bits = max(escape_bits, int(_zigzag(out).max()).bit_length())
+        bits = BitWriter()
+        bits.gamma(len(plans) + 1)
+        bits.fixed(escape_bits, 6)
+        tables: list[_Table | None] = []
+        for plan in plans:
+            if plan is None:
+                bits.gamma(1)
+                tables.append(None)
+                continue
+            bits.gamma(len(plan.histogram))
+            bits.signed(plan.low)
+            bits.fixed(plan.shift, 4)
+            bits.fixed(int(plan.bell is not None), 1)
+            stop = None if escape_bits else -1
+            if plan.bell is not None:
+                plan.bell.write(bits, escape_bits > 0)
+                frequency = plan.bell.frequency[:stop]
+            else:
+                frequency = write_weights(bits, plan.histogram[:stop])
+            tables.append(_Table(plan.low, plan.shift, frequency))
+        return cls(tables, escape_bits, bits.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Return the model's bytes."""
+        return self._data
+
+    @classmethod
+    def from_bytes(cls, data: bytes, offset: int = 0) -> tuple[Model, int]:
+        """Read a model at `offset`; return it and the offset behind it. Raises FormatError."""
+        bits = BitReader(data, offset)
+        contexts = bits.gamma() - 1
+        escape_bits = bits.fixed(6)
+        if contexts > MAX_CONTEXTS or escape_bits > _MAX_ESCAPE:
+            raise FormatError(
+                f"at most {MAX_CONTEXTS} contexts and {_MAX_ESCAPE} bits of escape expected, "
+                f"found {contexts} and {escape_bits}"
+            )
+        tables: list[_Table | None] = []
+        total = 0
+        for _ in range(contexts):
+            count = bits.gamma() - 1
+            if not count:
+                tables.append(None)
+                continue
+            total += count
+            if count > MAX_SYMBOLS or total > _MAX_TOTAL:
+                raise FormatError(
+                    f"at most {MAX_SYMBOLS} symbols in a table and {_MAX_TOTAL} in all expected, "
+                    f"found {count} and {total}"
+                )
+            low, shift = bits.signed(), bits.fixed(4)
+            if shift > _MAX_SHIFT:
+                raise FormatError(f"at most {_MAX_SHIFT} low bits expected, found {shift}")
+            escape = escape_bits > 0
+            frequency = read_bell(bits, count, escape) if bits.fixed(1) else read_weights(bits, count + escape)
+            if not frequency.any():
+                raise FormatError("a table with a weight expected, found only zeros")
+            tables.append(_Table(low, shift, frequency))
+        end = bits.finish()
+        return cls(tables, escape_bits, data[offset:end]), end
+
+    def encode(self, symbols: npt.ArrayLike, contexts: npt.ArrayLike | None = None) -> bytes:
+        """Return the symbols' stream. Raises ValueError for a symbol that the model cannot express."""
+        values, context = _checked(symbols, contexts)
+        if not len(values):
+            return b""
+        ids, which, tables = self._used(context)
+        if any(table is None for table in tables):
+            raise ValueError(f"the model has no table for one of the contexts {ids}")
+        start, frequency = np.empty((2, len(values)), np.int64)
+        low, shift, escape = self._columns(tables)
+        offset = values - low[which]
+        index = offset >> shift[which]
+        escaped = (index < 0) | (index >= escape[which])
+        index = np.where(escaped, escape[which], index)
+        for i, table in enumerate(tables):
+            mine = which == i
+            assert table is not None
+            if not self._escape_bits and escaped[mine].any():
+                raise ValueError("a symbol outside the model's tables, and the model has no escape")
+            start[mine], frequency[mine] = starts(table.frequency)[index[mine]], table.frequency[index[mine]]
+        far = _zigzag(offset[escaped])
+        if not frequency.all() or int(far.max(initial=0)).bit_length() > self._escape_bits:
+            raise ValueError("a symbol that the model was not fitted to")
+        coder = RansEncoder()
+        # Certain symbols say nothing and take no lane.
+        doubtful = frequency < TOTAL
+        coder.push(start[doubtful], frequency[doubtful])
+        fine = ~escaped & (shift[which] > 0)
+        size = 1 << shift[which][fine]
+        coder.push(*uniform_span(offset[fine] & (size - 1), size))
+        for at, width in _digits(self._escape_bits):
+            digit = (far >> at) & ((1 << width) - 1)
+            coder.push(*uniform_span(digit, np.full(len(far), 1 << width)))
+        return coder.finish()
+
+    def decode(self, data: bytes, count: int, contexts: npt.ArrayLike | None = None) -> npt.NDArray[np.int32]:
+        """Return `count` symbols of a stream; the contexts must be those of encoding. Raises FormatError."""
+        if not count:
+            if data:
+                raise FormatError(f"no bytes for no symbols expected, found {len(data)}")
+            return np.empty(0, np.int32)
+        context = np.zeros(count, np.int64) if contexts is None else np.asarray(contexts).astype(np.int64, copy=False)
+        if context.shape != (count,):
+            raise ValueError(f"contexts of shape ({count},) expected, found {context.shape}")
+        ids, which, tables = self._used(context)
+        if any(table is None for table in tables):
+            raise FormatError(f"a table for each of the contexts {ids} expected, found some missing")
+        # Kept as a pair, and read once: another thread may put that of other contexts there.
+        kept = self._lookup
+        if kept is None or kept[0] != ids:
+            kept = self._lookup = ids, Lookup.of([table.frequency for table in tables if table is not None])
+        lookup = kept[1]
+        low, shift, escape = self._columns(tables)
+        coder = RansDecoder(data)
+        certain = np.array([table is not None and int(table.frequency.max()) == TOTAL for table in tables])
+        slot = which << PRECISION
+        doubtful = ~certain[which]
+        slot[doubtful] = coder.slots(lookup.frequency, lookup.bias, slot[doubtful])
+        index = lookup.symbol[slot].astype(np.int64)
+        escaped = index == escape[which]
+        offset = index << shift[which]
+        fine = ~escaped & (shift[which] > 0)
+        offset[fine] += coder.uniform(1 << shift[which][fine])
+        far = np.zeros(int(escaped.sum()), np.int64)
+        for at, width in _digits(self._escape_bits):
+            far |= coder.uniform(np.full(len(far), 1 << width)) << at
+        offset[escaped] = np.where(far & 1, -((far + 1) >> 1), far >> 1)
+        coder.finish()
+        values = offset + low[which]
+        limits = np.iinfo(np.int32)
+        if values.min() < limits.min or values.max() > limits.max:
+            raise FormatError(f"symbols of 32 bits expected, found {values.min()} to {values.max()}")
+        symbols: npt.NDArray[np.int32] = values.astype(np.int32)
+        return symbols
+
+    def _used(self, context: Ints) -> tuple[list[int], Ints, list[_Table | None]]:
+        """Return the contexts in use, which of them each symbol has, and their tables."""
+        used = np.bincount(context) > 0
+        ids: list[int] = np.flatnonzero(used).tolist()
+        which = (np.cumsum(used) - 1)[context].astype(np.int64, copy=False)
+        return ids, which, [self._tables[i] if i < len(self._tables) else None for i in ids]
+
+    def _columns(self, tables: list[_Table | None]) -> tuple[Ints, Ints, Ints]:
+        """Return low, shift and the index of the escape (or past the last symbol) of each table."""
+        rows = [
+            (table.low, table.shift, len(table.frequency) - (self._escape_bits > 0))
+            for table in tables
+            if table is not None
+        ]
+        columns = np.array(rows, np.int64).T
+        return columns[0], columns[1], columns[2]
+
+
+def encode(symbols: npt.ArrayLike, contexts: npt.ArrayLike | None = None) -> bytes:
+    """Return a model fitted to int32 `symbols` (n,) and their stream, in one. Raises ValueError."""
+    model = Model.fit(symbols, contexts)
+    return model.to_bytes() + model.encode(symbols, contexts)
+
+
+def decode(data: bytes, count: int, contexts: npt.ArrayLike | None = None) -> npt.NDArray[np.int32]:
+    """Return the `count` symbols of `encode`, given the same contexts. Raises FormatError."""
+    model, end = Model.from_bytes(data)
+    return model.decode(data[end:], count, contexts)
+
+
+def _checked(symbols: npt.ArrayLike, contexts: npt.ArrayLike | None) -> tuple[Ints, Ints]:
+    values = np.asarray(symbols)
+    context = np.zeros(values.shape, np.int64) if contexts is None else np.asarray(contexts)
+    if values.ndim != 1 or values.shape != context.shape:
+        raise ValueError(f"symbols and contexts (n,) expected, found {values.shape} and {context.shape}")
+    if values.size == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    if not (np.issubdtype(values.dtype, np.integer) and np.issubdtype(context.dtype, np.integer)):
+        raise ValueError(f"integers expected, found {values.dtype} and {context.dtype}")
+    limits = np.iinfo(np.int32)
+    if values.min() < limits.min or values.max() > limits.max:
+        raise ValueError(f"symbols of 32 bits expected, found {values.min()} to {values.max()}")
+    if context.min() < 0 or context.max() >= MAX_CONTEXTS:
+        raise ValueError(f"contexts of 0 to {MAX_CONTEXTS - 1} expected, found up to {context.max()}")
+    return values.astype(np.int64), context.astype(np.int64)

@@ -1,0 +1,1 @@
+"""A model's integers to sections of a file and back; `pcqaad.open`. numpy alone."""

@@ -1,0 +1,137 @@
+"""The HEAD section: all that a decoder must know before it reads another (formats/SPEC.md, section 7.1)."""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pcqaad.decoder.architecture import MAX_BITS, MAX_CLOUDS, MAX_LAYERS, MAX_POINTS, MAX_WIDTH, Shape, too_large
+from pcqaad.decoder.coordinates import LARGEST_CENTRE, UNIT_EXPONENTS, Placement
+from pcqaad.decoder.integer_model import LARGEST_SCALE
+from pcqaad.decoder.step_sizes import CODES, Step
+from pcqaad.formats.errors import FormatError
+
+_HEAD = struct.Struct("<IIHHHBBBBH3qd3iH")
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a decoder must know first.
+
+    Attributes:
+        shape: of the model.
+        placement: from decoded integers to the data's unit.
+        bits: of the template's grid.
+        origin: of the grid, in steps.
+        step: of the grid.
+        latent_contexts: 1, or L when every latent dimension has its own table.
+        sequence: whether latents are coded as differences from the cloud before.
+        weight_steps: per tensor.
+        latent_steps: per latent dimension.
+        scales: per hidden layer, of its activations.
+    """
+
+    shape: Shape
+    placement: Placement
+    bits: int
+    origin: tuple[int, int, int]
+    step: Step
+    latent_contexts: int
+    sequence: bool
+    weight_steps: dict[str, Step]
+    latent_steps: tuple[Step, ...]
+    scales: tuple[int, ...]
+
+    def pack(self) -> bytes:
+        """Return the bytes of the HEAD section."""
+        s = self.shape
+        fixed = _HEAD.pack(
+            s.clouds,
+            s.points,
+            s.patches,
+            s.latent,
+            s.patch,
+            len(s.shared),
+            int(s.residual) | 2 * int(self.sequence),
+            self.bits,
+            0,
+            self.latent_contexts,
+            *self.placement.centre,
+            self.placement.unit,
+            *self.origin,
+            self.step.code,
+        )
+        steps = [*(self.weight_steps[name] for name in s.tensors()), *self.latent_steps]
+        numbers = np.array([*s.shared, *(step.code for step in steps)], "<u2").tobytes()
+        return fixed + bytes(self.scales) + numbers
+
+    def with_more(self, clouds: int) -> Head:
+        """Return the same for so many clouds more; raises FormatError where a file cannot hold them."""
+        more = replace(self, shape=replace(self.shape, clouds=min(self.shape.clouds + clouds, 2**32 - 1)))
+        return Head.unpack(more.pack())
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Head:
+        """Read the HEAD section; raises FormatError where it breaks a rule of the specification."""
+
+        def demand(holds: bool, problem: str) -> None:
+            if not holds:
+                raise FormatError(problem, where="HEAD")
+
+        demand(len(data) >= _HEAD.size, f"expected at least {_HEAD.size} bytes, found {len(data)}")
+        n, m, k, latent, patch, layers, flags, bits, zero, contexts, *numbers = _HEAD.unpack_from(data)
+        demand(2 <= n <= MAX_CLOUDS, f"expected 2 to {MAX_CLOUDS} clouds, found {n}")
+        demand(1 <= m <= MAX_POINTS, f"expected 1 to {MAX_POINTS} points, found {m}")
+        demand(1 <= k <= m, f"expected 1 to {m} patches, found {k}")
+        demand(latent >= 1, f"expected latents of at least 1 number, found {latent}")
+        demand(1 <= patch <= MAX_WIDTH, f"expected patch layers 1 to {MAX_WIDTH} wide, found {patch}")
+        demand(1 <= layers <= MAX_LAYERS, f"expected 1 to {MAX_LAYERS} shared layers, found {layers}")
+        demand(flags <= 3 and zero == 0, f"expected flags of 0 to 3 and a zero, found {flags} and {zero}")
+        demand(1 <= bits <= MAX_BITS, f"expected a grid of 1 to {MAX_BITS} bits, found {bits}")
+        demand(
+            contexts == 1 or contexts == latent <= 256,
+            f"expected 1 context of latents or, up to 256, {latent}, found {contexts}",
+        )
+        sequence = bool(flags & 2)
+        demand(contexts << sequence <= 256, f"expected at most 128 contexts of a sequence, found {contexts}")
+        centre, unit, origin, step = tuple(numbers[:3]), numbers[3], tuple(numbers[4:7]), numbers[7]
+        demand(max(map(abs, centre)) <= LARGEST_CENTRE, f"expected a centre up to 2^52 in size, found {centre}")
+        demand(_is_unit(unit), f"expected a unit of 24 significant bits, 2^-400 to 2^128, found {unit!r}")
+        at = _HEAD.size
+        demand(len(data) >= at + 3 * layers + 1, f"expected the sizes of {layers} layers, found {len(data) - at} bytes")
+        scales = tuple(data[at : at + layers + 1])
+        demand(max(scales) <= LARGEST_SCALE, f"expected scales up to {LARGEST_SCALE}, found {scales}")
+        at += layers + 1
+        widths = tuple(int(w) for w in np.frombuffer(data, "<u2", layers, at))
+        at += 2 * layers
+        demand(all(1 <= w <= MAX_WIDTH for w in widths), f"expected widths of 1 to {MAX_WIDTH}, found {widths}")
+        shape = Shape(n, m, latent, widths, patch, k, bool(flags & 1))
+        demand(not (problem := too_large(shape)), problem)
+        names = list(shape.tensors())
+        size = at + 2 * (len(names) + latent)
+        demand(len(data) == size, f"expected {size} bytes, found {len(data)}")
+        codes = [step, *np.frombuffer(data, "<u2", len(names) + latent, at).tolist()]
+        demand(max(codes) < CODES, f"expected steps below {CODES}, found {max(codes)}")
+        steps = [Step.of(code) for code in codes]
+        return cls(
+            shape,
+            Placement(centre, unit),
+            bits,
+            origin,
+            steps[0],
+            contexts,
+            sequence,
+            dict(zip(names, steps[1:], strict=False)),
+            tuple(steps[1 + len(names) :]),
+            scales,
+        )
+
+
+def _is_unit(unit: float) -> bool:
+    """Whether a double is what a unit may be; not so for NaN and infinity."""
+    low, high = UNIT_EXPONENTS
+    mantissa = math.frexp(unit)[0]
+    return 2.0**low <= unit <= 2.0**high and math.ldexp(mantissa, 24).is_integer()

@@ -1,0 +1,101 @@
+"""A fitted model as plain arrays: what is trained, quantised, stored and decoded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a model.
+
+    Attributes:
+        clouds: N.
+        points: M, of every cloud and of the template.
+        latent: L, numbers per cloud.
+        shared: widths of the layers that all patches share, at least one.
+        patch: width of a patch's hidden layer.
+        patches: K, at most M.
+        residual: whether the network's output is added to the template point.
+    """
+
+    clouds: int
+    points: int
+    latent: int
+    shared: tuple[int, ...]
+    patch: int
+    patches: int
+    residual: bool
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every weight tensor, in the order they are stored.
+
+        The first layer's weights come in two parts, for the latent and for the template point, and so do the
+        patches' first ones, for the shared features and for the template point again: the parts differ in
+        scale, so each is quantised and coded by itself.
+        """
+        shapes: dict[str, tuple[int, ...]] = {
+            "latent": (self.latent, self.shared[0]),
+            "point": (3, self.shared[0]),
+            "bias 0": (self.shared[0],),
+        }
+        for i in range(1, len(self.shared)):
+            shapes[f"shared {i}"] = (self.shared[i - 1], self.shared[i])
+            shapes[f"bias {i}"] = (self.shared[i],)
+        k, hidden = self.patches, self.patch
+        return shapes | {
+            "patch": (k, self.shared[-1], hidden),
+            "patch point": (k, 3, hidden),
+            "patch bias": (k, hidden),
+            "out": (k, hidden, 3),
+            "out bias": (k, 3),
+        }
+
+    def weights(self) -> int:
+        """Count the numbers in all weight tensors, biases included."""
+        return sum(math.prod(shape) for shape in self.tensors().values())
+
+    def paper_ratio(self) -> float:
+        """Return the paper's ratio: floats of the data set to weights and latents.
+
+        As the paper counts: no template, no biases, and no weights of the three input coordinates
+        (its 3311 : 1 for Skulls comes out of no other count).
+        """
+        counted = ("latent", "patch", "out", *(f"shared {i}" for i in range(1, len(self.shared))))
+        weights = sum(math.prod(self.tensors()[name]) for name in counted)
+        return self.clouds * self.points * 3 / (weights + self.clouds * self.latent)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's numbers: `template` (M, 3), patch after patch; `latents` (N, L); `weights` by tensor name."""
+
+    shape: Shape
+    template: Array
+    latents: Array
+    weights: dict[str, Array]
+
+
+# Sizes that no real model has, refused before anything is allocated for them.
+MAX_CLOUDS, MAX_POINTS, MAX_WEIGHTS, MAX_WIDTH, MAX_LAYERS = 2**24, 2**24, 2**26, 2**14, 16
+
+
+# What the section has two bytes for.
+MAX_SHORT = 2**16 - 1
+
+
+MAX_BITS = 16
+
+
+def too_large(shape: Shape) -> str:
+    """Return which numbers of a model of these sizes are more than a file holds; nothing where it holds them."""
+    weights, latents = shape.weights(), shape.clouds * shape.latent
+    if weights > MAX_WEIGHTS:
+        return f"expected at most {MAX_WEIGHTS} weights, found {weights}"
+    return f"expected at most {MAX_WEIGHTS} latent numbers, found {latents}" if latents > MAX_WEIGHTS else ""

@@ -1,0 +1,89 @@
+"""The integer decoder in torch: many clouds at once, on any device, and the same bytes (SPEC.md, section 7.7)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.integer_model import HALF, IntegerModel
+from pcqaad.decoder.matrices import Matrices
+from pcqaad.decoder.patches import patch_sizes
+
+# Points in flight, of all clouds together: features that stay in a processor's cache, and on a GPU some hundred
+# megabytes of them.
+_COLUMNS = {"cpu": 2**10}
+_COLUMNS_ELSEWHERE = 2**17
+
+
+class BatchDecoder:
+    """Maps latents (B, L) to points (B, M, 3) in float32, in the data's unit.
+
+    The matrix products are those of pcqaad.decoder.exact, in float64 and exact, so that neither the device nor the
+    number of threads or clouds matters. Nothing here is differentiable: `Collection.module` is.
+
+    Args:
+        model: of which `check` has passed.
+        placement: from decoded integers to the data's unit.
+        device: to compute on.
+    """
+
+    def __init__(self, model: IntegerModel, placement: Placement, device: str | torch.device = "cpu") -> None:
+        self._model, self._placement, self._device = model, placement, torch.device(device)
+
+        def there(array: NDArray[np.float64]) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+        m = Matrices.of(model)
+        self._point, self._bias, self._cloud = there(m.point), there(m.bias), m.cloud
+        self._shared = [there(weights) for weights in m.shared]
+        self._patch, self._out = there(m.patch), there(m.out)
+        self._tables = [there(table) for table in m.tables]
+        template = model.template().T.astype(np.float64)
+        self._inputs = there(np.concatenate([np.ones((1, template.shape[1])), template]))
+
+    @torch.no_grad()
+    def __call__(self, latents: Tensor | NDArray[np.floating]) -> Tensor:
+        """Decode latents (B, L), of the file or between them; the points lie on the decoder's device.
+
+        Raises ValueError where a latent is not finite, or far larger than the file's own.
+        """
+        if isinstance(latents, Tensor):
+            latents = latents.detach().cpu().numpy()
+        parts = self._model.cloud_parts_of(latents).astype(np.float64)
+        clouds = torch.from_numpy(parts).to(self._device) * self._cloud + self._bias  # (B, W[0])
+        shape = self._model.shape
+        decoded = torch.empty(len(clouds), shape.points, 3, dtype=torch.int64, device=self._device)
+        columns = max(_COLUMNS.get(self._device.type, _COLUMNS_ELSEWHERE) // max(len(clouds), 1), 1)
+        start = 0
+        for patch, size in enumerate(patch_sizes(shape.points, shape.patches).tolist()):
+            for low in range(start, start + size, columns):
+                block = slice(low, min(low + columns, start + size))
+                decoded[:, block] = self._fold(clouds, patch, self._inputs[:, block])
+            start += size
+        return self._placed(decoded)
+
+    def _fold(self, clouds: Tensor, patch: int, inputs: Tensor) -> Tensor:
+        """Return (B, s, 3) for the clouds' parts (B, W[0]) and the inputs (1 + 3, s) of points of one patch."""
+        b, s = len(clouds), inputs.shape[1]
+        sums = (self._point @ inputs[1:])[:, None] + clouds.T[:, :, None]  # (W[0], B, s)
+        inputs = inputs[:, None].expand(4, b, s).reshape(4, b * s)
+        x = self._activate(sums.reshape(len(sums), b * s), self._tables[0], inputs)
+        for weights, table in zip([*self._shared, self._patch[patch]], self._tables[1:], strict=True):
+            x = self._activate(weights @ x[: weights.shape[1]], table, inputs)
+        out = (self._out[patch] @ x).floor().to(torch.int64)  # (3, B * s)
+        return out.view(3, b, s).permute(1, 2, 0)
+
+    @staticmethod
+    def _activate(sums: Tensor, table: Tensor, inputs: Tensor) -> Tensor:
+        """Return activations and, below them, the inputs."""
+        index = sums.to(torch.int64).clamp_(0, 2 * HALF - 1)
+        return torch.cat([table[index], inputs])
+
+    def _placed(self, decoded: Tensor) -> Tensor:
+        centre = torch.tensor(self._placement.centre, dtype=torch.int64, device=self._device)
+        largest = torch.finfo(torch.float32).max
+        points = (decoded + centre).to(torch.float64) * self._placement.unit
+        return points.clamp_(-largest, largest).to(torch.float32)

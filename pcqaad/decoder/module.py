@@ -1,0 +1,182 @@
+"""The decoder as a differentiable torch module (paper, section 3.3 and Figure 1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import selu
+
+from pcqaad.decoder.architecture import Array, Model, Shape
+from pcqaad.decoder.patches import draw_points, padded_patches, patch_sizes
+
+
+def lecun(*shape: int, fan_in: int, generator: torch.Generator | None = None) -> nn.Parameter:
+    """Draw weights as SELU is self-normalising with (Klambauer et al., 2017), by torch's generator if by no other."""
+    return nn.Parameter(torch.randn(*shape, generator=generator) / math.sqrt(fan_in))
+
+
+class Weights(NamedTuple):
+    """The layers of a decoder, shaped as its attributes of the same names; other tensors may stand in for them."""
+
+    shared: Sequence[Tensor]
+    shared_bias: Sequence[Tensor]
+    patch: Sequence[Tensor]
+    patch_bias: Sequence[Tensor]
+
+
+class Decoder(nn.Module):
+    """Folds template points into the cloud that a latent stands for.
+
+    The latent and a template point go through shared layers; the shared features and the template point
+    again go through two layers of the point's patch. SELU after every layer but the last. With `residual`
+    the result is added to the template point instead of standing alone.
+
+    All coordinates are normalised. B clouds, K patches, S points of each patch, L latent numbers.
+
+    Attributes:
+        template: (M, 3), patch after patch.
+        latents: (N, L), one row per cloud.
+        shared: the shared layers' weights, (inputs, outputs) each; the first has L + 3 inputs.
+        shared_bias: their biases.
+        patch: the two patch layers' weights, (K, width + 3, hidden) and (K, hidden, 3).
+        patch_bias: (K, 1, hidden) and (K, 1, 3).
+        patch_index: (K, S) rows of the template in each patch, padded.
+        in_patch: (K, S), False where padded.
+    """
+
+    patch_index: Tensor
+    in_patch: Tensor
+
+    def __init__(
+        self,
+        template: Tensor,
+        latents: Tensor,
+        shared: Sequence[int],
+        patch: int,
+        patches: int,
+        residual: bool,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Take what template and latents start as; the weights are drawn, by torch's generator if by no other."""
+        super().__init__()
+        draw = partial(lecun, generator=generator)
+        self.residual = residual
+        self.patches = patches
+        self.template = nn.Parameter(template.clone())
+        self.latents = nn.Parameter(latents.clone())
+        widths = [latents.shape[1] + 3, *shared]
+        self.shared = nn.ParameterList(draw(i, o, fan_in=i) for i, o in zip(widths[:-1], widths[1:], strict=True))
+        self.shared_bias = nn.ParameterList(torch.zeros(o) for o in shared)
+        inner = shared[-1] + 3
+        self.patch = nn.ParameterList(
+            [draw(patches, inner, patch, fan_in=inner), draw(patches, patch, 3, fan_in=patch)]
+        )
+        self.patch_bias = nn.ParameterList([torch.zeros(patches, 1, patch), torch.zeros(patches, 1, 3)])
+        if residual:
+            # Start next to the template itself.
+            self.patch[1].data.mul_(0.1)
+        index, inside = padded_patches(len(template), patches)
+        self.register_buffer("patch_index", torch.from_numpy(index), persistent=False)
+        self.register_buffer("in_patch", torch.from_numpy(inside), persistent=False)
+
+    @classmethod
+    def of(cls, model: Model) -> Decoder:
+        """Return the torch module of a model in numpy arrays."""
+        shape = model.shape
+        template, latents = torch.from_numpy(model.template), torch.from_numpy(model.latents)
+        # What it would draw is replaced: a generator of its own leaves torch's as it was.
+        drawn = torch.Generator()
+        decoder = cls(template, latents, shape.shared, shape.patch, shape.patches, shape.residual, drawn)
+        w = {name: torch.from_numpy(array) for name, array in model.weights.items()}
+        layers = range(1, len(shape.shared))
+        with torch.no_grad():
+            for parameter, values in zip(
+                [*decoder.shared, *decoder.shared_bias, *decoder.patch, *decoder.patch_bias],
+                [
+                    torch.cat([w["latent"], w["point"]]),
+                    *(w[f"shared {i}"] for i in layers),
+                    *(w[f"bias {i}"] for i in (0, *layers)),
+                    torch.cat([w["patch"], w["patch point"]], 1),
+                    w["out"],
+                    w["patch bias"][:, None],
+                    w["out bias"][:, None],
+                ],
+                strict=True,
+            ):
+                parameter.copy_(values)
+        return decoder
+
+    def arrays(self) -> Model:
+        """Return the model in numpy arrays."""
+
+        def array(tensor: Tensor) -> Array:
+            values: Array = tensor.detach().cpu().numpy().copy()
+            return values
+
+        size, width = self.latents.shape[1], self.shared_bias[-1].shape[0]
+        weights = {
+            "latent": array(self.shared[0][:size]),
+            "point": array(self.shared[0][size:]),
+            "bias 0": array(self.shared_bias[0]),
+        }
+        for i in range(1, len(self.shared)):
+            weights |= {f"shared {i}": array(self.shared[i]), f"bias {i}": array(self.shared_bias[i])}
+        weights |= {
+            "patch": array(self.patch[0][:, :width]),
+            "patch point": array(self.patch[0][:, width:]),
+            "patch bias": array(self.patch_bias[0][:, 0]),
+            "out": array(self.patch[1]),
+            "out bias": array(self.patch_bias[1][:, 0]),
+        }
+        shape = Shape(
+            clouds=len(self.latents),
+            points=len(self.template),
+            latent=size,
+            shared=tuple(bias.shape[0] for bias in self.shared_bias),
+            patch=self.patch_bias[0].shape[2],
+            patches=self.patches,
+            residual=self.residual,
+        )
+        return Model(shape, array(self.template), array(self.latents), weights)
+
+    def weights(self) -> Weights:
+        """Return the layers."""
+        return Weights(list(self.shared), list(self.shared_bias), list(self.patch), list(self.patch_bias))
+
+    def fold(self, latents: Tensor, points: Tensor, weights: Weights | None = None) -> Tensor:
+        """Decode template points by these layers or the decoder's own: (B, L), (K, S, 3) -> (K, B, S, 3)."""
+        shared, shared_bias, patch, patch_bias = weights or self.weights()
+        size = latents.shape[1]
+        # The sum of a part per cloud and a part per point: neither is computed twice.
+        x = (latents @ shared[0][:size] + shared_bias[0])[None, :, None] + (points @ shared[0][size:])[:, None]
+        x = selu(x)  # (K, B, S, widths[0])
+        k, b, s, width = x.shape
+        x = x.reshape(k * b * s, width)
+        for weight, bias in zip(shared[1:], shared_bias[1:], strict=True):
+            x = selu(torch.addmm(bias, x, weight))
+        width = x.shape[1]
+        hidden = torch.bmm(x.view(k, b * s, width), patch[0][:, :width]).view(k, b, s, patch[0].shape[2])
+        again = torch.baddbmm(patch_bias[0], points, patch[0][:, width:])
+        x = selu(hidden + again[:, None])
+        out = torch.baddbmm(patch_bias[1], x.reshape(k, b * s, patch[1].shape[1]), patch[1]).view(k, b, s, 3)
+        return out + points[:, None] if self.residual else out
+
+    def draw(self, rng: np.random.Generator, count: int) -> Tensor:
+        """Return about `count` random template points, the same number of each patch: (K, S, 3)."""
+        sizes = patch_sizes(len(self.template), self.patches)
+        rows = draw_points(rng, sizes, min(max(count // self.patches, 1), int(sizes.min())))
+        return self.template[torch.from_numpy(rows).to(self.template.device)]
+
+    def patch_points(self) -> Tensor:
+        """Return the template by patches (K, S, 3), the smaller ones padded; `in_patch` tells what counts."""
+        return self.template[self.patch_index]
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Decode whole clouds: latents (B, L) -> normalised points (B, M, 3), patch after patch."""
+        return self.fold(latents, self.patch_points()).transpose(0, 1)[:, self.in_patch]

@@ -1,0 +1,173 @@
+"""A weighting learned on clouds: a small decoder trains on one part of their points and is judged by the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pcqaad import devices
+from pcqaad.decoder.module import Decoder
+from pcqaad.decoder.patches import draw_points, patch_sizes
+from pcqaad.distillation.bilevel import Batch, Learned, Loss, Plan, Weighting, learn
+from pcqaad.errors import CloudError, Interrupted, SettingsError
+from pcqaad.evaluation.metrics import CELL
+from pcqaad.losses.criteria import criterion
+from pcqaad.losses.nearest import safe_sqrt
+from pcqaad.matching.assign import match_cells
+from pcqaad.matching.kd import patch_order
+from pcqaad.parallel import in_parallel
+from pcqaad.points.collect import Points, collect
+from pcqaad.progress import Progress, Report, Stop, never, silent
+from pcqaad.seeds import Use, generator
+from pcqaad.settings import Settings
+from pcqaad.training.sizing import choose_patches, resolve
+from pcqaad.training.start import choose_template, first_latents, first_matching, principal_components, untrained
+
+# Points of a cloud that are decoded and compared at a step.
+_SAMPLE = 256
+# Points kept of a cloud, half of them to train on: more tell the same.
+POINTS = 2048
+
+JUDGES = ("l1", "emd")
+
+
+def emd_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return the mean distance of clouds (B, N, 3) to others as large, matched one to one in cells as for EM-kD.
+
+    The matching is found without gradients and then taken as given.
+    """
+
+    def match(pair: tuple[Points, Points]) -> NDArray[np.int64]:
+        a, b = pair
+        return match_cells(a, b, CELL, workers=1).assignment
+
+    pairs = zip(predicted.detach().cpu().double().numpy(), target.cpu().double().numpy(), strict=True)
+    rows = torch.from_numpy(np.stack(list(in_parallel(match, pairs)))).to(target.device)
+    matched = target.gather(1, rows[..., None].expand(-1, -1, 3))
+    return safe_sqrt((predicted - matched).square().sum(-1)).mean()
+
+
+class _Sampled(nn.Module):
+    """A decoder at some of its template's points: clouds (B,) and rows (K, S) -> (B, K * S, 3)."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, clouds: Tensor, rows: Tensor) -> Tensor:
+        folded = self.decoder.fold(self.decoder.latents[clouds], self.decoder.template[rows])  # (K, B, S, 3)
+        return folded.transpose(0, 1).reshape(len(clouds), -1, 3)
+
+
+class Halves:
+    """Clouds whose points are dealt out: one half is trained on, the other judges.
+
+    Attributes:
+        network: a decoder of their kind, as a fit would start it: clouds (B,) and rows (K, S) -> (B, K * S, 3).
+        frame: the clouds' normalisation, in which it decodes.
+    """
+
+    def __init__(self, clouds: Sequence[Points], points: int, seed: int, device: str, tell: Report) -> None:
+        count = len(clouds)
+
+        def on_read(stage: str, done: int) -> None:
+            tell(Progress(stage, done, count, "clouds"))
+
+        found = collect(clouds, None, points, seed, on_read)
+        if points < 2 * _SAMPLE:
+            raise CloudError(f"expected clouds of at least {2 * _SAMPLE} points, found {points}")
+        settings = Settings(seed=seed)
+        template = found.targets[choose_template(found.targets, settings)]
+        template = template[patch_order(template, choose_patches(points))]
+        rng = generator(seed, Use.HALVES)
+        halves = np.stack([rng.permutation(points) for _ in range(count)])
+        self.frame = found.frame
+        self._points = np.stack([found.targets[i] for i in range(count)])
+        self._train, self._judge = halves[:, : points // 2], halves[:, points // 2 :]
+
+        def on_cloud(done: int) -> None:
+            tell(Progress("match", done, count, "clouds"))
+
+        for i, assignment in enumerate(first_matching(template, found.targets, settings, on_cloud)):
+            found.targets.permute(i, assignment)
+        basis, spectrum = principal_components(found.targets)
+        settings = resolve(settings, count, points, spectrum)
+        assert settings.patches and settings.latent
+        self._device = devices.choose(device)
+        decoder = untrained(template, first_latents(basis, settings.latent, settings), settings)
+        self.network = _Sampled(decoder).to(self._device)
+        self._seed, self._batch = seed, settings.batch
+        self._sizes = patch_sizes(points, settings.patches)
+
+    def train(self, step: int) -> Batch:
+        """Return a step's batch of the half that is trained on."""
+        return self._batch_of(self._train, Use.TRAINED_HALF, step)
+
+    def held_out(self, number: int) -> Batch:
+        """Return a round's batch of the other half."""
+        return self._batch_of(self._judge, Use.JUDGING_HALF, number)
+
+    def _batch_of(self, half: NDArray[np.int64], use: Use, number: int) -> Batch:
+        rng = generator(self._seed, use, number)
+        clouds = rng.permutation(len(half))[: self._batch]
+        each = max(_SAMPLE // len(self._sizes), 1)
+        rows = draw_points(rng, self._sizes, min(each, int(self._sizes.min())))
+        some = np.stack([rng.choice(half[i], rows.size, replace=False) for i in clouds])
+        target = torch.from_numpy(self._points[clouds[:, None], some]).to(self._device)
+        return (torch.from_numpy(clouds).to(self._device), torch.from_numpy(rows).to(self._device)), target
+
+
+def learn_weighting(
+    clouds: Sequence[Points],
+    family: str,
+    *,
+    judge: str = "emd",
+    plan: Plan | None = None,
+    points: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    on_progress: Report = silent,
+    should_stop: Stop = never,
+) -> Learned:
+    """Learn a density's parameters while a small decoder trains on clouds by it.
+
+    Args:
+        clouds: as for `pcqaad.fit`; of each so many random points stay.
+        family: of the density.
+        judge: "l1", the Chamfer distance to points that were not trained on, or "emd", EM-kD.
+        plan: how long.
+        points: kept of each cloud; where not given 2,048, or as many as the smallest one has.
+        seed: of all random choices.
+        device: "auto", "cpu" or "cuda".
+        on_progress: told what goes on.
+        should_stop: asked often; when true, Interrupted is raised.
+
+    Raises:
+        CloudError: the clouds are malformed or too small.
+        SettingsError: there is no such judge, or nothing to learn in the family.
+        Interrupted: stopped.
+    """
+    if judge not in JUDGES:
+        raise SettingsError(f"unknown judge {judge!r}, expected one of {', '.join(JUDGES)}")
+    plan = plan or Plan()
+    weighting = Weighting(family)
+
+    def tell(progress: Progress) -> None:
+        on_progress(progress)
+        if should_stop():
+            raise Interrupted(resumable=False)
+
+    if points is None:
+        points = min([POINTS, *(len(cloud) for cloud in clouds)])
+    halves = Halves(clouds, points, seed, device, tell)
+    loss: Loss = emd_loss if judge == "emd" else criterion("l1")
+    rounds = plan.rounds
+
+    def on_round(number: int, value: float, parameters: object) -> None:
+        tell(Progress("learn", number + 1, rounds, "rounds", {"held-out loss": value}))
+
+    return learn(halves.network, weighting, halves.train, halves.held_out, loss, plan, on_round)

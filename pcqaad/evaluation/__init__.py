@@ -1,0 +1,1 @@
+"""How far decoded clouds lie from their originals."""

@@ -1,0 +1,1 @@
+"""The auction over a tree of prices, compiled for the CPU."""

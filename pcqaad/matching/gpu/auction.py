@@ -1,0 +1,270 @@
+"""The auction for all cells at once, in torch: for a GPU, where one cell would leave it idle.
+
+The phases, prices and proofs are those of `pcqaad.matching.cpu.auction`, without its tree: the rows of a cell bid
+a few at a time, against all columns. On CUDA a phase is one Triton kernel, a block of threads a cell
+(`pcqaad.matching.gpu.triton_kernel`); elsewhere, and without Triton, it is rounds of plain torch operations.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pcqaad.matching.gpu.cells import MOST_BIDS, NOWHERE, Cells, Phase
+from pcqaad.matching.solvers import TOLERANCE, Indices, Points, Solution, Solver, certified, solve_again
+
+# As in `auction`: the first eps in mean costs to the nearest column, and how it shrinks from phase to phase.
+_FIRST_EPS, _FIRST_EPS_SQUARED, _SHRINK = 3.0, 10.0, 0.2
+_MOST_PHASES = 24
+# What float32 takes from a proof, as in `auction`.
+_OFF, _ROUNDED = 1.04e-7, 6 * 2.0**-24
+_SUM_ROUNDED = 2.0**-52
+_SHARE = 0.99
+# Rows of a cell that bid at once. More would bid against each other; fewer would leave lanes idle.
+_BIDDERS = 16
+# A batch keeps below this many points, and plain torch below this many costs at once.
+_BATCH_POINTS, _BATCH_COSTS = 1 << 23, 1 << 26
+# Larger cells, of which a cloud has too few to keep a GPU busy, are left to `certified` and its tree.
+_MOST_SLOTS = 1 << 13
+
+
+def batched(device: torch.device | str, *, tolerance: float = TOLERANCE, phase: Phase | None = None) -> Solver:
+    """Return a solver that works on all cells at once on a device.
+
+    Its results are those `certified` promises: each cell's cost proven to lie within `tolerance` of its least.
+    Cells for which float32 cannot prove it go to `certified` itself.
+
+    Args:
+        device: cuda, or any other that torch knows.
+        tolerance: part of the cost that may lie above the least.
+        phase: what runs a phase; the Triton kernel on CUDA, and plain torch elsewhere, where missing.
+    """
+    return partial(_solve, torch.device(device), tolerance, phase or _phase_for(torch.device(device)))
+
+
+def _phase_for(device: torch.device) -> Phase:
+    if device.type == "cuda":
+        try:
+            from pcqaad.matching.gpu.triton_kernel import kernel_phase
+        except ImportError:  # Triton comes with torch on Linux alone.
+            return torch_phase
+        return kernel_phase
+    return torch_phase
+
+
+def _solve(
+    device: torch.device,
+    tolerance: float,
+    phase: Phase,
+    a: Points,
+    b: Points,
+    bounds: Indices,
+    power: int,
+    workers: int | None = None,
+) -> Solution:
+    bounds = np.asarray(bounds, np.int64)
+    sizes = np.diff(bounds)
+    if sizes.max(initial=1) > _MOST_SLOTS:
+        return certified(a, b, bounds, power, workers, tolerance=tolerance)
+    columns = np.empty(len(a), np.int64)
+    costs, least = np.empty((2, len(sizes)))
+    proven = np.empty(len(sizes), np.bool_)
+    together = max(1, _BATCH_POINTS // max(int(sizes.max(initial=1)), 1))
+    for low in range(0, len(sizes), together):
+        part = slice(low, min(low + together, len(sizes)))
+        rows = bounds[part.start : part.stop + 1]
+        inside = slice(int(rows[0]), int(rows[-1]))
+        a_part, b_part = (np.asarray(c[inside], np.float64) for c in (a, b))
+        found = _solve_batch(device, tolerance, phase, a_part, b_part, rows - rows[0], power)
+        columns[inside], costs[part], least[part], proven[part] = found[0] + rows[0], *found[1:]
+    solution, left = Solution(columns, costs, least), np.flatnonzero(~proven)
+    return solve_again(
+        solution, left, a, b, bounds, partial(certified, power=power, workers=workers, tolerance=tolerance)
+    )
+
+
+def _solve_batch(
+    device: torch.device,
+    tolerance: float,
+    phase: Phase,
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    bounds: NDArray[np.int64],
+    power: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Solve cells that fit on the device together: columns, costs, least, and which of them are proven."""
+    sizes = torch.from_numpy(np.diff(bounds)).to(device)
+    first = torch.from_numpy(bounds[:-1]).to(device)
+    slot = torch.arange(_slots(int(sizes.max())), device=device)
+    used = slot < sizes[:, None]  # (C, S)
+    # Filled up with a cell's last point, which changes no box.
+    index = first[:, None] + torch.minimum(slot, sizes[:, None] - 1)
+    x, y = (torch.from_numpy(c).to(device)[index] for c in (a, b))  # (C, S, 3), float64
+    original = x, y
+    x, y = x - x[:, :1], y - x[:, :1]
+    apart = torch.zeros(len(x), dtype=torch.float64, device=device)
+    if power == 2:
+        # See `auction`: what no permutation can change is left out, as far as its sums can be trusted.
+        shift = ((x - y) * used[..., None]).sum(1) / sizes[:, None]
+        off = _SUM_ROUNDED * ((x.abs() + y.abs()) * used[..., None]).sum(1)
+        y = y + shift[:, None]
+        apart = (shift.abs() * (shift.abs() - 2 * off)).sum(1) * sizes
+    corner = torch.minimum(x.amin(1), y.amin(1))
+    side = (torch.maximum(x.amax(1), y.amax(1)) - corner).amax(1)
+    side = torch.where(side > 0, side, torch.ones_like(side))
+    x, y = ((c - corner[:, None]) / side[:, None, None] for c in (x, y))
+
+    columns, bound = _auction(x, y, sizes, used, power, tolerance * _SHARE, phase)
+    proven = ~bound.isnan()
+    columns = torch.where(proven[:, None], columns, slot)
+    partner = torch.gather(original[1], 1, columns[..., None].expand(-1, -1, 3))
+    squared = (original[0] - partner).square().sum(2)
+    costs = ((squared if power == 2 else squared.sqrt()) * used).sum(1)
+    least = (bound.clamp(min=0) * side**power * (1 - 1e-9) + apart).clamp(min=0)
+    least = torch.minimum(torch.where(proven, least, torch.zeros_like(least)), costs)
+    proven &= costs - least <= tolerance * costs
+    found = (first[:, None] + columns)[used]
+    return found.cpu().numpy(), costs.cpu().numpy(), least.cpu().numpy(), proven.cpu().numpy()
+
+
+def _slots(size: int) -> int:
+    """Return the next power of two: what the lanes of a kernel count in."""
+    return 1 << max(size - 1, 1).bit_length()
+
+
+def _auction(
+    x: Tensor, y: Tensor, sizes: Tensor, used: Tensor, power: int, tolerance: float, phase: Phase
+) -> tuple[Tensor, Tensor]:
+    """Assign the first `sizes` rows of x to as many columns of y: (C, S, 3), float64 in boxes of side 1.
+
+    Returns the columns (C, S), and the bound (C,) in float64: NaN where the tolerance could not be proven.
+    """
+    count, slots, _ = x.shape
+    rows, columns = (c.to(torch.float32).transpose(1, 2).contiguous() for c in (x, y))
+    own = torch.arange(slots, dtype=torch.int32, device=x.device).expand(count, slots)
+    cells = Cells(
+        rows,
+        columns,
+        sizes.to(torch.int32),
+        torch.where(used, 0.0, NOWHERE).to(torch.float32),
+        own.clone(),  # nobody bids in the first call, which finds the nearest columns
+        own.clone(),
+        torch.zeros(count, slots, device=x.device),
+        torch.zeros(count, device=x.device),
+        torch.zeros(count, dtype=torch.bool, device=x.device),
+        torch.zeros(count, dtype=torch.int32, device=x.device),
+    )
+    phase(cells, power)
+    nearest = (cells.least.double() * used).sum(1) / sizes
+    cells.eps = ((_FIRST_EPS if power == 1 else _FIRST_EPS_SQUARED) * nearest).clamp(min=1e-9).float()
+    cells.columns = torch.where(used, -1, own)
+    cells.owners = cells.columns.clone()
+
+    kept = own.long()
+    kept_bound = torch.full((count,), torch.nan, dtype=torch.float64, device=x.device)
+    open_ = torch.arange(count, device=x.device)
+    for _ in range(_MOST_PHASES):
+        phase(cells, power)
+        mine = used[open_]
+        value = cells.least.double()
+        off = _OFF if power == 1 else (2 * value.clamp(min=0).sqrt() + _OFF) * _OFF
+        bound = ((value * (1 - _ROUNDED) - off - cells.prices.double()) * mine).sum(1)
+        paid = _paid(cells, power)
+        cost = (paid.double() * mine).sum(1)
+        # A proof speaks of permutations: that this is one is looked at, not taken for granted.
+        good = ~cells.stuck & (cells.columns.sort(1).values == own[0]).all(1)
+        good &= (cost - bound <= tolerance * cost) | (cost == 0)
+        kept[open_[good]] = cells.columns[good].long()
+        kept_bound[open_[good]] = bound[good]
+        left = ~good & ~cells.stuck
+        open_, cells = open_[left], cells.rows(left)
+        if len(open_) == 0:
+            break
+        cells.eps = cells.eps * _SHRINK
+        # Whoever is content under the new eps stays.
+        price = cells.prices.gather(1, cells.columns.long())
+        leaves = (paid[left] + price > cells.least + cells.eps[:, None]) & used[open_]
+        cells.owners = _vacate(cells.owners, cells.columns, leaves)
+        cells.columns = torch.where(leaves, -1, cells.columns)
+    return kept, kept_bound
+
+
+def _paid(cells: Cells, power: int) -> Tensor:
+    """Return what each row's column costs it, (C, S)."""
+    columns = cells.columns.clamp(min=0).long()[:, None].expand(-1, 3, -1)
+    squared = (cells.x - cells.y.gather(2, columns)).square().sum(1)
+    return squared if power == 2 else squared.sqrt()
+
+
+def _vacate(owners: Tensor, columns: Tensor, leaves: Tensor) -> Tensor:
+    """Return the owners without the rows that leave."""
+    spare = owners.shape[1]  # a column behind the last takes what is not to be written
+    wide = torch.cat([owners, owners[:, :1]], 1)
+    wide.scatter_(1, torch.where(leaves, columns, spare).long(), -1)
+    return wide[:, :spare].contiguous()
+
+
+def torch_phase(cells: Cells, power: int) -> None:
+    """Let rows bid at the cells' eps until all have a column, then find every row's least: in place."""
+    cells.stuck[:] = False
+    most = cells.bids + MOST_BIDS * cells.sizes
+    while True:
+        waiting = (cells.columns < 0).sum(1)
+        active = torch.nonzero((waiting > 0) & ~cells.stuck)[:, 0]
+        if len(active) == 0:
+            break
+        bidders = min(_BIDDERS, int(waiting.max()))
+        active = active[: max(1, _BATCH_COSTS // (bidders * cells.x.shape[2]))]
+        _bid(cells, active, bidders, power)
+        cells.bids[active] += waiting[active].clamp(max=bidders).to(cells.bids.dtype)
+        cells.stuck |= cells.bids > most
+    together = max(1, _BATCH_COSTS // cells.x.shape[2] ** 2)
+    for low in range(0, len(cells.x), together):
+        part = torch.arange(low, min(low + together, len(cells.x)), device=cells.x.device)
+        cells.least[part] = _values(cells, part, cells.x[part], power).amin(2)
+
+
+def _values(cells: Cells, which: Tensor, rows: Tensor, power: int) -> Tensor:
+    """Return cost + price of rows (A, 3, B) of cells (A,) for every column: (A, B, S)."""
+    y = cells.y[which]
+    squared = torch.zeros((), device=y.device)
+    for k in range(3):
+        squared = squared + (rows[:, k, :, None] - y[:, k, None]).square()
+    return (squared if power == 2 else squared.sqrt()) + cells.prices[which][:, None]
+
+
+def _bid(cells: Cells, which: Tensor, bidders: int, power: int) -> None:
+    """Let up to `bidders` waiting rows of each of the cells (A,) bid; the highest bid for a column wins it."""
+    columns, owners, prices = cells.columns[which], cells.owners[which], cells.prices[which]
+    slots = columns.shape[1]
+    waits, row = (columns < 0).to(torch.int8).topk(bidders, 1)  # (A, B)
+    waits = waits > 0
+    bidding = cells.x[which].gather(2, row[:, None].expand(-1, 3, -1))
+    value = _values(cells, which, bidding, power)
+    # Of one column alone there is no second: anything will do.
+    two = value.topk(min(2, slots), 2, largest=False)
+    best, second, wanted = two.values[..., 0], two.values[..., -1], two.indices[..., 0]
+    price = prices.gather(1, wanted)
+    bid = price + torch.where(second < NOWHERE / 2, second - best, 0) + cells.eps[which][:, None]
+    cells.stuck[which] = ((bid <= price) & waits).any(1)
+
+    rival = (wanted[:, :, None] == wanted[:, None]) & waits[:, None]
+    order = torch.arange(bidders, device=row.device)
+    ahead = (bid[:, None] > bid[:, :, None]) | ((bid[:, None] == bid[:, :, None]) & (order < order[:, None]))
+    wins = waits & ~(rival & ahead).any(2)
+
+    # A slot behind the last takes what is not to be written.
+    spare = torch.zeros(len(which), 1, dtype=columns.dtype, device=columns.device)
+    outbid = torch.where(wins, owners.gather(1, wanted), -1).long()
+    columns, owners = torch.cat([columns, spare], 1), torch.cat([owners, spare], 1)
+    prices = torch.cat([prices, spare.float()], 1)
+    columns.scatter_(1, torch.where(outbid >= 0, outbid, slots), -1)
+    columns.scatter_(1, torch.where(wins, row, slots), wanted.to(columns.dtype))
+    won = torch.where(wins, wanted, slots)
+    owners.scatter_(1, won, row.to(owners.dtype))
+    prices.scatter_(1, won, bid)
+    cells.columns[which], cells.owners[which], cells.prices[which] = (c[:, :slots] for c in (columns, owners, prices))

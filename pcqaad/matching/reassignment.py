@@ -1,0 +1,93 @@
+"""QAAD_REASSIGNMENT (Algorithm 2): swaps of targets among the points of one training step, on any device."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcqaad.parallel import cores, in_parallel
+
+# Distances that a GPU compares at once.
+_DISTANCES = 1 << 27
+
+
+def nearest(predicted: Tensor, targets: Tensor) -> Tensor:
+    """For each predicted point the row of the nearest target of its cloud: (B, S, 3) x 2 -> (B, S), float32."""
+    return (_nearest_by_tree if predicted.device.type == "cpu" else _nearest_of_all)(predicted, targets)
+
+
+def _nearest_of_all(predicted: Tensor, targets: Tensor) -> Tensor:
+    """Compare all distances: what a GPU is fast at."""
+    clouds, points = predicted.shape[:2]
+    found = torch.empty(clouds, points, dtype=torch.long, device=predicted.device)
+    rows = max(1, _DISTANCES // (clouds * points))
+    for low in range(0, points, rows):
+        squared = torch.zeros((), device=predicted.device)
+        for k in range(3):
+            squared = squared + (predicted[:, low : low + rows, None, k] - targets[:, None, :, k]).square()
+        found[:, low : low + rows] = squared.argmin(2)
+    return found
+
+
+def _nearest_by_tree(predicted: Tensor, targets: Tensor) -> Tensor:
+    """Search a tree of each cloud's targets, the clouds shared among the cores."""
+    # Here, not above: numba takes a second to load.
+    from pcqaad.matching.cpu.price_tree import nearest_points
+
+    clouds, points = predicted.shape[:2]
+    p, t = (cloud.detach().numpy().astype(np.float64) for cloud in (predicted, targets))
+    found = np.empty((clouds, points), np.int64)
+    own = np.arange(points)  # what a point is assigned to is near it
+
+    def search(rows: np.ndarray) -> None:
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        nearest_points(p[part], t[part], own, found[part])
+
+    for _ in in_parallel(search, np.array_split(np.arange(clouds), min(clouds, cores()))):
+        pass
+    return torch.from_numpy(found)
+
+
+def reassign(predicted: Tensor, targets: Tensor) -> Tensor:
+    """Swap targets wherever that lowers the summed squared error, many swaps at once without conflicts.
+
+    Every point proposes to swap its target with the one nearest to its prediction (Algorithm 2, with squared
+    error and a strict comparison: the sum falls with every swap and cannot cycle). A swap is applied where
+    it is the most gainful one at both of its points, ties going to the lowest proposer. So no point is
+    touched twice, and the sum falls by exactly the gains. The subset is drawn as the assigned targets of the
+    sampled template points, which puts every partner into it.
+
+    Args:
+        predicted: (B, S, 3) float32, decoded points of B clouds.
+        targets: (B, S, 3) float32, their targets, row by row.
+
+    Returns:
+        The permutation (B, S) for which targets[b, permutation[b]] are the new targets.
+    """
+    clouds, points = predicted.shape[:2]
+    mine = torch.arange(clouds * points, device=predicted.device)
+    first = points * torch.arange(clouds, device=predicted.device)[:, None]
+    partner = (nearest(predicted, targets) + first).view(-1)
+    # float64: a gain near rounding must not be taken for one.
+    p, t = (cloud.reshape(-1, 3).double() for cloud in (predicted, targets))
+    before = (p - t).square().sum(1)
+    gain = before + before[partner] - (p - t[partner]).square().sum(1) - (p[partner] - t).square().sum(1)
+    proposer = mine[gain > 1e-12 * (before + before[partner])]
+    accepter, gain = partner[proposer], gain[proposer]
+
+    # The most gainful swap of each point. Neither a greatest nor a least number depends on the order in which a GPU
+    # comes upon them.
+    best = torch.zeros(len(mine), dtype=gain.dtype, device=gain.device)
+    best.scatter_reduce_(0, proposer, gain, "amax").scatter_reduce_(0, accepter, gain, "amax")
+    agreed = (best[proposer] == gain) & (best[accepter] == gain)
+    proposer, accepter = proposer[agreed], accepter[agreed]
+    # Equal gains can still meet at a point (two points that propose each other, say): the lowest proposer's goes.
+    lowest = torch.full_like(mine, len(mine))
+    lowest.scatter_reduce_(0, proposer, proposer, "amin").scatter_reduce_(0, accepter, proposer, "amin")
+    chosen = (lowest[proposer] == proposer) & (lowest[accepter] == proposer)
+    proposer, accepter = proposer[chosen], accepter[chosen]
+
+    permutation = mine.clone()
+    permutation[proposer], permutation[accepter] = accepter, proposer
+    return permutation.view(clouds, points) - first

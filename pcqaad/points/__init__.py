@@ -1,0 +1,1 @@
+"""Arrays in: checked, sampled, normalised, kept in 16 bits a coordinate."""

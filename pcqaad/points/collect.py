@@ -1,0 +1,182 @@
+"""From the user's clouds to the targets of a fit: the same number of points in each, normalised."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pcqaad.decoder.architecture import MAX_POINTS
+from pcqaad.errors import CloudError, Error, SettingsError
+from pcqaad.formats.clouds.names import safe_name
+from pcqaad.points.fixed_point import Targets, box
+from pcqaad.seeds import subsample_generator
+
+Points = NDArray[np.floating]
+
+# Arrays larger than this many bytes lie in a temporary file.
+_IN_MEMORY = 4_000_000_000
+# Normalised coordinates beyond this are no part of the clouds: what a model would need for them no file can hold.
+FARTHEST = 1e8
+# Decoded coordinates are float32. They may lie a little beyond the clouds.
+LARGEST = float(np.finfo(np.float32).max) / 8
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The normalisation of a collection: coordinates are (points - centre) / scale.
+
+    A quarter of the median diagonal is one unit, so a cloud spans about 4 units from corner to corner.
+    """
+
+    centre: NDArray[np.float64]  # (3,), data units
+    scale: float  # data units
+
+    def normalise(self, points: Points) -> NDArray[np.float64]:
+        """Map (..., 3) from data units; in float64, so that far-away clouds keep their detail."""
+        normalised: NDArray[np.float64] = (points.astype(np.float64) - self.centre) / self.scale
+        return normalised
+
+
+@dataclass(frozen=True)
+class CloudSet:
+    """N clouds of M points, normalised.
+
+    Attributes:
+        targets: the points; a fit brings every cloud's into assigned order. Many of them lie in a file.
+        names: one per cloud.
+        frame: the normalisation.
+        diagonal: median over the clouds of their bounding boxes' diagonals, data units.
+        sizes: (N,) the numbers of points as given.
+        fingerprint: a checksum of the points as given, that tells this collection from another.
+    """
+
+    targets: Targets
+    names: list[str]
+    frame: Frame
+    diagonal: float
+    sizes: NDArray[np.int64]
+    fingerprint: int
+
+
+def diagonal(clouds: Sequence[Points]) -> float:
+    """Return the median over clouds (n, 3) of each cloud's own bounding-box diagonal."""
+    return float(np.median([np.linalg.norm(np.ptp(cloud.astype(np.float64), axis=0)) for cloud in clouds]))
+
+
+def collect(
+    clouds: Sequence[Points],
+    names: Sequence[str] | None,
+    points: int | None,
+    seed: int,
+    on_cloud: Callable[[str, int], None] = lambda stage, done: None,
+) -> CloudSet:
+    """Bring clouds (n_i, 3) to one number of points by random subsampling, and normalise them.
+
+    Args:
+        clouds: at least 2, finite. Each is asked for twice, in order, and none is kept: they may be read
+            from a disk when they are asked for.
+        names: one each; numbered where missing.
+        points: the number to bring them to; the smallest cloud's where missing.
+        seed: draws which points stay.
+        on_cloud: told, of the stages "read" and "normalise", how many clouds are done: from 0 to all.
+
+    Raises:
+        CloudError: fewer than 2 clouds, a malformed or non-finite one, one smaller than `points`, one beyond
+            float32 or far away from all others, or one that was another when it was asked for again.
+    """
+    names = list(names) if names is not None else default_names(len(clouds))
+    if len(clouds) < 2:
+        raise CloudError(f"expected at least 2 clouds to fit a model to, found {len(clouds)}")
+    if points is not None and not 1 <= points <= MAX_POINTS:
+        raise SettingsError(f"points is {points}, expected 1 to {MAX_POINTS:,}")
+    if len(names) != len(clouds) or len(set(names)) != len(names):
+        raise SettingsError(f"expected {len(clouds)} different names, found {len(set(names))}")
+    if unsafe := [name for name in names if not safe_name(name)]:
+        raise CloudError(f"name {unsafe[0][:80]!r} is not safe as the name of a file")
+
+    def checked(stage: str) -> Iterator[tuple[int, Points]]:
+        on_cloud(stage, 0)
+        for i, name in enumerate(names):
+            yield i, check_cloud(clouds[i], name)
+            on_cloud(stage, i + 1)
+
+    sizes = np.zeros(len(clouds), np.int64)
+    boxes = np.zeros((len(clouds), 2, 3))
+    for i, cloud in checked("read"):
+        sizes[i], boxes[i] = len(cloud), box(cloud)
+        if not np.abs(boxes[i]).max() <= LARGEST:
+            farthest = np.abs(boxes[i]).max()
+            raise CloudError(f"{names[i]}: expected coordinates of at most {LARGEST:.3g}, found {farthest:.3g}")
+    count = points or int(sizes.min())
+    if count > MAX_POINTS:
+        raise CloudError(f"the smallest cloud holds {count:,} points: expected at most {MAX_POINTS:,}; give --points")
+    if sizes.min() < count:
+        smallest = int(np.argmin(sizes))
+        raise CloudError(f"{names[smallest]}: holds {sizes[smallest]} points, {count} were asked for")
+    median = float(np.median(np.linalg.norm(boxes[:, 1] - boxes[:, 0], axis=1)))
+    frame = Frame(boxes.mean((0, 1)), median / 4 if median > 0 else 1.0)
+    reach = np.abs(frame.normalise(boxes)).max((1, 2))
+    if not reach.max() < FARTHEST:
+        farthest = int(np.argmax(reach))
+        raise CloudError(f"{names[farthest]}: lies too far from the other clouds to be fitted with them")
+
+    targets = Targets(allocate((len(clouds), count, 3), np.uint16))
+    fingerprint = 0
+    for i, cloud in checked("normalise"):
+        if len(cloud) != sizes[i] or not np.array_equal(boxes[i], box(cloud)):
+            raise CloudError(f"{names[i]}: changed while the clouds were read")
+        targets.put(i, frame.normalise(subsample(cloud, count, seed, i)))
+        fingerprint = targets.checksum(i, fingerprint)
+    return CloudSet(targets, names, frame, median, sizes, fingerprint)
+
+
+def default_names(count: int, first: int = 0) -> list[str]:
+    """Return names for clouds that came without, numbered on from `first`."""
+    return [f"cloud_{i:04d}" for i in range(first, first + count)]
+
+
+def check_cloud(cloud: Points, name: str) -> Points:
+    """Return a cloud (n, 3) of at least one point, all finite real numbers; raises CloudError for another."""
+    cloud = np.asarray(cloud)
+    if cloud.dtype.kind not in "fiu":
+        raise CloudError(f"{name}: expected coordinates that are numbers, found {cloud.dtype}")
+    if cloud.ndim != 2 or cloud.shape[1] != 3 or len(cloud) == 0:
+        raise CloudError(f"{name}: expected points of shape (n, 3), found {cloud.shape}")
+    if not np.isfinite(cloud).all():
+        raise CloudError(f"{name}: expected finite coordinates, found NaN or infinity")
+    return cloud
+
+
+def allocate(shape: tuple[int, ...], of: DTypeLike) -> NDArray[Any]:
+    """Return an array in memory, or in an unnamed temporary file where it is large: pages come as needed.
+
+    Raises CloudError where the file finds no room.
+    """
+    size = np.dtype(of).itemsize * math.prod(shape)
+    if size <= _IN_MEMORY:
+        return np.empty(shape, of)
+    with tempfile.TemporaryFile(prefix="pcqaad-") as file:
+        try:
+            if hasattr(os, "posix_fallocate"):
+                # Now, not page by page: a disk that fills up later would end the process.
+                os.posix_fallocate(file.fileno(), 0, size)
+            # As a plain array: an index of a memmap makes another memmap, and takes longer over that.
+            return np.asarray(np.memmap(file, of, "w+", shape=shape))
+        except OSError as error:
+            folder = tempfile.gettempdir()
+            raise Error(f"{folder}: no room for {size / 1e9:.1f} GB of points ({error.strerror})") from error
+
+
+def subsample(cloud: Points, count: int, seed: int, index: int) -> Points:
+    """Keep `count` random points of cloud number `index`, in their order; the same ones for the same seed."""
+    if len(cloud) == count:
+        return cloud
+    kept = subsample_generator(seed, index).choice(len(cloud), count, replace=False)
+    return cloud[np.sort(kept)]

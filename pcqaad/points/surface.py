@@ -1,0 +1,100 @@
+"""Points on a surface: what a scanner, or a paper, would draw of a mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcqaad.errors import CloudError
+from pcqaad.points.collect import Points, check_cloud
+from pcqaad.seeds import surface_generator
+
+# Vertices (v, 3) and triangles (t, 3) of one mesh.
+Mesh = tuple[Points, NDArray[np.integer]]
+
+
+class Surfaces(Sequence[Points]):
+    """Points drawn from the surfaces of meshes, each mesh asked for when its points are, and not kept.
+
+    What is drawn depends on the seed and the mesh's number in its collection alone, so that the originals of a
+    file can be drawn again.
+    """
+
+    def __init__(self, meshes: Sequence[Mesh], names: Sequence[str], points: int, seed: int, first: int = 0) -> None:
+        """Take meshes by their names, of which the first has the number `first`, to draw `points` points from each."""
+        self._meshes = meshes
+        self._names = names
+        self._points = points
+        self._seed = seed
+        self._first = first
+
+    def __len__(self) -> int:
+        return len(self._meshes)
+
+    @overload
+    def __getitem__(self, index: int) -> Points: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Points]: ...
+
+    def __getitem__(self, index: int | slice) -> Points | list[Points]:
+        """Return points (points, 3) in the type of the vertices; raises CloudError as `sample_surface` does."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        return draw(self._meshes[number], self._names[number], self._points, self._seed, self._first + number)
+
+
+def draw(mesh: Mesh, name: str, points: int, seed: int, number: int) -> Points:
+    """Return the points (points, 3) of mesh number `number` of a collection; raises CloudError by its name."""
+    rng = surface_generator(seed, number)
+    try:
+        vertices, triangles = mesh
+        vertices, triangles = np.asarray(vertices), np.asarray(triangles)
+    except (TypeError, ValueError) as error:
+        raise CloudError(f"{name}: expected a mesh, its vertices (v, 3) and triangles (t, 3)") from error
+    if triangles.ndim != 2 or triangles.shape[1] != 3 or triangles.dtype.kind not in "iu":
+        found = f"{triangles.dtype} {triangles.shape}"
+        raise CloudError(f"{name}: expected triangles of integers (t, 3), found {found}")
+    vertices = check_cloud(vertices, name)
+    try:
+        drawn = sample_surface(vertices, triangles, points, rng)
+    except CloudError as error:
+        raise CloudError(f"{name}: {error}") from error
+    return drawn.astype(np.result_type(np.float32, vertices.dtype))
+
+
+def sample_surface(
+    vertices: Points, triangles: NDArray[np.integer], count: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw points (count, 3) independently and uniformly by area over the triangles of a mesh, in no order.
+
+    A triangle is drawn by its area, a point in it by two uniform numbers, folded back where they leave it
+    (Turk, "Generating random points in triangles", Graphics Gems, 1990).
+
+    Args:
+        vertices: (v, 3), finite.
+        triangles: (t, 3) rows of `vertices`; those without an area are never drawn.
+        count: of the points.
+        rng: draws them.
+
+    Raises CloudError where a triangle names a vertex that is not there, or none has an area.
+    """
+    if len(triangles) and not (triangles.min() >= 0 and triangles.max() < len(vertices)):
+        wrong = triangles.min() if triangles.min() < 0 else triangles.max()
+        raise CloudError(f"expected faces of vertices 0 to {len(vertices) - 1}, found vertex {wrong}")
+    a, b, c = (vertices[triangles[:, i]].astype(np.float64) for i in range(3))
+    u, v = b - a, c - a
+    total = np.cumsum(np.linalg.norm(np.cross(u, v), axis=1))
+    if len(total) == 0 or not 0 < total[-1] < np.inf:
+        raise CloudError(f"expected faces with an area to draw points from, found {len(triangles)} without")
+    # Below the total even where a draw times the total rounds up to it: the last triangle with an area.
+    drawn = np.minimum(rng.random(count) * total[-1], np.nextafter(total[-1], 0))
+    chosen = np.searchsorted(total, drawn, side="right")
+    weights = rng.random((count, 2))
+    weights = np.where(weights.sum(1, keepdims=True) > 1, 1 - weights, weights)
+    points: NDArray[np.float64] = a[chosen] + weights[:, :1] * u[chosen] + weights[:, 1:] * v[chosen]
+    return points
