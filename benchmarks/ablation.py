@@ -33,7 +33,7 @@ ROWS = {
     "+ QAAD_GREEDY": BASE,
     "+ QAAD_REASSIGNMENT": replace(BASE, reassign=True),
     "+ re-matching": replace(BASE, reassign=True, rematch=pcqaad.Settings().rematch),
-    "optimal matching for GREEDY": pcqaad.Settings(tune=0, relays=0),
+    "optimal matching for GREEDY": pcqaad.Settings(tune=0, intermediates=0),
     "+ by way of clouds between (our default)": pcqaad.Settings(tune=0),
 }
 
@@ -77,14 +77,14 @@ def main(arguments=None):
             fitted = pcqaad.fit(clouds, settings, points=a.points, on_progress=show(f"{name}, seed {seed}"))
             seconds = time.monotonic() - began
             model = fitted.model
-            decoder = FloatDecoder(model.shape, model.template, model.weights)
+            decoder = FloatDecoder(model.architecture, model.template, model.weights)
             pairs = zip(fitted.clouds.targets, map(decoder.decode, model.latents), strict=True)
-            mean = float(np.mean([e.mean for e in measure(pairs)["emkd"]])) * fitted.clouds.frame.scale
+            mean = float(np.mean([e.mean for e in measure(pairs)["emkd"]])) * fitted.clouds.normalisation.scale
             runs.append((percent(mean, fitted.clouds.diagonal), seconds))
-            steps, shape = fitted.encoder["steps"], model.shape
+            steps, shape = fitted.encoder["steps"], model.architecture
         emkd, seconds = (spread(values) for values in zip(*runs, strict=True))
         rows[name] = {"emkd_percent": emkd, "seconds": seconds}
-    half = percent(floor(fitted.clouds.targets) * fitted.clouds.frame.scale, fitted.clouds.diagonal)
+    half = percent(floor(fitted.clouds.targets) * fitted.clouds.normalisation.scale, fitted.clouds.diagonal)
     about = {
         "clouds": shape.clouds,
         "points": shape.points,

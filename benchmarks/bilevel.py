@@ -58,7 +58,7 @@ def compare(clouds, points, families, plan, steps, seed):
     """Return the figures of decoders trained from one start by every weighting, and the parameters learned."""
     clouds, rest = deal(clouds, points, seed)
     halves = Halves(clouds, points, seed, "cpu", silent)
-    rest = [halves.frame.normalise(x).astype(np.float32) for x in rest]
+    rest = [halves.normalisation.normalise(x).astype(np.float32) for x in rest]
     start = {name: w.detach().clone() for name, w in halves.network.named_parameters()}
 
     def trained(loss):

@@ -47,7 +47,7 @@ from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 from pcqaad.latents.defaults import PRIOR
 from pcqaad.losses.criteria import criterion
 from pcqaad.losses.names import CRITERIA, parse
-from pcqaad.points.collect import Frame
+from pcqaad.points.collect import Normalisation
 
 Floats = NDArray[np.float32]
 
@@ -64,7 +64,7 @@ class Task:
     """What one seed draws, normalised: held-out clouds and what is given of them, and what may be learned from."""
 
     file: pcqaad.Collection
-    frame: Frame
+    normalisation: Normalisation
     whole: list[Floats]
     again: list[Floats]
     given: list[Floats]
@@ -99,16 +99,16 @@ def prepare(clouds: Sequence[Floats], seed: int, a: argparse.Namespace, folder: 
         tell(f"seed {seed}: fitting")
         pcqaad.fit(learned, settings).save(path)
     file = pcqaad.open(path)
-    centre, scale = file.placement.normalisation
-    frame = Frame(np.array(centre), scale)
+    centre, scale = file.denormalisation.centre_and_scale
+    normalisation = Normalisation(np.array(centre), scale)
 
     def normalised(x: Floats) -> Floats:
-        return frame.normalise(x).astype(np.float32)
+        return normalisation.normalise(x).astype(np.float32)
 
     whole = [normalised(x[: a.points]) for x in held]
     return Task(
         file,
-        frame,
+        normalisation,
         whole,
         [normalised(x[a.points : 2 * a.points]) for x in held if len(x) >= 2 * a.points],
         [view(x, seed, HELD, i) for i, x in enumerate(whole)],
@@ -126,10 +126,10 @@ def by_file(
     task: Task, given: Sequence[Floats], name: str, prior: float, a: argparse.Namespace, seed: int
 ) -> list[Floats]:
     """Complete by the file; normalised."""
-    centre, scale = task.file.placement.normalisation
+    centre, scale = task.file.denormalisation.centre_and_scale
     placed = [x.astype(np.float64) * scale + centre for x in given]
     found = pcqaad.complete(task.file, placed, criterion=name, steps=a.search, prior=prior, seed=seed, device="cpu")
-    return [task.frame.normalise(one.points).astype(np.float32) for one in found]
+    return [task.normalisation.normalise(one.points).astype(np.float32) for one in found]
 
 
 def judged_file(task: Task, name: str, prior: float, a: argparse.Namespace, seed: int) -> dict[str, float]:
@@ -164,7 +164,7 @@ def reference(task: Task, name: str, a: argparse.Namespace, seed: int) -> dict[s
         return task.judge(by_file(task, task.whole, "l1", 0.0, a, seed))
     if name == "sampled again":
         return task.judge(task.again)
-    mean = task.frame.normalise(task.file.decode(task.file.latents.mean(0))).astype(np.float32)
+    mean = task.normalisation.normalise(task.file.decode(task.file.latents.mean(0))).astype(np.float32)
     return task.judge([mean] * len(task.whole))
 
 

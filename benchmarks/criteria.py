@@ -29,10 +29,10 @@ CRITERIA = ("matched", "l1", "l2", "augmented", "hyper", "info", "dcd", "landau"
 
 def judge(fitted):
     """Return the mean EM-kD and Chamfer distance of a fit's float model, in percent of the diagonal."""
-    decoder = FloatDecoder(fitted.model.shape, fitted.model.template, fitted.model.weights)
+    decoder = FloatDecoder(fitted.model.architecture, fitted.model.template, fitted.model.weights)
     pairs = zip(fitted.clouds.targets, map(decoder.decode, fitted.model.latents), strict=True)
     found = measure(pairs, ("emkd", "chamfer"))
-    scale, diagonal = fitted.clouds.frame.scale, fitted.clouds.diagonal
+    scale, diagonal = fitted.clouds.normalisation.scale, fitted.clouds.diagonal
     return {name: percent(float(np.mean([e.mean for e in errors])) * scale, diagonal) for name, errors in found.items()}
 
 
@@ -65,7 +65,7 @@ def main(arguments=None):
         if not a.json:
             errors = f"{number(row['emkd'], 3, 16)} {number(row['chamfer'], 3, 16)}"
             print(f"{name:32} {errors} {row['seconds'][0]:8.0f}", flush=True)
-    shape, steps = fitted.model.shape, fitted.encoder["steps"]
+    shape, steps = fitted.model.architecture, fitted.encoder["steps"]
     about = {"clouds": shape.clouds, "points": shape.points, "steps": steps, "weights": shape.weights()}
     if a.json:
         print(json.dumps({**about, "seeds": list(seeds(a)), "rows": rows}, indent=2))

@@ -31,8 +31,8 @@ import numpy as np
 import torch
 
 import pcqaad
-from pcqaad.decoder.architecture import Array, Model, Shape
-from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.architecture import Architecture, Array, Model
+from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.exact import IntegerDecoder
 from pcqaad.decoder.exact_torch import BatchDecoder
 from pcqaad.decoder.float32 import FloatDecoder
@@ -42,11 +42,11 @@ from pcqaad.evaluation.metrics import measure
 from pcqaad.formats.clouds.find import find_clouds
 from pcqaad.formats.errors import FormatError
 from pcqaad.points.collect import subsample
-from pcqaad.quantisation.step_sizes import Quantised, choose_steps, probe, quantise
+from pcqaad.quantisation.step_sizes import Quantised, choose_step_sizes, probe, quantise
 
 ROUNDS = 7
 SCALES = (4, 6, 8, 10, 12)
-# Steps of about 7 bits a weight, as in files.
+# StepSizes of about 7 bits a weight, as in files.
 SLOPE = 1e-7
 BASE = "float32, numpy"
 
@@ -55,7 +55,7 @@ def paper_model(points: int, seed: int) -> Quantised:
     """Return the network of the paper's Skulls with random weights, and eight clouds, quantised."""
     preset = pcqaad.PRESETS["paper-skulls"]
     assert preset.latent and preset.shared and preset.patch and preset.patches
-    shape = Shape(8, points, preset.latent, preset.shared, preset.patch, preset.patches, preset.residual)
+    shape = Architecture(8, points, preset.latent, preset.shared, preset.patch, preset.patches, preset.residual)
     rng = np.random.default_rng(seed)
 
     def tensor(name: str, size: tuple[int, ...]) -> Array:
@@ -67,20 +67,20 @@ def paper_model(points: int, seed: int) -> Quantised:
     template = rng.standard_normal((points, 3)).astype(np.float32)
     latents = rng.standard_normal((shape.clouds, shape.latent)).astype(np.float32)
     model = Model(shape, template, latents, weights)
-    return quantise(model, choose_steps(model, probe(model, seed), SLOPE), seed)
+    return quantise(model, choose_step_sizes(model, probe(model, seed), SLOPE), seed)
 
 
 def times(points: int, seed: int) -> dict[str, Any]:
     """Time the decoders of one cloud, in turns."""
     quantised = paper_model(points, seed)
     shared, latents, model = quantised.shared, quantised.latents[:1], quantised.model()
-    placement = Placement((0, 0, 0), 2.0**-POINT_SCALE)
-    floating = FloatDecoder(model.shape, model.template, model.weights)
-    integer, batch, module = IntegerDecoder(shared), BatchDecoder(shared, placement), Decoder.of(model)
+    denormalisation = Denormalisation((0, 0, 0), 2.0**-POINT_SCALE)
+    floating = FloatDecoder(model.architecture, model.template, model.weights)
+    integer, batch, module = IntegerDecoder(shared), BatchDecoder(shared, denormalisation), Decoder.of(model)
     numbers = torch.from_numpy(model.latents[:1])
     decoders: dict[str, Callable[[], Any]] = {
         BASE: lambda: floating.decode(model.latents[0]),
-        "integers, numpy": lambda: placement.points(integer.decode(shared.cloud_parts(latents)[0])),
+        "integers, numpy": lambda: denormalisation.points(integer.decode(shared.cloud_parts(latents)[0])),
         "float32, torch": lambda: module(numbers).detach(),
         "integers, torch": lambda: batch(numbers),
     }
@@ -102,7 +102,7 @@ def times(points: int, seed: int) -> dict[str, Any]:
     size = float(np.linalg.norm(np.ptp(here, axis=0)))
     return {
         "points": points,
-        "weights": model.shape.weights(),
+        "weights": model.architecture.weights(),
         "scales": shared.scales,
         "rows": rows,
         "apart_percent": 100 * float(away.max()) / size,
@@ -120,10 +120,10 @@ def fidelity(
         parser.error(f"expected the originals of the file, found none of {missing[0]}")
     clouds = {i: originals[collection.names[i]].read().points for i in drawn}
     settings, shared, model = collection.info["settings"], collection.integers, collection.model
-    points, seed = model.shape.points, settings.get("seed", 0)
+    points, seed = model.architecture.points, settings.get("seed", 0)
     references = [subsample(clouds[i], points, seed, i) for i in drawn]
     centre, scale = (np.array(x) for x in collection.info["normalisation"].values())
-    floating = FloatDecoder(model.shape, model.template, model.weights)
+    floating = FloatDecoder(model.architecture, model.template, model.weights)
     floats = [(floating.decode(model.latents[i]) * scale + centre).astype(np.float32) for i in drawn]
     diagonal = collection.info["fidelity"]["diagonal"]
 
@@ -137,9 +137,9 @@ def fidelity(
     for name, scales in {**tried, f"the file's: {own}": shared.scales}.items():
         changed = replace(shared, scales=scales)
         changed.check()
-        decoder, placement = IntegerDecoder(changed), collection.placement
+        decoder, denormalisation = IntegerDecoder(changed), collection.denormalisation
         parts = changed.cloud_parts_of(model.latents[drawn])
-        decoded = [placement.points(decoder.decode(part)) for part in parts]
+        decoded = [denormalisation.points(decoder.decode(part)) for part in parts]
         away = max(float(np.linalg.norm(a - b, axis=1).max()) for a, b in zip(decoded, floats, strict=True))
         rows[name] = {"emkd_rise_percent": 100 * (emkd(decoded) / base - 1), "apart_percent": 100 * away / diagonal}
     if any(a.tobytes() != collection[i].tobytes() for a, i in zip(decoded, drawn, strict=True)):

@@ -55,7 +55,7 @@ def fit(clouds, rows, settings):
     """Return EM-kD in percent, and the share of the pairs that are right in percent."""
     fitted = pcqaad.fit(clouds, settings)
     errors = measure(zip(fitted.clouds.targets, decode(fitted), strict=True))["emkd"]
-    mean = float(np.mean([e.mean for e in errors])) * fitted.clouds.frame.scale
+    mean = float(np.mean([e.mean for e in errors])) * fitted.clouds.normalisation.scale
     given = collect(clouds, None, None, settings.seed).targets
     chosen = choose_template(given, settings)
     template = np.argsort(rows[chosen])[patch_order(given[chosen], settings.patches)]  # the vertex of every point

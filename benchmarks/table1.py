@@ -132,7 +132,7 @@ def one_set(path, a):
             bench = bench or of
         rows[sample] = {name: together([run[name] for run in runs]) for name in asked}
     s = bench.settings
-    half = percent(floor(bench.set.targets) * bench.set.frame.scale, bench.set.diagonal)
+    half = percent(floor(bench.set.targets) * bench.set.normalisation.scale, bench.set.diagonal)
     if not a.samples:
         (rows,) = rows.values()
     about = {

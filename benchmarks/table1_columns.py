@@ -131,7 +131,7 @@ class Bench:
         """EM-kD of normalised clouds (N, M, 3), in the data's unit and in percent."""
         device = str(self.device.type)
         errors = measure(zip(self.set.targets, decoded, strict=True), device=device)["emkd"]
-        scaled = [e.scaled(self.set.frame.scale) for e in errors]
+        scaled = [e.scaled(self.set.normalisation.scale) for e in errors]
         return {"emkd": summarise(scaled, self.names, self.set.diagonal)}
 
     def _train(self, decoder, label):
@@ -147,7 +147,7 @@ class Bench:
         structure = "translation" if name == "atlasnet-translation" else "deformation"
         shape = AtlasNetShape(self.settings.latent, self.size.patches, self.size.width, structure)
         if name == "atlasnet-matched":
-            shape = AtlasNetShape.matching(self._decoder().arrays().shape.weights(), shape.latent, shape.patches)
+            shape = AtlasNetShape.matching(self._decoder().arrays().architecture.weights(), shape.latent, shape.patches)
         with devices.seeded(self.settings.seed):
             decoder = AtlasNet(shape, self.set.targets.points).to(self.device)
         decoded, steps = self._train(decoder, COLUMNS[name])
@@ -165,7 +165,7 @@ class Bench:
         first = decoder.arrays().template
         decoded, steps = self._train(decoder, COLUMNS[name])
         model = decoder.arrays()
-        figures = {"weights": model.shape.weights(), "steps": steps}
+        figures = {"weights": model.architecture.weights(), "steps": steps}
         return decoded, figures, {"template": model.template, "first": first}
 
     def _qaad(self, name):
@@ -185,7 +185,7 @@ class Bench:
         if name == "converged":
             fit, decoded = self._converged(s, checkpoint, fit, decoded)
         # Assigned, the targets lie in another order; the error does not depend on it.
-        figures = {"weights": fit.model.shape.weights(), "steps": fit.encoder["steps"]}
+        figures = {"weights": fit.model.architecture.weights(), "steps": fit.encoder["steps"]}
         return decoded, figures, {"template": fit.model.template}
 
     def _converged(self, settings, checkpoint, fit, decoded):
@@ -209,7 +209,7 @@ class Bench:
 
 
 def decode(fit):
-    decoder = FloatDecoder(fit.model.shape, fit.model.template, fit.model.weights)
+    decoder = FloatDecoder(fit.model.architecture, fit.model.template, fit.model.weights)
     return np.stack([decoder.decode(latent) for latent in fit.model.latents])
 
 

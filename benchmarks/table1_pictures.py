@@ -45,7 +45,7 @@ def reconstructions(bench, rows, unit, azimuth, path):
     three times the 99th percentile of the best column's errors, so that those of the good ones stay apart.
     """
     names = [name for name in rows if name not in LEFT_OUT] or list(rows)
-    shown, scale = bench.shown(), bench.set.frame.scale
+    shown, scale = bench.shown(), bench.set.normalisation.scale
     originals = [bench.set.targets[i] * scale for i in shown]
     decoded = {name: np.load(bench.folder / f"{name}.npz")["decoded"] * scale for name in names}
     errors = {name: [cKDTree(a).query(b)[0] for a, b in zip(originals, d, strict=True)] for name, d in decoded.items()}

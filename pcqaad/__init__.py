@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pcqaad.evaluation.metrics import emd as emd
     from pcqaad.evaluation.metrics import emkd as emkd
     from pcqaad.evaluation.verify import verify as verify
-    from pcqaad.latents.append import Grown as Grown
+    from pcqaad.latents.append import Appended as Appended
     from pcqaad.latents.append import append as append
     from pcqaad.latents.complete import Completion as Completion
     from pcqaad.latents.complete import complete as complete
@@ -48,7 +48,7 @@ _HOMES = {
     "Collection": "bitstream.collection",
     "Completion": "latents.complete",
     "Fitted": "codec",
-    "Grown": "latents.append",
+    "Appended": "latents.append",
     "PRESETS": "settings",
     "Settings": "settings",
     "append": "latents.append",

@@ -21,11 +21,11 @@ from pcqaad.formats.container.container import Section, pack, write_container
 from pcqaad.points.collect import CloudSet, Points, collect, default_names
 from pcqaad.points.surface import Mesh, Surfaces
 from pcqaad.progress import Progress, Report, Stop, never, silent
-from pcqaad.quantisation.rate_control import Budget, Encoded, Judge, encode
-from pcqaad.quantisation.step_sizes import Quantised, Steps
+from pcqaad.quantisation.rate_control import Budget, Encoded, Evaluator, encode
+from pcqaad.quantisation.step_sizes import Quantised, StepSizes
 from pcqaad.settings import Settings
-from pcqaad.training.quantisation_aware import Rounding
-from pcqaad.training.run import Course
+from pcqaad.training.quantisation_aware import FakeQuantisation
+from pcqaad.training.run import Run
 
 # A user is told where float32 tells points apart by more than this part of the diagonal only.
 _COARSE = 1e-4
@@ -57,7 +57,7 @@ class Fitted:
     unit: str
     encoder: dict[str, Any]
     checkpoint: Path | None = None
-    judge: Judge = field(repr=False, kw_only=True)
+    evaluator: Evaluator = field(repr=False, kw_only=True)
 
     def save(self, path: Path | str) -> None:
         """Measure what a reader will decode, and write the file.
@@ -65,9 +65,9 @@ class Fitted:
         The checkpoint goes once the file stands. Raises FormatError where it cannot be written, CloudError where
         no reader would take it or it exceeds its budget, and Interrupted when asked to stop.
         """
-        fidelity = self._fidelity() | {"rise": self.encoded.rise}
+        fidelity = self._fidelity() | {"rise": self.encoded.degradation}
         info = _info(self.unit, self.settings, fidelity, self.encoder)
-        sections = _sections(self.encoded.quantised, self.judge, info)
+        sections = _sections(self.encoded.quantised, self.evaluator, info)
         limit, size = self.settings.budget(len(self.clouds.names), self.clouds.targets.points), len(pack(sections))
         if limit is not None and size > limit:
             raise GoalError(f"{path}: expected at most {limit:,} bytes, found {size:,}: nothing was written")
@@ -77,9 +77,9 @@ class Fitted:
 
     def _fidelity(self) -> dict[str, Any]:
         """Measure EM-kD between the originals and what the file decodes to, in the data's unit."""
-        sample = self.judge.sample(_RECORDED)
-        errors = self.judge.errors(self.judge.integers(self.encoded.quantised), sample, "measure")
-        errors = [e.scaled(self.clouds.frame.scale) for e in errors]
+        sample = self.evaluator.sample(_RECORDED)
+        errors = self.evaluator.errors(self.evaluator.integers(self.encoded.quantised), sample, "measure")
+        errors = [e.scaled(self.clouds.normalisation.scale) for e in errors]
         figures = summarise(errors, [self.clouds.names[i] for i in sample], self.clouds.diagonal)
         return {
             "metric": "emkd",
@@ -138,13 +138,13 @@ def fit(
     limit = asked.budget(len(clouds), collected.targets.points)
     if limit is not None and limit < _SMALLEST:
         raise GoalError(f"a file of {limit:,} bytes cannot be made: expected {_SMALLEST:,} at least")
-    course = Course(collected, asked, device, checkpoint, on_progress, should_stop, began, resuming)
+    course = Run(collected, asked, device, checkpoint, on_progress, should_stop, began, resuming)
     trainer = course.trained()
     model, settings = trainer.network.arrays(), trainer.settings
     encoder: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
 
-    def tune(steps: Steps, share: float) -> Model | None:
-        rounding = Rounding(model.shape, steps, device)
+    def tune(steps: StepSizes, share: float) -> Model | None:
+        rounding = FakeQuantisation(model.architecture, steps, device)
         if not trainer.tune(rounding, share, course.elapsed, course.in_percent, should_stop):
             raise Interrupted(course.resumable)
         changed = trainer.step > encoder["steps"]
@@ -152,16 +152,16 @@ def fit(
         return trainer.network.arrays() if changed else None
 
     def size(quantised: Quantised) -> int:
-        info = _info(unit, judge.settings, _stand_in(collected.names), encoder)
-        return len(pack(_sections(quantised, judge, info))) + _ROOM
+        info = _info(unit, evaluator.settings, _stand_in(collected.names), encoder)
+        return len(pack(_sections(quantised, evaluator, info))) + _ROOM
 
     if settings.max_emkd is not None:
         # What is promised of the file is measured on as many clouds as are recorded.
         settings = replace(settings, measure=_RECORDED)
-    judge = Judge(collected, settings, on_progress, course.check)
+    evaluator = Evaluator(collected, settings, on_progress, course.check)
     budget = None if limit is None else Budget(limit, size)
-    encoded = encode(model, judge, tune if settings.tune else None, budget)
-    return Fitted(model, encoded, collected, settings, unit, encoder, checkpoint, judge=judge)
+    encoded = encode(model, evaluator, tune if settings.tune else None, budget)
+    return Fitted(model, encoded, collected, settings, unit, encoder, checkpoint, evaluator=evaluator)
 
 
 def _collect(
@@ -187,7 +187,7 @@ def _collect(
         on_progress(Progress("note", text=text))
         if settings.max_emkd is not None:
             raise GoalError("expected clouds with a diagonal, of which max_emkd is a part, found one point each")
-    apart = float(np.spacing(np.float32(np.abs(collected.frame.centre).max())))
+    apart = float(np.spacing(np.float32(np.abs(collected.normalisation.centre).max())))
     if apart > _COARSE * collected.diagonal > 0:
         part = f"{apart:.2g}, {percent(apart, collected.diagonal):.2g} % of the diagonal"
         text = f"so far from the origin float32, which decoded points are, is {part} coarse: shift the clouds nearer"
@@ -203,9 +203,9 @@ def _info(unit: str, settings: Settings, fidelity: dict[str, Any], encoder: dict
     return {"unit": unit, "settings": settings.as_json(), "fidelity": fidelity, "encoder": encoder}
 
 
-def _sections(quantised: Quantised, judge: Judge, info: dict[str, Any]) -> list[Section]:
+def _sections(quantised: Quantised, evaluator: Evaluator, info: dict[str, Any]) -> list[Section]:
     """Return the sections of the file."""
-    return to_sections(quantised.shared, quantised.latents, judge.placement, judge.clouds.names, info)
+    return to_sections(quantised.shared, quantised.latents, evaluator.denormalisation, evaluator.clouds.names, info)
 
 
 def _stand_in(names: Sequence[str]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Settings:
     # The start.
     template: str = "medoid"  # or "random", the paper's: one cloud of the set
     matching: str = "optimal"  # see CHOICES; GREEDY leaves an error twice as large where true partners exist
-    relays: int = 64  # clouds that others, far from the template, are matched by way of; 0: none
+    intermediates: int = 64  # clouds that others, far from the template, are matched by way of; 0: none
     greedy_cell: int = 256  # points per cell of QAAD_GREEDY; smaller is faster and looser
     latents: str = "components"  # principal components of the matched coordinates, "random", or "encoder": see pretrain
 
@@ -78,7 +78,7 @@ class Settings:
         demand(self.epochs is None or self.epochs >= 1, "epochs", "at least 1")
         for name in ("batch", "sample", "greedy_cell", "measure", "warmup"):
             demand(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("rematch", "relays"):
+        for name in ("rematch", "intermediates"):
             demand(getattr(self, name) >= 0, name, "0 or more")
         demand(0 <= self.seed <= MAX_SEED, "seed", f"0 to {MAX_SEED}")
         demand(self.minutes is None or 0 < self.minutes < math.inf, "minutes", "more than 0 and finite")

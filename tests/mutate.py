@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 
 import pcqaad
-from pcqaad.bitstream.sections import read_head, to_sections
-from pcqaad.decoder.architecture import Shape
-from pcqaad.decoder.coordinates import Placement
+from pcqaad.bitstream.sections import read_header, to_sections
+from pcqaad.decoder.architecture import Architecture
+from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel
-from pcqaad.decoder.step_sizes import Step
-from pcqaad.decoder.weight_scales import Gains
+from pcqaad.decoder.step_sizes import StepSize
+from pcqaad.decoder.weight_scales import WeightScales
 from pcqaad.formats.container.container import Container, Section, pack
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "ellipsoids"
@@ -43,7 +43,7 @@ def most_memory(data: bytes) -> int:
     most = _ALWAYS + _PER_BYTE * len(data)
     try:
         with Container.open(data) as container:
-            shape, names = read_head(container).shape, container.entry("NAME").size
+            shape, names = read_header(container).architecture, container.entry("NAME").size
     except pcqaad.FormatError:
         return most
     widest = max(*shape.shared, shape.patch)
@@ -54,23 +54,23 @@ def most_memory(data: bytes) -> int:
 def little_file() -> bytes:
     """Return a file of random integers that is read many times as fast as the golden one."""
     rng = np.random.default_rng(0)
-    shape = Shape(clouds=5, points=12, latent=2, shared=(3,), patch=3, patches=2, residual=True)
+    shape = Architecture(clouds=5, points=12, latent=2, shared=(3,), patch=3, patches=2, residual=True)
     model = IntegerModel(
         shape,
         3,
         (-4, -3, -5),
-        Step(9, -8),
+        StepSize(9, -8),
         np.rint(rng.normal(4, 1, (12, 3))).clip(0, 7).astype(np.int32),
-        {name: Step(int(rng.integers(8, 16)), -8) for name in shape.tensors()},
-        Gains({"patch": np.array([0, 3, 1], np.int32)}, rng.integers(0, 4, (2, 3), dtype=np.int32)),
+        {name: StepSize(int(rng.integers(8, 16)), -8) for name in shape.tensors()},
+        WeightScales({"patch": np.array([0, 3, 1], np.int32)}, rng.integers(0, 4, (2, 3), dtype=np.int32)),
         {name: np.rint(rng.laplace(0, 30, size)).astype(np.int32) for name, size in shape.tensors().items()},
-        (Step(8, -6), Step(15, -7)),
+        (StepSize(8, -6), StepSize(15, -7)),
         (12, 11),
     )
     latents = np.rint(rng.normal(0, 40, (5, 2))).astype(np.int32)
     names = [f"cloud {i}" for i in range(5)]
     info = {"unit": "mm", "settings": {"seed": 3, "shared": [3]}, "encoder": {"steps": 0}}
-    return pack(to_sections(model, latents, Placement((1000, -5, 2**40), 2.0**-20), names, info))
+    return pack(to_sections(model, latents, Denormalisation((1000, -5, 2**40), 2.0**-20), names, info))
 
 
 def mutated(data: bytes, rng: np.random.Generator) -> bytes:

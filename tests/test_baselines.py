@@ -55,7 +55,7 @@ def test_weights_are_what_is_trained(structure):
 def test_a_matched_atlasnet_has_our_decoders_weights(preset):
     s = resolve(replace(PRESETS[preset], latent=PRESETS[preset].latent or 12), 64, 4096, np.zeros(1))
     ours = Decoder(torch.zeros(4096, 3), torch.zeros(2, s.latent), s.shared, s.patch, s.patches, s.residual)
-    weights = ours.arrays().shape.weights()
+    weights = ours.arrays().architecture.weights()
     assert numbers(ours) == weights + 3 * 4096 + 2 * s.latent
     for patches in (s.patches, 6, 16):
         assert AtlasNetShape.matching(weights, s.latent, patches).weights() == pytest.approx(weights, rel=0.02)

@@ -127,7 +127,7 @@ def test_criteria_are_compared_by_what_each_fit_decodes_to(tmp_path, capsys):
     for seed in (1, 2):
         settings = pcqaad.Settings(epochs=5, latent=2, device="cpu", tune=0, measure=1, criterion="l2", seed=seed)
         fitted = pcqaad.fit(clouds, settings)
-        decode = fitted.judge.floats(fitted.model)
+        decode = fitted.evaluator.floats(fitted.model)
         errors = [pcqaad.emkd(cloud, decode(i)).mean for i, cloud in enumerate(fitted.clouds.targets)]
         means.append(25 * np.mean(errors))
     assert nearest["emkd"] == pytest.approx([np.mean(means), np.std(means, ddof=1)], rel=1e-2)

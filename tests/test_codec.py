@@ -9,15 +9,15 @@ import torch
 
 import pcqaad
 import pcqaad.points.collect
-from pcqaad.decoder.architecture import Shape
+from pcqaad.decoder.architecture import Architecture
 from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.decoder.integer_model import LARGEST_LATENT, latent_reach
 from pcqaad.decoder.module import Decoder
 from pcqaad.decoder.patches import patch_sizes
 from pcqaad.points.collect import collect
-from pcqaad.quantisation.step_sizes import choose_steps, probe, quantise, rounded, search_slope
+from pcqaad.quantisation.step_sizes import choose_step_sizes, probe, quantise, rounded, search_lambda
 from pcqaad.settings import PRESETS, Settings
-from pcqaad.training.quantisation_aware import Rounding, straight_through
+from pcqaad.training.quantisation_aware import FakeQuantisation, straight_through
 from pcqaad.training.sizing import latent_size, resolve
 from tests.conftest import SMALL, stop_in
 from tests.generators import population
@@ -38,7 +38,7 @@ def stop_after(calls):
 )
 def test_the_paper_s_ratios_come_out(preset, clouds, points, ratio):
     p = PRESETS[preset]
-    shape = Shape(clouds, points, p.latent, p.shared, p.patch, p.patches, p.residual)
+    shape = Architecture(clouds, points, p.latent, p.shared, p.patch, p.patches, p.residual)
     assert round(shape.paper_ratio()) == ratio
 
 
@@ -65,7 +65,7 @@ def test_torch_and_numpy_decode_alike(residual):
     torch.manual_seed(1)
     decoder = Decoder(torch.randn(101, 3), torch.randn(3, 8), (32, 16, 16), 8, 7, residual)
     model = decoder.arrays()
-    numpy_decoder = FloatDecoder(model.shape, model.template, model.weights)
+    numpy_decoder = FloatDecoder(model.architecture, model.template, model.weights)
     there = decoder(decoder.latents).detach().numpy()
     again = Decoder.of(model)(decoder.latents).detach().numpy()
     assert np.array_equal(there, again)
@@ -95,9 +95,12 @@ def test_gradients_reach_latents_template_and_weights(fitted_file):
 def test_a_fit_learns(fitted, originals):
     """Far closer than one cloud of the set to another."""
     file = fitted.model
-    assert file.shape.clouds == 6
+    assert file.architecture.clouds == 6
     with_template = np.mean([pcqaad.emkd(originals[0], x).mean for x in originals[1:]])
-    decoded = fitted.clouds.frame.scale * fitted.judge.errors(fitted.judge.floats(file), [0], "measure")[0].mean
+    decoded = (
+        fitted.clouds.normalisation.scale
+        * fitted.evaluator.errors(fitted.evaluator.floats(file), [0], "measure")[0].mean
+    )
     assert decoded < 0.5 * with_template
 
 
@@ -188,9 +191,9 @@ def test_rounding_is_what_the_file_will_hold_and_its_gradient_passes_through():
 
 def test_a_network_in_tuning_decodes_as_its_rounded_model(fitted):
     model = fitted.model
-    steps = choose_steps(model, probe(model), 1e-4)
+    steps = choose_step_sizes(model, probe(model), 1e-4)
     network, near = Decoder.of(model), rounded(model, steps)
-    rounding = Rounding(model.shape, steps, torch.device("cpu"))
+    rounding = FakeQuantisation(model.architecture, steps, torch.device("cpu"))
     with torch.no_grad():
         latents = straight_through(network.latents, rounding.latents)
         points = straight_through(network.patch_points(), rounding.template)
@@ -203,8 +206,8 @@ def test_a_network_in_tuning_decodes_as_its_rounded_model(fitted):
 def test_tuning_takes_coarser_steps_at_the_same_tolerance(originals):
     def bits(**choices):
         fitted = pcqaad.fit(originals, Settings(**choices, device="cpu"))
-        assert fitted.encoded.rise < 0.01
-        return -np.mean([np.log2(step.value) for step in fitted.encoded.quantised.shared.weight_steps.values()])
+        assert fitted.encoded.degradation < 0.01
+        return -np.mean([np.log2(step.value) for step in fitted.encoded.quantised.shared.weight_step_sizes.values()])
 
     # The same 36 steps before it.
     assert bits(epochs=90, tune=0.6) < bits(epochs=36, tune=0) - 0.5
@@ -212,12 +215,12 @@ def test_tuning_takes_coarser_steps_at_the_same_tolerance(originals):
 
 def test_a_smooth_template_has_a_grid_finer_than_its_points_are_apart(fitted):
     sensitivities = probe(fitted.model)
-    rough, smooth = (choose_steps(fitted.model, sensitivities, 1.0, smooth) for smooth in (False, True))
+    rough, smooth = (choose_step_sizes(fitted.model, sensitivities, 1.0, smooth) for smooth in (False, True))
     template = fitted.model.template
     apart = np.sort(np.linalg.norm(template[:, None] - template, axis=2), 1)[:, 1].mean()
     assert smooth.template.value <= 0.27 * apart < rough.template.value
     assert (smooth.weights, smooth.latents) == (rough.weights, rough.latents)
-    assert fitted.encoded.quantised.shared.step.value <= 0.27 * apart
+    assert fitted.encoded.quantised.shared.step_size.value <= 0.27 * apart
 
 
 def test_a_fit_stops_while_it_reads(originals, tmp_path):
@@ -258,7 +261,7 @@ def test_clouds_of_different_sizes_are_brought_to_one(tmp_path):
         clouds, Settings(**SMALL), on_progress=lambda p: notes.append(p.text) if p.stage == "note" else None
     )
     assert notes == ["clouds hold 150 to 200 points: brought to 150 each by random subsampling"]
-    assert fitted.model.shape.points == 150
+    assert fitted.model.architecture.points == 150
     with pytest.raises(pcqaad.CloudError, match="cloud_0005: holds 150 points, 180 were asked for"):
         pcqaad.fit(clouds, Settings(**SMALL), points=180)
 
@@ -332,7 +335,7 @@ def test_degenerate_clouds_still_make_a_file(clouds, tmp_path):
 def test_small_sets_get_small_models():
     spectrum = np.r_[np.full(10, 10.0), np.ones(90)]
     sizes = [resolve(Settings(), n, m, spectrum) for n, m in ((8, 1000), (48, 8192), (64, 16384), (4096, 65536))]
-    weights = [Shape(2, 1, s.latent, s.shared, s.patch, s.patches, True).weights() for s in sizes]
+    weights = [Architecture(2, 1, s.latent, s.shared, s.patch, s.patches, True).weights() for s in sizes]
     assert weights == sorted(weights)
     assert weights[0] < weights[-1] / 5
     assert latent_size(spectrum) == 10
@@ -342,25 +345,27 @@ def test_small_sets_get_small_models():
 
 def test_a_smaller_slope_quantises_finer(fitted):
     sensitivities = probe(fitted.model)
-    coarse, fine = (quantise(fitted.model, choose_steps(fitted.model, sensitivities, slope)) for slope in (1e-4, 1e-6))
+    coarse, fine = (
+        quantise(fitted.model, choose_step_sizes(fitted.model, sensitivities, slope)) for slope in (1e-4, 1e-6)
+    )
     model, finer, coarser = fine.model(), fine.shared, coarse.shared
-    assert finer.step.value < coarser.step.value
+    assert finer.step_size.value < coarser.step_size.value
     # What hardly matters is as coarse as its own size allows either way.
-    assert all(step.value <= coarser.weight_steps[name].value for name, step in finer.weight_steps.items())
-    assert finer.weight_steps["shared 1"].value < coarser.weight_steps["shared 1"].value
-    for name, step in finer.weight_steps.items():
+    assert all(step.value <= coarser.weight_step_sizes[name].value for name, step in finer.weight_step_sizes.items())
+    assert finer.weight_step_sizes["shared 1"].value < coarser.weight_step_sizes["shared 1"].value
+    for name, step in finer.weight_step_sizes.items():
         off = np.abs(model.weights[name] - fitted.model.weights[name])
-        assert np.all(off <= 0.5001 * step.value * finer.gains.factors(name))
-    assert np.abs(model.template - fitted.model.template).max() <= 0.5001 * finer.step.value
-    latent_steps = np.array([step.value for step in finer.latent_steps])
-    assert np.all(np.abs(model.latents - fitted.model.latents) <= 0.5001 * latent_steps + 1e-7)
+        assert np.all(off <= 0.5001 * step.value * finer.weight_scales.factors(name))
+    assert np.abs(model.template - fitted.model.template).max() <= 0.5001 * finer.step_size.value
+    latent_step_sizes = np.array([step.value for step in finer.latent_step_sizes])
+    assert np.all(np.abs(model.latents - fitted.model.latents) <= 0.5001 * latent_step_sizes + 1e-7)
 
 
 @pytest.mark.parametrize("slope", [1e-30, 1e-12])
 def test_a_model_quantised_as_finely_as_can_be_decodes_like_the_floats(fitted, slope):
-    quantised = quantise(fitted.model, choose_steps(fitted.model, probe(fitted.model), slope))
+    quantised = quantise(fitted.model, choose_step_sizes(fitted.model, probe(fitted.model), slope))
     quantised.shared.check()
-    floats, decoded = fitted.judge.floats(fitted.model), fitted.judge.integers(quantised)
+    floats, decoded = fitted.evaluator.floats(fitted.model), fitted.evaluator.integers(quantised)
     for i in range(3):
         # What is left is the rounding of activations: a cloud spans 4 units.
         assert np.abs(decoded(i) - floats(i)).max() < 4 * 1e-4
@@ -379,15 +384,15 @@ def test_a_model_of_any_size_is_exact_or_refused(fitted, part, factor):
         else:
             model = dataclasses.replace(model, **{part: getattr(model, part) * np.float32(factor)})
         try:
-            quantised = quantise(model, choose_steps(model, probe(model), 1e-9))
+            quantised = quantise(model, choose_step_sizes(model, probe(model), 1e-9))
         except pcqaad.DivergenceError as error:
             assert "astray" in str(error)
             assert factor > 1e3
             return
     quantised.shared.check()
-    assert (latent_reach(quantised.latents, quantised.shared.latent_steps) < LARGEST_LATENT).all()
+    assert (latent_reach(quantised.latents, quantised.shared.latent_step_sizes) < LARGEST_LATENT).all()
 
 
 def test_the_slope_search_stays_below_its_target():
-    found = search_slope(lambda slope: slope**0.5, 1e-3, 0.01)
+    found = search_lambda(lambda slope: slope**0.5, 1e-3, 0.01)
     assert 0.9e-4 <= found <= 1e-4

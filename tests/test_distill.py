@@ -14,7 +14,7 @@ from pcqaad.errors import CloudError, SettingsError
 from pcqaad.formats.clouds.ply import write_ply
 from pcqaad.losses.densities import FAMILIES, slope
 from pcqaad.losses.names import DENSITIES, complete, parse
-from pcqaad.points.collect import Frame
+from pcqaad.points.collect import Normalisation
 from tests.cli.commands import refused, run
 from tests.generators import population
 
@@ -193,10 +193,12 @@ def test_a_file_gives_its_own_distances(fitted_file, originals, names, tmp_path)
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     with pcqaad.open(fitted_file) as collection:
-        frame = Frame(np.array(collection.info["normalisation"]["centre"]), collection.info["normalisation"]["scale"])
+        normalisation = Normalisation(
+            np.array(collection.info["normalisation"]["centre"]), collection.info["normalisation"]["scale"]
+        )
         apart = []
         for cloud, decoded in zip(originals, collection, strict=True):
-            a, b = frame.normalise(cloud), frame.normalise(decoded)
+            a, b = normalisation.normalise(cloud), normalisation.normalise(decoded)
             squared = np.square(a[:, None] - b[None]).sum(2)
             apart += [np.sqrt(squared.min(0)), np.sqrt(squared.min(1))]
     assert printed["distances"]["mean"] == pytest.approx(np.mean(apart), rel=1e-3)

@@ -65,7 +65,7 @@ def test_sections_that_no_reader_takes_are_not_made(fitted):
     shared = fitted.encoded.quantised.shared
     broken = SimpleNamespace(**{**vars(shared), "bits": shared.bits, "scales": (99,) * len(shared.scales)})
     with pytest.raises(pcqaad.SettingsError, match="a file cannot hold such a model: HEAD: expected scales up to"):
-        to_sections(broken, fitted.encoded.quantised.latents, fitted.judge.placement, fitted.clouds.names, {})
+        to_sections(broken, fitted.encoded.quantised.latents, fitted.evaluator.denormalisation, fitted.clouds.names, {})
 
 
 def test_a_budget_below_any_file_is_refused_before_the_fit():
@@ -95,7 +95,7 @@ def test_far_from_the_origin_rounding_of_coordinates_is_not_that_of_the_model(tm
         clouds = [x.astype(np.float64) / 20 + offset for x in population(4, 512)]
         fitted = pcqaad.fit(clouds, Settings(epochs=8, tune=0, device="cpu"), on_progress=hear)
         fitted.save(tmp_path / "x.qaad")
-        return (tmp_path / "x.qaad").stat().st_size, fitted.encoded.rise
+        return (tmp_path / "x.qaad").stat().st_size, fitted.encoded.degradation
 
     near, rise = size_and_rise([0, 0, 0])
     assert rise < 0.01

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from pcqaad.formats.coding import rans
 from pcqaad.formats.coding.bits import BitReader, BitWriter
 from pcqaad.formats.coding.histograms import read_weights, spread, write_weights
-from pcqaad.formats.coding.pearson import Bell, read_bell
+from pcqaad.formats.coding.pearson import PearsonTable, read_pearson
 from pcqaad.formats.coding.rans import RansDecoder, RansEncoder, uniform_span
 from pcqaad.formats.coding.symbols import Model, decode, encode
 from pcqaad.formats.errors import FormatError
@@ -141,13 +141,13 @@ def test_tables_are_read_as_written_and_fill_all_slots(histogram: Array) -> None
 @settings(deadline=None, max_examples=30)
 @given(hnp.arrays(np.int64, st.integers(1, 300), elements=st.integers(0, 70000)), st.integers(0, 9))
 def test_bells_are_read_as_written_and_leave_no_symbol_out(histogram: Array, escapes: int) -> None:
-    bell = Bell(np.append(histogram, escapes))
+    bell = PearsonTable(np.append(histogram, escapes))
     assert bell.frequency.sum() == 2**14
     assert np.all(bell.frequency[:-1] > 0)
     assert (bell.frequency[-1] > 0) == (escapes > 0)
     out = BitWriter()
     bell.write(out, escape=True)
-    np.testing.assert_array_equal(read_bell(BitReader(out.to_bytes()), len(histogram), True), bell.frequency)
+    np.testing.assert_array_equal(read_pearson(BitReader(out.to_bytes()), len(histogram), True), bell.frequency)
     assert reference.bell(reference.Bits(out.to_bytes()), len(histogram), True) == bell.frequency.tolist()
 
 

@@ -56,7 +56,7 @@ def test_a_fit_lowers_what_it_is_asked_to(clouds, name):
     assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:5])
     # The targets stay the clouds themselves, and the network's clouds are near to them.
     targets = collect(clouds, None, None, 0).targets
-    decoded = torch.from_numpy(np.stack([fitted.judge.floats(fitted.model)(i) for i in range(4)])).float()
+    decoded = torch.from_numpy(np.stack([fitted.evaluator.floats(fitted.model)(i) for i in range(4)])).float()
     same = torch.from_numpy(np.stack(list(fitted.clouds.targets)))
     assert [sorted(map(tuple, x.tolist())) for x in same] == [sorted(map(tuple, x.tolist())) for x in targets]
     template = torch.from_numpy(fitted.model.template)[None].repeat(4, 1, 1)

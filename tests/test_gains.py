@@ -1,4 +1,4 @@
-"""Gains: steps inside a matrix that follow what an error of each weight does; and latents of a sequence."""
+"""WeightScales: steps inside a matrix that follow what an error of each weight does; and latents of a sequence."""
 
 import dataclasses
 
@@ -8,17 +8,17 @@ import pytest
 import pcqaad
 from pcqaad.bitstream.latent_coding import LatentCoding, latent_groups, shortest_latents
 from pcqaad.bitstream.sections import to_sections
-from pcqaad.decoder.architecture import Model, Shape
-from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.architecture import Architecture, Model
+from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.float32 import FloatDecoder, selu, selu_slope
-from pcqaad.decoder.weight_scales import LEVELS, Gains
+from pcqaad.decoder.weight_scales import LEVELS, WeightScales
 from pcqaad.formats.coding.symbols import Model as SymbolModel
 from pcqaad.formats.container.container import pack
-from pcqaad.quantisation.step_sizes import choose_steps, probe, quantise
-from pcqaad.quantisation.weight_scales import choose_gains
+from pcqaad.quantisation.step_sizes import choose_step_sizes, probe, quantise
+from pcqaad.quantisation.weight_scales import choose_weight_scales
 from tests import reference
 
-SHAPE = Shape(clouds=6, points=64, latent=3, shared=(8, 6), patch=5, patches=2, residual=True)
+SHAPE = Architecture(clouds=6, points=64, latent=3, shared=(8, 6), patch=5, patches=2, residual=True)
 
 
 @pytest.fixture
@@ -38,22 +38,25 @@ def model():
 
 
 def test_codes_survive_their_row():
-    inputs, neurons = Gains.count(SHAPE)
+    inputs, neurons = WeightScales.count(SHAPE)
     codes = np.arange(inputs + neurons, dtype=np.int32) % len(LEVELS)
-    gains = Gains.of_codes(SHAPE, codes)
-    np.testing.assert_array_equal(gains.codes(), codes)
-    assert gains.factors("patch").shape == (2, 6, 5)
-    assert gains.factors("patch")[1, 2, 3] == LEVELS[gains.rows["patch"][2]] * LEVELS[gains.columns[1, 3]]
-    assert gains.classes("patch")[1, 2, 3] == gains.rows["patch"][2] + gains.columns[1, 3]
-    assert gains.factors("shared 1").shape == (8, 1)
-    assert gains.factors("out").shape == gains.classes("bias 0").shape == ()
+    weight_scales = WeightScales.of_codes(SHAPE, codes)
+    np.testing.assert_array_equal(weight_scales.codes(), codes)
+    assert weight_scales.factors("patch").shape == (2, 6, 5)
+    assert (
+        weight_scales.factors("patch")[1, 2, 3]
+        == LEVELS[weight_scales.rows["patch"][2]] * LEVELS[weight_scales.columns[1, 3]]
+    )
+    assert weight_scales.classes("patch")[1, 2, 3] == weight_scales.rows["patch"][2] + weight_scales.columns[1, 3]
+    assert weight_scales.factors("shared 1").shape == (8, 1)
+    assert weight_scales.factors("out").shape == weight_scales.classes("bias 0").shape == ()
 
 
 def test_what_moves_the_points_most_gets_the_finest_steps(model):
-    gains = choose_gains(model)
-    assert gains.rows["patch"].argmin() == 0
-    assert gains.columns[0].argmin() == 2
-    assert gains.columns[1].min() > gains.columns[0, 2]
+    weight_scales = choose_weight_scales(model)
+    assert weight_scales.rows["patch"].argmin() == 0
+    assert weight_scales.columns[0].argmin() == 2
+    assert weight_scales.columns[1].min() > weight_scales.columns[0, 2]
 
 
 def test_the_slope_of_selu_is_its_derivative():
@@ -66,34 +69,36 @@ def test_with_gains_the_same_bits_move_the_points_less(model):
     """Bits of a weight: log2 of its size over its step; the cost: how far the decoded points move."""
     sensitivities = probe(model)
     flat = dataclasses.replace(
-        sensitivities, gains=Gains.of_codes(SHAPE, np.zeros_like(sensitivities.gains.codes())), weights={}
+        sensitivities,
+        weight_scales=WeightScales.of_codes(SHAPE, np.zeros_like(sensitivities.weight_scales.codes())),
+        weights={},
     )
-    with_gains = choose_steps(model, sensitivities, 1e-5)
+    with_gains = choose_step_sizes(model, sensitivities, 1e-5)
     # Every tensor of the same bits: the geometric mean of its steps is kept.
     weights = {}
     for name, step in with_gains.weights.items():
-        finer = np.exp(np.log(np.broadcast_to(sensitivities.gains.factors(name), SHAPE.tensors()[name])).mean())
-        weights[name] = step.value * float(finer) / flat.gains.factors(name).flat[0]
+        finer = np.exp(np.log(np.broadcast_to(sensitivities.weight_scales.factors(name), SHAPE.tensors()[name])).mean())
+        weights[name] = step.value * float(finer) / flat.weight_scales.factors(name).flat[0]
 
     def moved(within):
         changed = dict(model.weights)
-        for name in sensitivities.gains.rows:
+        for name in sensitivities.weight_scales.rows:
             step = within(name)
             changed[name] = (np.rint(changed[name] / step) * step).astype(np.float32)
         decoders = [FloatDecoder(SHAPE, model.template, w) for w in (model.weights, changed)]
         clouds = np.array([[decoder.decode(latent) for latent in model.latents] for decoder in decoders])
         return float(np.square(clouds[0] - clouds[1]).sum(-1).mean())
 
-    assert moved(with_gains.within) < 0.8 * moved(lambda name: flat.gains.factors(name) * weights[name])
+    assert moved(with_gains.within) < 0.8 * moved(lambda name: flat.weight_scales.factors(name) * weights[name])
 
 
 def test_a_quantised_weight_is_near_its_number(model):
-    steps = choose_steps(model, probe(model), 1e-6)
+    steps = choose_step_sizes(model, probe(model), 1e-6)
     quantised = quantise(model, steps)
     shared = quantised.shared
     shared.check()
     for name, values in quantised.model().weights.items():
-        within = shared.gains.factors(name) * shared.weight_steps[name].value
+        within = shared.weight_scales.factors(name) * shared.weight_step_sizes[name].value
         assert np.all(np.abs(values - model.weights[name]) <= 0.5001 * within)
 
 
@@ -111,12 +116,12 @@ def test_latents_of_a_sequence_take_fewer_bytes(latent, model):
 def test_a_sequence_is_read_cloud_by_cloud_and_as_the_specification_says(model):
     latents = np.cumsum(np.random.default_rng(2).integers(-1, 2, (70, 3)), 0).astype(np.int32) * 50
     shape = dataclasses.replace(SHAPE, clouds=70)
-    model = dataclasses.replace(model, shape=shape, latents=latents.astype(np.float32))
-    shared = quantise(model, choose_steps(model, probe(model), 1e-5)).shared
-    sections = to_sections(shared, latents, Placement((0, 0, 0), 2.0**-20), [str(i) for i in range(70)], {})
+    model = dataclasses.replace(model, architecture=shape, latents=latents.astype(np.float32))
+    shared = quantise(model, choose_step_sizes(model, probe(model), 1e-5)).shared
+    sections = to_sections(shared, latents, Denormalisation((0, 0, 0), 2.0**-20), [str(i) for i in range(70)], {})
     data = pack(sections)
     file = pcqaad.Collection(data)
-    steps = np.array([step.value for step in shared.latent_steps])
+    steps = np.array([step.value for step in shared.latent_step_sizes])
     np.testing.assert_allclose(file.latents, latents * steps, rtol=1e-6)
     assert file[67].tobytes() == reference.decode_file(data)[67].tobytes()
 

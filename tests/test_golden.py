@@ -10,11 +10,11 @@ import pytest
 
 import pcqaad
 from pcqaad.bitstream.sections import to_sections
-from pcqaad.decoder.architecture import Shape
-from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.architecture import Architecture
+from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel
-from pcqaad.decoder.step_sizes import Step
-from pcqaad.decoder.weight_scales import Gains
+from pcqaad.decoder.step_sizes import StepSize
+from pcqaad.decoder.weight_scales import WeightScales
 from pcqaad.formats.container.container import Container, pack
 from tests import reference
 from tests.conftest import SMALL
@@ -60,22 +60,22 @@ def test_the_golden_file_is_as_good_as_it_says():
 def sequence():
     """Return a file of 70 clouds of which each moves on a little from the one before."""
     rng = np.random.default_rng(0)
-    shape = Shape(clouds=70, points=12, latent=2, shared=(4, 3), patch=3, patches=2, residual=True)
+    shape = Architecture(clouds=70, points=12, latent=2, shared=(4, 3), patch=3, patches=2, residual=True)
     model = IntegerModel(
         shape,
         3,
         (-4, -3, -5),
-        Step(9, -8),
+        StepSize(9, -8),
         rng.integers(0, 8, (12, 3), dtype=np.int32),
-        {name: Step(int(rng.integers(8, 16)), -10) for name in shape.tensors()},
-        Gains.of_codes(shape, rng.integers(0, 4, sum(Gains.count(shape)), dtype=np.int32)),
+        {name: StepSize(int(rng.integers(8, 16)), -10) for name in shape.tensors()},
+        WeightScales.of_codes(shape, rng.integers(0, 4, sum(WeightScales.count(shape)), dtype=np.int32)),
         {name: np.rint(rng.standard_t(4, size) * 30).astype(np.int32) for name, size in shape.tensors().items()},
-        (Step(8, -9), Step(15, -10)),
+        (StepSize(8, -9), StepSize(15, -10)),
         (12, 11, 12),
     )
     latents = np.rint(np.cumsum(rng.normal(0, 4, (70, 2)), 0)).astype(np.int32)
     names = [f"sequence {i}" for i in range(70)]
-    return pack(to_sections(model, latents, Placement((1000, -5, 2**40), 2.0**-20), names, {"unit": "mm"}))
+    return pack(to_sections(model, latents, Denormalisation((1000, -5, 2**40), 2.0**-20), names, {"unit": "mm"}))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,9 @@ def test_a_cloud_that_was_held_back_fits_as_well_as_the_others():
     *clouds, held, back = population(count=18, points=128)
     fitted = pcqaad.fit(clouds, pcqaad.Settings(epochs=40, latent=4, tune=0, measure=4, device="cpu"))
     model = fitted.encoded.quantised
-    file = pack(storage.to_sections(model.shared, model.latents, fitted.judge.placement, fitted.clouds.names, {}))
+    file = pack(
+        storage.to_sections(model.shared, model.latents, fitted.evaluator.denormalisation, fitted.clouds.names, {})
+    )
     c = pcqaad.Collection(file)
     old = [pcqaad.emkd(a, b).mean for a, b in zip(clouds, c, strict=True)]
     grown = pcqaad.Collection(pack(pcqaad.append(c, [held, back], **QUICK).sections))
@@ -139,7 +141,7 @@ def test_latents_are_coded_with_the_file_s_model_where_it_can_express_them(fitte
     c.check()
     assert c.info["appended"] == [record]
     assert np.array_equal(c.latents[:6], pcqaad.Collection(path.read_bytes()).latents)
-    steps = [step.value for step in c.integers.latent_steps]
+    steps = [step.value for step in c.integers.latent_step_sizes]
     assert np.array_equal(c.latents[6:], (new * steps).astype(np.float32))
 
 

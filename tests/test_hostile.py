@@ -13,11 +13,11 @@ import pytest
 
 import pcqaad
 from pcqaad.bitstream.sections import to_sections
-from pcqaad.decoder.architecture import Shape
-from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.architecture import Architecture
+from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel
-from pcqaad.decoder.step_sizes import Step
-from pcqaad.decoder.weight_scales import Gains
+from pcqaad.decoder.step_sizes import StepSize
+from pcqaad.decoder.weight_scales import WeightScales
 from tests import mutate, reference
 from tests.cli.commands import refused
 from tests.hostile import small
@@ -119,7 +119,7 @@ def test_reading_takes_no_more_memory_than_stated(clouds: int, latent: int, widt
     # The wider, the less deep: at most 2**20 weights may be free.
     widths = [width] if width < 1000 else [1]
     header = small.head(
-        clouds=clouds, latent=latent, widths=widths, width=width, points=points, latent_steps=[small.ONE] * latent
+        clouds=clouds, latent=latent, widths=widths, width=width, points=points, latent_step_sizes=[small.ONE] * latent
     )
     data = small.file(HEAD=header, LATS=streams, NAME=names, TMPL=corner)
     tracemalloc.start()
@@ -141,18 +141,20 @@ def test_the_bounds_of_memory_are_those_of_the_contributors_guide() -> None:
 
 
 def test_what_a_reader_would_refuse_is_not_written() -> None:
-    shape = Shape(clouds=2, points=1, latent=1, shared=(1024,), patch=1100, patches=1, residual=False)
-    step = Step.nearest(1.0)
+    shape = Architecture(clouds=2, points=1, latent=1, shared=(1024,), patch=1100, patches=1, residual=False)
+    step = StepSize.nearest(1.0)
     weights = {name: np.zeros(size, np.int32) for name, size in shape.tensors().items()}
     steps = dict.fromkeys(weights, step)
-    gains = Gains.of_codes(shape, np.zeros(1024 + 1100, np.int32))
-    model = IntegerModel(shape, 1, (0, 0, 0), step, np.zeros((1, 3), np.int32), steps, gains, weights, (step,), (0, 0))
+    weight_scales = WeightScales.of_codes(shape, np.zeros(1024 + 1100, np.int32))
+    model = IntegerModel(
+        shape, 1, (0, 0, 0), step, np.zeros((1, 3), np.int32), steps, weight_scales, weights, (step,), (0, 0)
+    )
     with pytest.raises(pcqaad.CloudError, match="weights that are nearly all the same"):
-        to_sections(model, np.zeros((2, 1), np.int32), Placement((0, 0, 0), 1.0), ["a", "b"], {})
+        to_sections(model, np.zeros((2, 1), np.int32), Denormalisation((0, 0, 0), 1.0), ["a", "b"], {})
     with pcqaad.open(mutate.GOLDEN.with_suffix(".qaad")) as golden:
         latents = np.zeros((6, 2), np.int32)
         with pytest.raises(pcqaad.SettingsError, match="at most 1048576 bytes of unit"):
-            to_sections(golden.integers, latents, golden.placement, golden.names, {"unit": "m" * 2**20})
+            to_sections(golden.integers, latents, golden.denormalisation, golden.names, {"unit": "m" * 2**20})
     with pytest.raises(pcqaad.CloudError, match=r"name '\.\./x' is not safe as the name of a file"):
         pcqaad.fit([np.zeros((4, 3))] * 2, names=["a", "../x"])
 

@@ -18,34 +18,34 @@ from hypothesis import strategies as st
 import pcqaad
 from pcqaad.bitstream.sections import to_sections
 from pcqaad.decoder import exact as decoding
-from pcqaad.decoder.architecture import Shape
-from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.architecture import Architecture
+from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import LARGEST_LATENT, LARGEST_SCALE, POINT_SCALE, IntegerModel, latent_reach
 from pcqaad.decoder.matrices import selu_table
-from pcqaad.decoder.step_sizes import CODES, Step, round_shift
-from pcqaad.decoder.weight_scales import LEVELS, Gains
+from pcqaad.decoder.step_sizes import CODES, StepSize, round_shift
+from pcqaad.decoder.weight_scales import LEVELS, WeightScales
 from pcqaad.formats.container.container import pack
-from pcqaad.points.collect import Frame
+from pcqaad.points.collect import Normalisation
 from tests import reference
 
 SPEC = (Path(__file__).resolve().parents[1] / "formats" / "SPEC.md").read_text()
 
 
-# Steps.
+# StepSizes.
 
 
 def test_every_code_is_a_step_and_every_step_a_code():
-    steps = [Step.of(code) for code in range(CODES)]
+    steps = [StepSize.of(code) for code in range(CODES)]
     assert [step.code for step in steps] == list(range(CODES))
-    assert [Step.nearest(step.value) for step in steps] == steps
+    assert [StepSize.nearest(step.value) for step in steps] == steps
     numbers = [step.value for step in steps]
     assert numbers == sorted(set(numbers))
 
 
 @given(st.floats(2.0**-61, 2.0**66))
 def test_the_nearest_step_is_the_nearest(value):
-    step = Step.nearest(value)
-    others = [Step.of(code) for code in (step.code - 1, step.code + 1) if 0 <= code < CODES]
+    step = StepSize.nearest(value)
+    others = [StepSize.of(code) for code in (step.code - 1, step.code + 1) if 0 <= code < CODES]
     away = abs(Fraction(step.value) - Fraction(value))
     assert all(away <= abs(Fraction(other.value) - Fraction(value)) for other in others)
     assert away <= Fraction(value) / 17 + Fraction(2) ** -70
@@ -102,10 +102,10 @@ def test_the_specification_states_the_checksums_of_the_tables():
 
 @st.composite
 def models(draw, extreme=False):
-    """A model of random integers, latents (N, L) and a placement; with `extreme` of any size."""
+    """A model of random integers, latents (N, L) and a denormalisation; with `extreme` of any size."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     patches = draw(st.integers(1, 4))
-    shape = Shape(
+    shape = Architecture(
         clouds=draw(st.integers(2, 3)),
         points=draw(st.integers(patches, 20)),
         latent=draw(st.integers(1, 4)),
@@ -117,7 +117,7 @@ def models(draw, extreme=False):
     low, high = (-20, 20) if extreme else (-9, -5)
 
     def step():
-        return Step(int(rng.integers(8, 16)), int(rng.integers(low, high)))
+        return StepSize(int(rng.integers(8, 16)), int(rng.integers(low, high)))
 
     def symbols(size, bits):
         most = 2 ** (int(rng.integers(1, 29)) if extreme else bits)
@@ -134,18 +134,20 @@ def models(draw, extreme=False):
         step(),
         rng.integers(0, 2**bits, (shape.points, 3), dtype=np.int32),
         {name: step() for name in shape.tensors()},
-        Gains.of_codes(shape, rng.integers(0, len(LEVELS), sum(Gains.count(shape)), dtype=np.int32)),
+        WeightScales.of_codes(shape, rng.integers(0, len(LEVELS), sum(WeightScales.count(shape)), dtype=np.int32)),
         weights,
         tuple(step() for _ in range(shape.latent)),
         tuple(map(int, rng.integers(0 if extreme else 7, LARGEST_SCALE + 1, len(shape.shared) + 1))),
     )
-    placement = Placement(tuple(map(int, rng.integers(-(2**52), 2**52, 3))), float(np.float32(rng.uniform(1e-9, 1e-3))))
-    return model, symbols((shape.clouds, shape.latent), 9), placement
+    denormalisation = Denormalisation(
+        tuple(map(int, rng.integers(-(2**52), 2**52, 3))), float(np.float32(rng.uniform(1e-9, 1e-3)))
+    )
+    return model, symbols((shape.clouds, shape.latent), 9), denormalisation
 
 
-def file_of(model, latents, placement):
+def file_of(model, latents, denormalisation):
     names = [str(i) for i in range(len(latents))]
-    return pack(to_sections(model, latents, placement, names, {}))
+    return pack(to_sections(model, latents, denormalisation, names, {}))
 
 
 @settings(max_examples=20)
@@ -203,7 +205,7 @@ def test_neither_blocks_nor_threads_nor_companions_change_a_byte(fitted_file, mo
 
 def test_latents_between_the_file_s_own(fitted_file):
     with pcqaad.open(fitted_file) as c:
-        steps = np.array([step.value for step in c.integers.latent_steps])
+        steps = np.array([step.value for step in c.integers.latent_step_sizes])
         latent = c.latents.mean(0)
         assert not np.array_equal(c.decode(latent), c.decode(latent + steps))
         assert np.array_equal(c.decode(latent), c.decoder()(latent[None]).numpy()[0])
@@ -215,15 +217,15 @@ def test_latents_between_the_file_s_own(fitted_file):
 @settings(max_examples=20)
 @given(models(), st.integers(0, 2**31 - 1))
 def test_latents_that_are_too_large_are_refused(drawn, symbol):
-    model, latents, placement = drawn
+    model, latents, denormalisation = drawn
     latents[-1, 0] = symbol
-    reach = latent_reach(latents, model.latent_steps)
+    reach = latent_reach(latents, model.latent_step_sizes)
     assert list(reach) == [
-        sum(abs(Fraction(int(l)) * Fraction(s.value)) for l, s in zip(row, model.latent_steps, strict=True))
-        / Fraction(2) ** min(s.exponent for s in model.latent_steps)
+        sum(abs(Fraction(int(l)) * Fraction(s.value)) for l, s in zip(row, model.latent_step_sizes, strict=True))
+        / Fraction(2) ** min(s.exponent for s in model.latent_step_sizes)
         for row in latents
     ]
-    c = pcqaad.Collection(file_of(model, latents, placement))
+    c = pcqaad.Collection(file_of(model, latents, denormalisation))
     if max(reach) < LARGEST_LATENT:
         c.check()
     else:
@@ -243,7 +245,7 @@ def test_latents_that_are_too_large_are_refused(drawn, symbol):
 def test_a_coordinate_is_the_product_rounded_twice(centre, decoded, mantissa, exponent):
     unit = float(np.ldexp(float(mantissa), exponent))
     assume(2.0**-400 <= unit <= 2.0**128)
-    (point,) = Placement((centre,) * 3, unit).points(np.full((1, 3), decoded))
+    (point,) = Denormalisation((centre,) * 3, unit).points(np.full((1, 3), decoded))
     # float() of a fraction is rounded correctly.
     once = float(Fraction(centre + decoded) * Fraction(unit))
     largest = float(np.finfo(np.float32).max)
@@ -257,14 +259,14 @@ def test_a_placement_undoes_the_normalisation(direction, size, distance):
     scale = 10.0**size
     centre = np.array(direction) * scale * 10.0**distance
     assume(np.abs(centre).max() < 1e38)
-    frame, placement = Frame(centre, scale), Placement.of(centre, scale)
+    normalisation, denormalisation = Normalisation(centre, scale), Denormalisation.of(centre, scale)
     normalised = np.random.default_rng(0).uniform(-2, 2, (50, 3))
     expected = normalised * scale + centre
     assume(np.abs(expected).max() < 3e38)
-    points = placement.points(np.rint(normalised * 2.0**POINT_SCALE).astype(np.int64))
+    points = denormalisation.points(np.rint(normalised * 2.0**POINT_SCALE).astype(np.int64))
     allowed = 2.0**-POINT_SCALE * scale + 2.0**-23 * np.abs(expected).max() + 2.0**-149
     assert np.abs(points - expected).max() <= allowed
-    assert max(map(abs, placement.centre)) <= 2**52
-    again = np.array(placement.normalisation[0])
-    assert np.abs(again - frame.centre).max() <= placement.unit
-    assert placement.normalisation[1] >= scale * (1 - 2.0**-24)
+    assert max(map(abs, denormalisation.centre)) <= 2**52
+    again = np.array(denormalisation.centre_and_scale[0])
+    assert np.abs(again - normalisation.centre).max() <= denormalisation.unit
+    assert denormalisation.centre_and_scale[1] >= scale * (1 - 2.0**-24)

@@ -21,11 +21,11 @@ def rods(angles, seed=0):
     return np.stack([rod @ turn.T for turn in turns]).astype(np.float32)
 
 
-def chosen(clouds, relays=64):
+def chosen(clouds, intermediates=64):
     template, half = clouds[0], POINTS // 2
     rng = np.random.default_rng(1)
     mixed = np.stack([x[rng.permutation(POINTS)] for x in clouds])
-    return parents(template[:half], mixed[:, :half], mixed[:, half:], relays, 0, lambda: None)
+    return parents(template[:half], mixed[:, :half], mixed[:, half:], intermediates, 0, lambda: None)
 
 
 def test_near_clouds_are_matched_to_the_template_itself():
@@ -39,14 +39,14 @@ def test_far_ones_by_way_of_those_between():
     while found[path[-1]] >= 0:
         path.append(int(found[path[-1]]))
     assert len(path) >= 3 and path == sorted(path, reverse=True)
-    assert (chosen(rods([0, 20, 40, 60, 80, 100]), relays=0) == -1).all()
+    assert (chosen(rods([0, 20, 40, 60, 80, 100]), intermediates=0) == -1).all()
 
 
-@pytest.mark.parametrize("relays", [1, 3])
-def test_few_relays_serve_all(relays):
-    found = chosen(rods(range(0, 100, 12)), relays)
+@pytest.mark.parametrize("intermediates", [1, 3])
+def test_few_relays_serve_all(intermediates):
+    found = chosen(rods(range(0, 100, 12)), intermediates)
     used = set(found[found >= 0].tolist())
-    assert len(used) <= relays
+    assert len(used) <= intermediates
     assert sum(map(len, generations(found))) == len(found)
 
 
@@ -70,9 +70,9 @@ def test_partners_are_near_the_true_ones_where_the_template_alone_finds_others()
     for i, (cloud, shuffle) in enumerate(zip(turned, shuffles, strict=True)):
         targets.put(i, cloud[shuffle])
 
-    def astray(relays):
+    def astray(intermediates):
         done = []
-        found = first_matching(turned[0], targets, Settings(relays=relays), done.append)
+        found = first_matching(turned[0], targets, Settings(intermediates=intermediates), done.append)
         assert [n for n in done if n] == list(range(1, len(turned) + 1))
         rod = turned[0]
         return np.mean([np.linalg.norm(rod[s[f]] - rod, axis=1).mean() for s, f in zip(shuffles, found, strict=True)])

@@ -37,7 +37,7 @@ Examples:
     help="Where to write the file that holds all [FILE.qaad itself].",
 )
 @click.option("--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the fit.")
-@click.option("--steps", metavar="N", type=click.IntRange(min=1), help="Steps of the fit of a cloud [200].")
+@click.option("--steps", metavar="N", type=click.IntRange(min=1), help="StepSizes of the fit of a cloud [200].")
 @options.seed
 @options.device
 @options.json

@@ -67,7 +67,7 @@ Examples:
     type=click.IntRange(min=1),
     default=STEPS,
     show_default=True,
-    help="Steps of the search for a cloud.",
+    help="StepSizes of the search for a cloud.",
 )
 @options.overwrite
 @options.seed

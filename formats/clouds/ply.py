@@ -40,7 +40,7 @@ def read_ply(path: str | Path) -> tuple[NDArray[np.float32 | np.float64], list[s
     Raises `FormatError` when the file is no PLY file, has no vertex positions, or holds less than it claims.
     """
     with _opened(path) as stream:
-        lines, layout, counts, body_start = _head(stream)
+        lines, layout, counts, body_start = _header(stream)
         return _points(stream, lines, layout, counts, body_start), _notes(layout, counts, ("vertex",))
 
 
@@ -51,7 +51,7 @@ def read_ply_mesh(path: str | Path) -> tuple[NDArray[np.float32 | np.float64], T
     there are no faces, or one has a corner that is not there.
     """
     with _opened(path) as stream:
-        lines, layout, counts, body_start = _head(stream)
+        lines, layout, counts, body_start = _header(stream)
         points = _points(stream, lines, layout, counts, body_start)
         if "face" not in counts:
             raise FormatError("expected an element face to draw points from, found none", where="header")
@@ -66,7 +66,7 @@ def read_ply_mesh(path: str | Path) -> tuple[NDArray[np.float32 | np.float64], T
 def count_ply(path: str | Path) -> int:
     """Return how many vertices the header of a PLY file promises; raises `FormatError` as `read_ply` does."""
     with _opened(path) as stream:
-        return _head(stream)[2]["vertex"]
+        return _header(stream)[2]["vertex"]
 
 
 def write_ply(path: str | Path, points: NDArray[np.float32]) -> None:
@@ -91,7 +91,7 @@ def _opened(path: str | Path) -> Iterator[BinaryIO]:
         raise FormatError(f"malformed PLY: {_brief(str(error))}", file=str(path)) from error
 
 
-def _head(stream: BinaryIO) -> tuple[list[str], PlyData, dict[str, int], int]:
+def _header(stream: BinaryIO) -> tuple[list[str], PlyData, dict[str, int], int]:
     """Return the header's lines, its elements emptied, their counts, and the offset of the body, all checked."""
     lines, body_start = _header_lines(stream)
     layout, counts = _layout(lines)

@@ -46,7 +46,7 @@ def _weights(symbols: int, power: int, code: int, centre: int, escape: int) -> I
     return np.append(np.maximum(weights, 1), (1 << escape) >> 1)
 
 
-class Bell:
+class PearsonTable:
     """The bell with which a histogram takes the fewest bits.
 
     Args:
@@ -107,7 +107,7 @@ class Bell:
             out.fixed(self._escape, 5)
 
 
-def read_bell(bits: BitReader, symbols: int, escape: bool) -> Ints:
+def read_pearson(bits: BitReader, symbols: int, escape: bool) -> Ints:
     """Read the frequencies of so many symbols and, where it has a place, the escape; raises FormatError."""
     if symbols + escape > MAX_USED:
         raise FormatError(f"a bell of at most {MAX_USED} symbols expected, found {symbols + escape}")

@@ -23,7 +23,7 @@ from pcqaad.formats.coding.histograms import (
     starts,
     write_weights,
 )
-from pcqaad.formats.coding.pearson import Bell, read_bell
+from pcqaad.formats.coding.pearson import PearsonTable, read_pearson
 from pcqaad.formats.coding.rans import PRECISION, TOTAL, Ints, RansDecoder, RansEncoder, uniform_span
 from pcqaad.formats.errors import FormatError
 
@@ -67,13 +67,13 @@ class _Plan:
     low: int
     shift: int
     histogram: Ints
-    bell: Bell | None
+    bell: PearsonTable | None
 
     @classmethod
     def of(cls, low: int, shift: int, histogram: Ints, more: float, bell: bool) -> _Plan:
         """Plan a bell or a histogram, for values that take `more` bits beside their symbols."""
         if bell:
-            made = Bell(histogram)
+            made = PearsonTable(histogram)
             return cls(made.bits + more, low, shift, histogram, made)
         return cls(coded_bits(histogram) + more, low, shift, histogram, None)
 
@@ -206,7 +206,7 @@ class Model:
             if shift > _MAX_SHIFT:
                 raise FormatError(f"at most {_MAX_SHIFT} low bits expected, found {shift}")
             escape = escape_bits > 0
-            frequency = read_bell(bits, count, escape) if bits.fixed(1) else read_weights(bits, count + escape)
+            frequency = read_pearson(bits, count, escape) if bits.fixed(1) else read_weights(bits, count + escape)
             if not frequency.any():
                 raise FormatError("a table with a weight expected, found only zeros")
             tables.append(_Table(low, shift, frequency))

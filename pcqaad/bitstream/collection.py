@@ -15,7 +15,7 @@ from pcqaad.bitstream import latent_coding as latent_stream
 from pcqaad.bitstream import sections as storage
 from pcqaad.bitstream.info import known, read_info, read_names
 from pcqaad.decoder.architecture import Model
-from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.exact import IntegerDecoder
 from pcqaad.decoder.integer_model import IntegerModel, Ints, Symbols, dequantise_latents
 from pcqaad.formats.coding.symbols import Model as SymbolModel
@@ -45,7 +45,7 @@ class Collection(Sequence[NDArray[np.float32]]):
         self._container = Container.open(source, storage.TAGS, file=self._file)
         self._groups: dict[int, Symbols] = {}
         try:
-            self._head = self._named(storage.read_head, self._container)
+            self._header = self._named(storage.read_header, self._container)
         except BaseException:
             self.close()
             raise
@@ -63,7 +63,7 @@ class Collection(Sequence[NDArray[np.float32]]):
         self._container.close()
 
     def __len__(self) -> int:
-        return self._head.shape.clouds
+        return self._header.architecture.clouds
 
     @overload
     def __getitem__(self, index: int) -> NDArray[np.float32]: ...
@@ -83,7 +83,7 @@ class Collection(Sequence[NDArray[np.float32]]):
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"<{self._file or 'collection'}: {len(self)} clouds of {self._head.shape.points} points>"
+        return f"<{self._file or 'collection'}: {len(self)} clouds of {self._header.architecture.points} points>"
 
     def decode(self, latent: NDArray[np.floating]) -> NDArray[np.float32]:
         """Decode any latent (L,), from the file or not, to points (M, 3) in the data's unit.
@@ -102,17 +102,17 @@ class Collection(Sequence[NDArray[np.float32]]):
     def latents(self) -> NDArray[np.float32]:
         """The latents (N, L) of all clouds."""
         groups = [self._group(g) for g in range(-(-len(self) // latent_stream.GROUP))]
-        return dequantise_latents(np.concatenate(groups), self._head.latent_steps)
+        return dequantise_latents(np.concatenate(groups), self._header.latent_step_sizes)
 
     @cached_property
     def integers(self) -> IntegerModel:
         """What all clouds share, as the file holds it: symbols and steps. All sums of it are exact."""
-        return self._named(storage.read_model, self._container, self._head)
+        return self._named(storage.read_model, self._container, self._header)
 
     @property
-    def placement(self) -> Placement:
+    def denormalisation(self) -> Denormalisation:
         """From decoded integers to coordinates in the data's unit."""
-        return self._head.placement
+        return self._header.denormalisation
 
     @property
     def model(self) -> Model:
@@ -141,15 +141,15 @@ class Collection(Sequence[NDArray[np.float32]]):
 
         if str(device).startswith("cuda"):
             choose("cuda")
-        return BatchDecoder(self.integers, self.placement, device)
+        return BatchDecoder(self.integers, self.denormalisation, device)
 
     @cached_property
     def info(self) -> dict[str, Any]:
         """What the file holds and how it was made, JSON-able."""
-        head, made = self._head, self._named(read_info, self._container)
+        header, made = self._header, self._named(read_info, self._container)
         fidelity, appended = known(made)
-        shape = head.shape
-        centre, scale = head.placement.normalisation
+        shape = header.architecture
+        centre, scale = header.denormalisation.centre_and_scale
         entries = {entry.tag: entry.length for entry in self._container.entries}
         total = self._container.size
         raw = 12 * shape.clouds * shape.points
@@ -187,9 +187,9 @@ class Collection(Sequence[NDArray[np.float32]]):
             },
             "normalisation": {"centre": centre, "scale": scale},
             "quantisation": {
-                "template_bits": head.bits,
-                "template_step": head.step.value,
-                "activation_bits": list(head.scales),
+                "template_bits": header.bits,
+                "template_step": header.step_size.value,
+                "activation_bits": list(header.scales),
                 "bits_per_weight": 8 * parts["weights"] / shape.weights(),
                 "bits_per_template_point": 8 * parts["template"] / shape.points,
                 "bits_per_latent": 8 * parts["latents"] / (shape.clouds * shape.latent),
@@ -202,7 +202,7 @@ class Collection(Sequence[NDArray[np.float32]]):
 
     def room_for(self, clouds: int) -> None:
         """Raise FormatError where a file cannot hold so many clouds more."""
-        self._named(self._head.with_more, clouds)
+        self._named(self._header.with_more, clouds)
 
     def grown(self, latents: Symbols, names: Sequence[str], record: dict[str, Any]) -> list[Section]:
         """Return the sections of a file with more clouds behind these, which decode to the same bytes as before.
@@ -215,7 +215,7 @@ class Collection(Sequence[NDArray[np.float32]]):
         made = self._named(read_info, self._container)
         info = {**made, "appended": [*made.get("appended", []), record]}
         everyone = [*self.names, *names]
-        return self._named(storage.grown_sections, self._container, self._head, latents, everyone, info)
+        return self._named(storage.grown_sections, self._container, self._header, latents, everyone, info)
 
     def check(self) -> None:
         """Read and check every section that is known, and every cloud's latents; raises FormatError."""
@@ -225,17 +225,17 @@ class Collection(Sequence[NDArray[np.float32]]):
         _ = self.integers, self.names, self.latents, self.info
 
     def _decode(self, cloud_part: Ints) -> NDArray[np.float32]:
-        return self.placement.points(self._decoder.decode(cloud_part[0]))
+        return self.denormalisation.points(self._decoder.decode(cloud_part[0]))
 
     def _group(self, group: int) -> Symbols:
         if group not in self._groups:
             read = storage.read_latents
-            self._groups[group] = self._named(read, self._latent_groups, self._head, self._latent_model, group)
+            self._groups[group] = self._named(read, self._latent_groups, self._header, self._latent_model, group)
         return self._groups[group]
 
     @cached_property
     def _latent_groups(self) -> Groups:
-        return self._named(storage.read_groups, self._container, self._head)
+        return self._named(storage.read_groups, self._container, self._header)
 
     @cached_property
     def _latent_model(self) -> SymbolModel:

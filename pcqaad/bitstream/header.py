@@ -8,46 +8,46 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pcqaad.decoder.architecture import MAX_BITS, MAX_CLOUDS, MAX_LAYERS, MAX_POINTS, MAX_WIDTH, Shape, too_large
-from pcqaad.decoder.coordinates import LARGEST_CENTRE, UNIT_EXPONENTS, Placement
+from pcqaad.decoder.architecture import MAX_BITS, MAX_CLOUDS, MAX_LAYERS, MAX_POINTS, MAX_WIDTH, Architecture, too_large
+from pcqaad.decoder.coordinates import LARGEST_CENTRE, UNIT_EXPONENTS, Denormalisation
 from pcqaad.decoder.integer_model import LARGEST_SCALE
-from pcqaad.decoder.step_sizes import CODES, Step
+from pcqaad.decoder.step_sizes import CODES, StepSize
 from pcqaad.formats.errors import FormatError
 
 _HEAD = struct.Struct("<IIHHHBBBBH3qd3iH")
 
 
 @dataclass(frozen=True)
-class Head:
+class Header:
     """What a decoder must know first.
 
     Attributes:
-        shape: of the model.
-        placement: from decoded integers to the data's unit.
+        architecture: of the model.
+        denormalisation: from decoded integers to the data's unit.
         bits: of the template's grid.
         origin: of the grid, in steps.
         step: of the grid.
         latent_contexts: 1, or L when every latent dimension has its own table.
         sequence: whether latents are coded as differences from the cloud before.
-        weight_steps: per tensor.
-        latent_steps: per latent dimension.
+        weight_step_sizes: per tensor.
+        latent_step_sizes: per latent dimension.
         scales: per hidden layer, of its activations.
     """
 
-    shape: Shape
-    placement: Placement
+    architecture: Architecture
+    denormalisation: Denormalisation
     bits: int
     origin: tuple[int, int, int]
-    step: Step
+    step_size: StepSize
     latent_contexts: int
     sequence: bool
-    weight_steps: dict[str, Step]
-    latent_steps: tuple[Step, ...]
+    weight_step_sizes: dict[str, StepSize]
+    latent_step_sizes: tuple[StepSize, ...]
     scales: tuple[int, ...]
 
     def pack(self) -> bytes:
         """Return the bytes of the HEAD section."""
-        s = self.shape
+        s = self.architecture
         fixed = _HEAD.pack(
             s.clouds,
             s.points,
@@ -59,22 +59,24 @@ class Head:
             self.bits,
             0,
             self.latent_contexts,
-            *self.placement.centre,
-            self.placement.unit,
+            *self.denormalisation.centre,
+            self.denormalisation.unit,
             *self.origin,
-            self.step.code,
+            self.step_size.code,
         )
-        steps = [*(self.weight_steps[name] for name in s.tensors()), *self.latent_steps]
+        steps = [*(self.weight_step_sizes[name] for name in s.tensors()), *self.latent_step_sizes]
         numbers = np.array([*s.shared, *(step.code for step in steps)], "<u2").tobytes()
         return fixed + bytes(self.scales) + numbers
 
-    def with_more(self, clouds: int) -> Head:
+    def with_more(self, clouds: int) -> Header:
         """Return the same for so many clouds more; raises FormatError where a file cannot hold them."""
-        more = replace(self, shape=replace(self.shape, clouds=min(self.shape.clouds + clouds, 2**32 - 1)))
-        return Head.unpack(more.pack())
+        more = replace(
+            self, architecture=replace(self.architecture, clouds=min(self.architecture.clouds + clouds, 2**32 - 1))
+        )
+        return Header.unpack(more.pack())
 
     @classmethod
-    def unpack(cls, data: bytes) -> Head:
+    def unpack(cls, data: bytes) -> Header:
         """Read the HEAD section; raises FormatError where it breaks a rule of the specification."""
 
         def demand(holds: bool, problem: str) -> None:
@@ -108,17 +110,17 @@ class Head:
         widths = tuple(int(w) for w in np.frombuffer(data, "<u2", layers, at))
         at += 2 * layers
         demand(all(1 <= w <= MAX_WIDTH for w in widths), f"expected widths of 1 to {MAX_WIDTH}, found {widths}")
-        shape = Shape(n, m, latent, widths, patch, k, bool(flags & 1))
-        demand(not (problem := too_large(shape)), problem)
-        names = list(shape.tensors())
+        architecture = Architecture(n, m, latent, widths, patch, k, bool(flags & 1))
+        demand(not (problem := too_large(architecture)), problem)
+        names = list(architecture.tensors())
         size = at + 2 * (len(names) + latent)
         demand(len(data) == size, f"expected {size} bytes, found {len(data)}")
         codes = [step, *np.frombuffer(data, "<u2", len(names) + latent, at).tolist()]
         demand(max(codes) < CODES, f"expected steps below {CODES}, found {max(codes)}")
-        steps = [Step.of(code) for code in codes]
+        steps = [StepSize.of(code) for code in codes]
         return cls(
-            shape,
-            Placement(centre, unit),
+            architecture,
+            Denormalisation(centre, unit),
             bits,
             origin,
             steps[0],

@@ -12,7 +12,7 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Shape:
+class Architecture:
     """The sizes of a model.
 
     Attributes:
@@ -76,7 +76,7 @@ class Shape:
 class Model:
     """A model's numbers: `template` (M, 3), patch after patch; `latents` (N, L); `weights` by tensor name."""
 
-    shape: Shape
+    architecture: Architecture
     template: Array
     latents: Array
     weights: dict[str, Array]
@@ -93,9 +93,9 @@ MAX_SHORT = 2**16 - 1
 MAX_BITS = 16
 
 
-def too_large(shape: Shape) -> str:
+def too_large(architecture: Architecture) -> str:
     """Return which numbers of a model of these sizes are more than a file holds; nothing where it holds them."""
-    weights, latents = shape.weights(), shape.clouds * shape.latent
+    weights, latents = architecture.weights(), architecture.clouds * architecture.latent
     if weights > MAX_WEIGHTS:
         return f"expected at most {MAX_WEIGHTS} weights, found {weights}"
     return f"expected at most {MAX_WEIGHTS} latent numbers, found {latents}" if latents > MAX_WEIGHTS else ""

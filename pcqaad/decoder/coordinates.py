@@ -17,7 +17,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class Placement:
+class Denormalisation:
     """A coordinate is (centre + decoded integer) * unit, one product, rounded to float32.
 
     Attributes:
@@ -29,7 +29,7 @@ class Placement:
     unit: float
 
     @classmethod
-    def of(cls, centre: NDArray[np.float64], scale: float) -> Placement:
+    def of(cls, centre: NDArray[np.float64], scale: float) -> Denormalisation:
         """Return what undoes the normalisation (x - centre) / scale best."""
         unit = math.ldexp(scale, -POINT_SCALE)
         # So far from the origin, float32 cannot tell the points of a cloud apart: it may as well be larger.
@@ -49,6 +49,6 @@ class Placement:
         return points
 
     @property
-    def normalisation(self) -> tuple[list[float], float]:
+    def centre_and_scale(self) -> tuple[list[float], float]:
         """Centre and scale in data units: points = centre + scale * normalised."""
         return [c * self.unit for c in self.centre], math.ldexp(self.unit, POINT_SCALE)

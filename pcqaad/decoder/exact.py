@@ -21,7 +21,7 @@ class IntegerDecoder:
 
     def __init__(self, model: IntegerModel) -> None:
         self._matrices = Matrices.of(model)
-        self._sizes = patch_sizes(model.shape.points, model.shape.patches)
+        self._sizes = patch_sizes(model.architecture.points, model.architecture.patches)
         # One column a point: what every layer may take beside the features before it.
         template = model.template().T
         self._inputs = np.concatenate([np.ones((1, template.shape[1])), template])

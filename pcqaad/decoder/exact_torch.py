@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pcqaad.decoder.coordinates import Placement
+from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import HALF, IntegerModel
 from pcqaad.decoder.matrices import Matrices
 from pcqaad.decoder.patches import patch_sizes
@@ -26,12 +26,14 @@ class BatchDecoder:
 
     Args:
         model: of which `check` has passed.
-        placement: from decoded integers to the data's unit.
+        denormalisation: from decoded integers to the data's unit.
         device: to compute on.
     """
 
-    def __init__(self, model: IntegerModel, placement: Placement, device: str | torch.device = "cpu") -> None:
-        self._model, self._placement, self._device = model, placement, torch.device(device)
+    def __init__(
+        self, model: IntegerModel, denormalisation: Denormalisation, device: str | torch.device = "cpu"
+    ) -> None:
+        self._model, self._placement, self._device = model, denormalisation, torch.device(device)
 
         def there(array: NDArray[np.float64]) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
@@ -54,7 +56,7 @@ class BatchDecoder:
             latents = latents.detach().cpu().numpy()
         parts = self._model.cloud_parts_of(latents).astype(np.float64)
         clouds = torch.from_numpy(parts).to(self._device) * self._cloud + self._bias  # (B, W[0])
-        shape = self._model.shape
+        shape = self._model.architecture
         decoded = torch.empty(len(clouds), shape.points, 3, dtype=torch.int64, device=self._device)
         columns = max(_COLUMNS.get(self._device.type, _COLUMNS_ELSEWHERE) // max(len(clouds), 1), 1)
         start = 0

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pcqaad.decoder.architecture import Array, Shape
+from pcqaad.decoder.architecture import Architecture, Array
 from pcqaad.decoder.patches import padded_patches
 
 # Gets the number of a hidden layer, its pre-activations and its activations.
@@ -21,18 +21,18 @@ class FloatDecoder:
     """Decodes in float32: the network of the paper's Figure 1, all patches at once.
 
     Args:
-        shape: the model's.
+        architecture: the model's.
         template: (M, 3), normalised.
-        weights: by tensor name, shapes as `shape.tensors()`.
+        weights: by tensor name, shapes as `architecture.tensors()`.
     """
 
     # Rows in flight: few enough to stay in the processor's cache, many enough to keep BLAS busy.
     _ROWS = 8192
 
-    def __init__(self, shape: Shape, template: Array, weights: dict[str, Array]) -> None:
-        self.shape = shape
+    def __init__(self, architecture: Architecture, template: Array, weights: dict[str, Array]) -> None:
+        self.architecture = architecture
         self._weights = weights
-        index, self._inside = padded_patches(shape.points, shape.patches)
+        index, self._inside = padded_patches(architecture.points, architecture.patches)
         self._points = template[index]  # (K, S, 3)
 
     def decode(self, latent: Array, observe: Observer | None = None) -> Array:
@@ -49,7 +49,7 @@ class FloatDecoder:
         return out[self._inside]
 
     def _fold(self, of_cloud: Array, points: Array, observe: Observer | None) -> Array:
-        w, last = self._weights, len(self.shape.shared)
+        w, last = self._weights, len(self.architecture.shared)
 
         def activate(layer: int, x: Array) -> Array:
             y = selu(x)
@@ -62,7 +62,7 @@ class FloatDecoder:
             x = activate(i, x @ w[f"shared {i}"] + w[f"bias {i}"])
         x = activate(last, x @ w["patch"] + points @ w["patch point"] + w["patch bias"][:, None])
         x = x @ w["out"] + w["out bias"][:, None]
-        return points + x if self.shape.residual else x
+        return points + x if self.architecture.residual else x
 
 
 def selu(x: Array) -> Array:

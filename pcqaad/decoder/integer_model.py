@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.decoder.architecture import Array, Model, Shape
-from pcqaad.decoder.step_sizes import Step, in_common, round_shift, step_values
-from pcqaad.decoder.weight_scales import Gains
+from pcqaad.decoder.architecture import Architecture, Array, Model
+from pcqaad.decoder.step_sizes import StepSize, in_common, round_shift, step_size_values
+from pcqaad.decoder.weight_scales import WeightScales
 from pcqaad.formats.errors import FormatError
 
 Symbols = NDArray[np.int32]
@@ -82,22 +82,22 @@ class IntegerModel:
         origin: of the grid, three integers.
         step: of the grid; a template point is (origin + grid point) * step.
         grid: (M, 3) the template's grid points, patch after patch; the file keeps no order inside a patch.
-        weight_steps: per tensor.
-        gains: of inputs and neurons, by which some tensors' symbols are multiplied.
+        weight_step_sizes: per tensor.
+        weight scales: of inputs and neurons, by which some tensors' symbols are multiplied.
         weights: the symbols of each tensor.
-        latent_steps: per latent dimension.
+        latent_step_sizes: per latent dimension.
         scales: per hidden layer, the patches' last: its activations are counted in 2**-scale.
     """
 
-    shape: Shape
+    architecture: Architecture
     bits: int
     origin: tuple[int, int, int]
-    step: Step
+    step_size: StepSize
     grid: Symbols
-    weight_steps: dict[str, Step]
-    gains: Gains
+    weight_step_sizes: dict[str, StepSize]
+    weight_scales: WeightScales
     weights: dict[str, Symbols]
-    latent_steps: tuple[Step, ...]
+    latent_step_sizes: tuple[StepSize, ...]
     scales: tuple[int, ...]
 
     def check(self) -> None:
@@ -117,14 +117,14 @@ class IntegerModel:
         def term(tensor: str, inputs: int = 1, mantissa: int = 1, exponent: int = 0) -> Term:
             """A tensor times inputs of at most `inputs` * mantissa * 2**exponent."""
             sizes = np.abs(self.multiples(tensor))
-            step = self.weight_steps[tensor]
+            step = self.weight_step_sizes[tensor]
             # A bias is added; of a matrix every output sums over all inputs.
             largest = int(sizes.max() if "bias" in tensor else sizes.sum(-2).max())
             return Term(tensor, exponent + step.exponent, largest * inputs * mantissa * step.mantissa)
 
         far = 2**self.bits - 1
         reach = max(max(abs(o), abs(o + far)) for o in self.origin)
-        of_template = reach, *self.step
+        of_template = reach, *self.step_size
         last = len(self.scales) - 1
         cloud = Term("", -CLOUD_SCALE, _CLOUD_LIMIT)
         yield Sum(self.scales[0], (cloud, term("point", *of_template), term("bias 0")))
@@ -135,13 +135,16 @@ class IntegerModel:
         yield Sum(self.scales[last], (term("patch", *inputs), term("patch point", *of_template), term("patch bias")))
         inputs = _LARGEST_ACTIVATION, 1, -self.scales[last]
         out = [term("out", *inputs), term("out bias")]
-        if self.shape.residual:
-            out.append(Term("", self.step.exponent, reach * self.step.mantissa))
+        if self.architecture.residual:
+            out.append(Term("", self.step_size.exponent, reach * self.step_size.mantissa))
         yield Sum(POINT_SCALE, tuple(out))
 
     def multiples(self, tensor: str) -> Ints:
-        """Return a tensor in whole steps: its symbols times their gains, in 64 bits, which numpy 1 would not go to."""
-        multiples: Ints = self.weights[tensor].astype(np.int64) * self.gains.factors(tensor)
+        """Return a tensor in whole steps: its symbols times their weight scales.
+
+        In 64 bits, which numpy 1 would not go to.
+        """
+        multiples: Ints = self.weights[tensor].astype(np.int64) * self.weight_scales.factors(tensor)
         return multiples
 
     def template(self) -> Ints:
@@ -158,40 +161,40 @@ class IntegerModel:
         A file's own, of symbols below 2**20, give what the symbols give. Raises ValueError where they are not finite
         or too large.
         """
-        if latents.ndim != 2 or latents.shape[1] != self.shape.latent:
-            raise ValueError(f"expected latents of {self.shape.latent} numbers, found shape {latents.shape}")
+        if latents.ndim != 2 or latents.shape[1] != self.architecture.latent:
+            raise ValueError(f"expected latents of {self.architecture.latent} numbers, found shape {latents.shape}")
         with np.errstate(over="ignore"):
-            fine = np.rint(latents.astype(np.float64) / step_values(self.latent_steps) * 2**_FINE)
+            fine = np.rint(latents.astype(np.float64) / step_size_values(self.latent_step_sizes) * 2**_FINE)
         # False for NaN as well.
         within = bool((np.abs(fine) < LARGEST_LATENT << _FINE).all())
         symbols = np.where(within, fine, 0).astype(np.int64)
-        if not within or (latent_reach(symbols, self.latent_steps) >= LARGEST_LATENT << _FINE).any():
+        if not within or (latent_reach(symbols, self.latent_step_sizes) >= LARGEST_LATENT << _FINE).any():
             raise ValueError("expected latents that are finite and of the size of the file's own")
         return self._cloud_parts(symbols)
 
     def _cloud_parts(self, fine: Ints) -> Ints:
-        factors, low = in_common(self.latent_steps)
+        factors, low = in_common(self.latent_step_sizes)
         scaled = (fine.astype(object) * np.array(factors, object)).astype(np.int64)
         sums = scaled @ self.weights["latent"].astype(np.int64)
-        step = self.weight_steps["latent"]
+        step = self.weight_step_sizes["latent"]
         shift = low - _FINE + step.exponent + CLOUD_SCALE
         parts = [round_shift(int(total) * step.mantissa, shift) for total in sums.ravel()]
         return np.array([min(max(part, -_CLOUD_LIMIT), _CLOUD_LIMIT) for part in parts], np.int64).reshape(sums.shape)
 
     def dequantise(self, latents: Array) -> Model:
         """Return the numbers that this model stands for, in float32, with these latents (N, L)."""
-        steps = {name: step.value for name, step in self.weight_steps.items()}
+        steps = {name: step.value for name, step in self.weight_step_sizes.items()}
         weights = {name: (self.multiples(name) * steps[name]).astype(np.float32) for name in self.weights}
-        return Model(self.shape, (self.template() * self.step.value).astype(np.float32), latents, weights)
+        return Model(self.architecture, (self.template() * self.step_size.value).astype(np.float32), latents, weights)
 
 
-def latent_reach(symbols: NDArray[np.signedinteger], steps: tuple[Step, ...]) -> NDArray[np.object_]:
+def latent_reach(symbols: NDArray[np.signedinteger], steps: tuple[StepSize, ...]) -> NDArray[np.object_]:
     """Return how large latents (B, L) are, added up in the smallest power of two of their steps; exact, (B,)."""
     factors, _ = in_common(steps)
     reach: NDArray[np.object_] = np.abs(symbols.astype(np.int64)).astype(object) @ np.array(factors, object)
     return reach
 
 
-def dequantise_latents(symbols: Symbols, steps: tuple[Step, ...]) -> Array:
+def dequantise_latents(symbols: Symbols, steps: tuple[StepSize, ...]) -> Array:
     """Return latents (N, L) as numbers, in float32."""
-    return (symbols * step_values(steps)).astype(np.float32)
+    return (symbols * step_size_values(steps)).astype(np.float32)

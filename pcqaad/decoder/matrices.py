@@ -57,12 +57,12 @@ class Matrices:
         """Put the steps, the scales and the offsets of a model into matrices."""
 
         def scaled(tensor: str, scale: int, exponent: int = 0, mantissa: int = 1) -> Floats:
-            step = model.weight_steps[tensor]
+            step = model.weight_step_sizes[tensor]
             factor = math.ldexp(mantissa * step.mantissa, exponent + step.exponent + scale)
             numbers = model.multiples(tensor).astype(np.float64) * factor
             return numbers if "bias" in tensor else np.moveaxis(numbers, -1, -2)
 
-        template, scales = model.step, model.scales
+        template, scales = model.step_size, model.scales
         last = len(scales) - 1
         in_steps = template.exponent, template.mantissa
         shared = [
@@ -76,11 +76,11 @@ class Matrices:
             scaled("patch bias", scales[last])[..., None] + _OFFSET,
             scaled("patch point", scales[last], *in_steps),
         ]
-        own = np.eye(3) * (math.ldexp(template.mantissa, template.exponent + POINT_SCALE) * model.shape.residual)
+        own = np.eye(3) * (math.ldexp(template.mantissa, template.exponent + POINT_SCALE) * model.architecture.residual)
         out = [
             scaled("out", POINT_SCALE, -scales[last]),
             scaled("out bias", POINT_SCALE)[..., None] + 0.5,
-            np.broadcast_to(own, (model.shape.patches, 3, 3)),
+            np.broadcast_to(own, (model.architecture.patches, 3, 3)),
         ]
         return cls(
             scaled("point", scales[0], *in_steps),

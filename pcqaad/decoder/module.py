@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import selu
 
-from pcqaad.decoder.architecture import Array, Model, Shape
+from pcqaad.decoder.architecture import Architecture, Array, Model
 from pcqaad.decoder.patches import draw_points, padded_patches, patch_sizes
 
 
@@ -88,7 +88,7 @@ class Decoder(nn.Module):
     @classmethod
     def of(cls, model: Model) -> Decoder:
         """Return the torch module of a model in numpy arrays."""
-        shape = model.shape
+        shape = model.architecture
         template, latents = torch.from_numpy(model.template), torch.from_numpy(model.latents)
         # What it would draw is replaced: a generator of its own leaves torch's as it was.
         drawn = torch.Generator()
@@ -134,7 +134,7 @@ class Decoder(nn.Module):
             "out": array(self.patch[1]),
             "out bias": array(self.patch_bias[1][:, 0]),
         }
-        shape = Shape(
+        shape = Architecture(
             clouds=len(self.latents),
             points=len(self.template),
             latent=size,

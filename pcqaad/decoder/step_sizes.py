@@ -13,14 +13,14 @@ _LOWEST, _HIGHEST = -64, 63
 CODES = (_HIGHEST - _LOWEST + 1) * 8
 
 
-class Step(NamedTuple):
+class StepSize(NamedTuple):
     """The number mantissa * 2**exponent, 8 <= mantissa <= 15 and -64 <= exponent <= 63."""
 
     mantissa: int
     exponent: int
 
     @classmethod
-    def nearest(cls, value: float) -> Step:
+    def nearest(cls, value: float) -> StepSize:
         """Return the step nearest to a positive number: at most 1/17 of it away, within the range of steps."""
         fraction, exponent = math.frexp(value)  # 0.5 <= fraction < 1
         mantissa, exponent = round(16 * fraction), exponent - 4
@@ -31,7 +31,7 @@ class Step(NamedTuple):
         return cls(15, _HIGHEST) if exponent > _HIGHEST else cls(mantissa, exponent)
 
     @classmethod
-    def of(cls, code: int) -> Step:
+    def of(cls, code: int) -> StepSize:
         """Return the step that a code, 0 <= code < CODES, stands for in a file."""
         return cls(8 + code % 8, code // 8 + _LOWEST)
 
@@ -45,17 +45,17 @@ class Step(NamedTuple):
         """The step as a number; exact."""
         return math.ldexp(self.mantissa, self.exponent)
 
-    def doubled(self) -> Step:
+    def doubled(self) -> StepSize:
         """Return the step twice as coarse."""
-        return Step.nearest(2 * self.value)
+        return StepSize.nearest(2 * self.value)
 
 
-def step_values(steps: Sequence[Step]) -> NDArray[np.float64]:
+def step_size_values(steps: Sequence[StepSize]) -> NDArray[np.float64]:
     """Return steps as numbers (n,); exact."""
     return np.array([step.value for step in steps])
 
 
-def in_common(steps: Sequence[Step]) -> tuple[list[int], int]:
+def in_common(steps: Sequence[StepSize]) -> tuple[list[int], int]:
     """Return integers `f` and the exponent `low` such that the steps are f * 2**low, and no `f` needs to be larger."""
     low = min(step.exponent for step in steps)
     return [step.mantissa << (step.exponent - low) for step in steps], low

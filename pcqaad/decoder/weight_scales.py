@@ -1,4 +1,4 @@
-"""Finer and coarser steps inside a matrix: a gain for each input, and for each hidden neuron of a patch (SPEC.md, 7.2).
+"""Per-channel weight scales: one for each input, and for each hidden neuron of a patch (the gains of SPEC.md, 7.2).
 
 What an error of a weight does grows with the mean square of its input, and with how far its output moves the points.
 Between neurons both differ by much, in the patch layers most: one step for a whole matrix would be too coarse for some
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.decoder.architecture import Shape
+from pcqaad.decoder.architecture import Architecture
 
 Codes = NDArray[np.int32]
 
@@ -20,15 +20,15 @@ Codes = NDArray[np.int32]
 LEVELS = np.array([2, 3, 4, 6, 8, 12, 16, 24], np.int64)
 
 
-def gained(shape: Shape) -> dict[str, int]:
-    """Return the tensors whose inputs have gains, and how many inputs, in the order they are stored."""
+def scaled_inputs(shape: Architecture) -> dict[str, int]:
+    """Return the tensors whose inputs have weight scales, and how many inputs, in the order they are stored."""
     of_shared = {f"shared {i}": shape.shared[i - 1] for i in range(1, len(shape.shared))}
     return of_shared | {"patch": shape.shared[-1]}
 
 
 @dataclass(frozen=True)
-class Gains:
-    """Codes of the gains, each an index of LEVELS.
+class WeightScales:
+    """Codes of the weight scales, each an index of LEVELS.
 
     Attributes:
         rows: of each tensor's inputs (n,); the patches share theirs.
@@ -39,16 +39,16 @@ class Gains:
     columns: Codes
 
     @classmethod
-    def of_codes(cls, shape: Shape, codes: Codes) -> Gains:
-        """Return the gains of `codes` in a row."""
-        inputs = gained(shape)
+    def of_codes(cls, shape: Architecture, codes: Codes) -> WeightScales:
+        """Return the weight scales of `codes` in a row."""
+        inputs = scaled_inputs(shape)
         *rows, columns = np.split(codes, np.cumsum([*inputs.values()]))
         return cls(dict(zip(inputs, rows, strict=True)), columns.reshape(shape.patches, shape.patch))
 
     @staticmethod
-    def count(shape: Shape) -> tuple[int, int]:
+    def count(shape: Architecture) -> tuple[int, int]:
         """Return how many inputs and how many hidden neurons have gains."""
-        return sum(gained(shape).values()), shape.patches * shape.patch
+        return sum(scaled_inputs(shape).values()), shape.patches * shape.patch
 
     def codes(self) -> Codes:
         """Return all codes in a row."""

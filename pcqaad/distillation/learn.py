@@ -68,7 +68,7 @@ class Halves:
 
     Attributes:
         network: a decoder of their kind, as a fit would start it: clouds (B,) and rows (K, S) -> (B, K * S, 3).
-        frame: the clouds' normalisation, in which it decodes.
+        normalisation: the clouds' normalisation, in which it decodes.
     """
 
     def __init__(self, clouds: Sequence[Points], points: int, seed: int, device: str, tell: Report) -> None:
@@ -85,7 +85,7 @@ class Halves:
         template = template[patch_order(template, choose_patches(points))]
         rng = generator(seed, Use.HALVES)
         halves = np.stack([rng.permutation(points) for _ in range(count)])
-        self.frame = found.frame
+        self.normalisation = found.normalisation
         self._points = np.stack([found.targets[i] for i in range(count)])
         self._train, self._judge = halves[:, : points // 2], halves[:, points // 2 :]
 

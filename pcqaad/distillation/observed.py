@@ -12,7 +12,7 @@ from pcqaad.bitstream.collection import Collection
 from pcqaad.distillation.distances import Distances, of_samples
 from pcqaad.evaluation.verify import Source, read_originals
 from pcqaad.parallel import in_parallel
-from pcqaad.points.collect import Frame, Points
+from pcqaad.points.collect import Normalisation, Points
 from pcqaad.progress import Progress, Report, silent
 
 # Distances that are kept; of more, as many of each cloud.
@@ -33,14 +33,14 @@ def observed(collection: Collection, references: Sequence[Source], on_progress: 
         CloudError: an original is missing or holds too few points.
         FormatError: the file is damaged.
     """
-    centre, scale = collection.placement.normalisation
-    frame = Frame(np.array(centre), scale)
+    centre, scale = collection.denormalisation.centre_and_scale
+    normalisation = Normalisation(np.array(centre), scale)
     pairs = ((original.points, collection[i]) for i, original in enumerate(read_originals(collection, references)))
 
     share = max(_MOST // len(collection), 1)
 
     def distances(pair: tuple[Points, Points]) -> NDArray[np.float64]:
-        a, b = (frame.normalise(points) for points in pair)
+        a, b = (normalisation.normalise(points) for points in pair)
         found = np.concatenate([cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]])
         return found[:: -(-len(found) // share)]
 

@@ -1,4 +1,4 @@
-"""Judge a file: its integrity, its sizes, and its clouds against their originals."""
+"""Evaluator a file: its integrity, its sizes, and its clouds against their originals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def verify(
     device: str = "cpu",
     on_progress: Report = silent,
 ) -> dict[str, Any]:
-    """Judge a file: sizes, and errors against its originals, or as recorded when it was made.
+    """Evaluator a file: sizes, and errors against its originals, or as recorded when it was made.
 
     Args:
         collection: the opened file; everything in it is read and checked.

@@ -21,12 +21,12 @@ from pcqaad.evaluation.metrics import CELL, measure, percent, summarise
 from pcqaad.formats.clouds.names import safe_name
 from pcqaad.formats.container.container import Section, write_container
 from pcqaad.latents.whole import LatentFit
-from pcqaad.points.collect import FARTHEST, Frame, Points, allocate, check_cloud, default_names, subsample
+from pcqaad.points.collect import FARTHEST, Normalisation, Points, allocate, check_cloud, default_names, subsample
 from pcqaad.points.fixed_point import Targets
 from pcqaad.points.surface import Mesh, Surfaces
 from pcqaad.progress import Progress, Report, Stop, never, silent
 
-# Steps of a cloud's latent where nothing else is asked for: more gain less than a hundredth of its error.
+# StepSizes of a cloud's latent where nothing else is asked for: more gain less than a hundredth of its error.
 _STEPS = 200
 # A cloud whose middle is so far from the others', in coordinates of which a diagonal is 4, lies beside them; one whose
 # error is so many times the fit's is worth a word.
@@ -36,7 +36,7 @@ _TOGETHER = 8
 
 
 @dataclass(frozen=True)
-class Grown:
+class Appended:
     """A file with more clouds, to be saved.
 
     Attributes:
@@ -63,13 +63,13 @@ def append(
     device: str = "auto",
     on_progress: Report = silent,
     should_stop: Stop = never,
-) -> Grown:
+) -> Appended:
     """Fit latents for new clouds to the decoder of a file, and put them behind the file's own.
 
     The old clouds decode to the same bytes as before: weights and template stay as they are.
 
     Args:
-        collection: the opened file; nothing of it changes before `Grown.save`.
+        collection: the opened file; nothing of it changes before `Appended.save`.
         clouds: arrays (n_i, 3) in the data's unit, aligned as the file's clouds are, with at least as many points as
             these, M; of larger ones M random points stay, the same ones as in a fit of all. Each is asked for once.
             Meshes where the file's clouds were drawn from such: see `codec.fit`.
@@ -110,17 +110,19 @@ def append(
     fit_seed, surface = sampling(collection.info)
     if surface:
         clouds = Surfaces(cast(Sequence[Mesh], clouds), new, surface, fit_seed, first)
-    targets, frame = _read(collection, cast(Sequence[Points], clouds), new, fit_seed, tell)
+    targets, normalisation = _read(collection, cast(Sequence[Points], clouds), new, fit_seed, tell)
     diagonal = reference_diagonal(collection)
-    latents, made = _fit(collection, targets, chosen, seed, steps, minutes, began, _in_percent(tell, frame, diagonal))
-    for name, reach in zip(new, latent_reach(latents, collection.integers.latent_steps), strict=True):
+    latents, made = _fit(
+        collection, targets, chosen, seed, steps, minutes, began, _in_percent(tell, normalisation, diagonal)
+    )
+    for name, reach in zip(new, latent_reach(latents, collection.integers.latent_step_sizes), strict=True):
         if reach >= LARGEST_LATENT:
             raise DivergenceError(f"{name}: the fit went astray: the file cannot hold so large a latent")
 
     tell(Progress("measure", 0, len(new), "clouds"))
-    numbers = dequantise_latents(latents, collection.integers.latent_steps)
+    numbers = dequantise_latents(latents, collection.integers.latent_step_sizes)
     # Normalised, so that clouds of any unit are matched alike.
-    pairs = ((targets[i], frame.normalise(collection.decode(numbers[i]))) for i in range(len(new)))
+    pairs = ((targets[i], normalisation.normalise(collection.decode(numbers[i]))) for i in range(len(new)))
     done = 0
 
     def measured() -> None:
@@ -128,7 +130,7 @@ def append(
         done += 1
         tell(Progress("measure", done, len(new), "clouds"))
 
-    errors = [e.scaled(frame.scale) for e in measure(pairs, on_cloud=measured)["emkd"]]
+    errors = [e.scaled(normalisation.scale) for e in measure(pairs, on_cloud=measured)["emkd"]]
     record = {
         "first": first,
         "clouds": len(new),
@@ -145,7 +147,7 @@ def append(
         times = f"{record['mean'] / of_fit:.1f} times"
         text = f"the new clouds' error is {times} that of the fit's: the file was not fitted to clouds like these"
         tell(Progress("note", text=text))
-    return Grown(collection.grown(latents, new, record), record)
+    return Appended(collection.grown(latents, new, record), record)
 
 
 def _check_names(new: Sequence[str], count: int, collection: Collection) -> None:
@@ -165,14 +167,14 @@ def _check_names(new: Sequence[str], count: int, collection: Collection) -> None
 
 def _read(
     collection: Collection, clouds: Sequence[Points], names: Sequence[str], seed: int, tell: Report
-) -> tuple[Targets, Frame]:
+) -> tuple[Targets, Normalisation]:
     """Read the clouds, bring them to the file's number of points and into its normalisation.
 
     By the seed of the fit, as `verify` does to the originals: it finds the same points.
     """
     info = collection.info
-    centre, scale = collection.placement.normalisation
-    frame, count = Frame(np.array(centre), scale), int(info["points"])
+    centre, scale = collection.denormalisation.centre_and_scale
+    normalisation, count = Normalisation(np.array(centre), scale), int(info["points"])
     targets = Targets(allocate((len(clouds), count, 3), np.uint16))
     larger = 0
     tell(Progress("read", 0, len(clouds), "clouds"))
@@ -181,7 +183,7 @@ def _read(
         if len(cloud) < count:
             raise CloudError(f"{name}: holds {len(cloud)} points, the clouds of the file {count}")
         larger += len(cloud) > count
-        normalised = frame.normalise(subsample(cloud, count, seed, len(collection) + i))
+        normalised = normalisation.normalise(subsample(cloud, count, seed, len(collection) + i))
         if not (np.abs(normalised).max() < FARTHEST and np.linalg.norm(np.median(normalised, 0)) < _ELSEWHERE):
             raise CloudError(f"{name}: lies too far from the clouds of the file to be fitted with them")
         targets.put(i, normalised)
@@ -189,7 +191,7 @@ def _read(
     if larger:
         text = f"{larger} of {len(clouds)} clouds hold more points: brought to {count:,} each by random subsampling"
         tell(Progress("note", text=text))
-    return targets, frame
+    return targets, normalisation
 
 
 def _fit(
@@ -203,7 +205,7 @@ def _fit(
     tell: Report,
 ) -> tuple[Symbols, int]:
     """Fit the latents (n, L), a few clouds at a time; returns them and the least number of steps of a cloud."""
-    fit = LatentFit(collection.module().to(device), collection.integers.latent_steps, seed)
+    fit = LatentFit(collection.module().to(device), collection.integers.latent_step_sizes, seed)
     count, points = len(targets), np.arange(targets.points)
     found: list[Symbols] = []
     least = 0
@@ -224,7 +226,7 @@ def _fit(
             if minutes:
                 tell(Progress("fit", time.monotonic() - began, 60 * minutes, "seconds", figures))
             elif steps:
-                # Steps of each cloud, made for some of them at once.
+                # StepSizes of each cloud, made for some of them at once.
                 tell(Progress("fit", low * steps + some * step, count * steps, "steps", figures))
 
         latents, made = fit.fit(list(targets.gather(some, points)), len(collection) + low, share, on_step)
@@ -233,11 +235,11 @@ def _fit(
     return np.concatenate(found), least
 
 
-def _in_percent(tell: Report, frame: Frame, diagonal: float) -> Report:
+def _in_percent(tell: Report, normalisation: Normalisation, diagonal: float) -> Report:
     """Show the mean distance to the assigned targets as what it bounds, the earth mover's distance."""
 
     def report(progress: Progress) -> None:
-        share = percent(progress.figures["matched"] * frame.scale, diagonal)
+        share = percent(progress.figures["matched"] * normalisation.scale, diagonal)
         tell(replace(progress, figures={"emkd_percent": share}))
 
     return report
@@ -246,4 +248,4 @@ def _in_percent(tell: Report, frame: Frame, diagonal: float) -> Report:
 def reference_diagonal(collection: Collection) -> float:
     """Return the median diagonal of the fit's clouds: new and old errors are parts of the same length."""
     recorded = collection.info["fidelity"].get("diagonal")
-    return float(recorded) if isinstance(recorded, (int, float)) else 4 * collection.placement.normalisation[1]
+    return float(recorded) if isinstance(recorded, (int, float)) else 4 * collection.denormalisation.centre_and_scale[1]

@@ -18,7 +18,7 @@ from pcqaad.latents.defaults import CRITERION, PRIOR, STARTS, STEPS
 from pcqaad.latents.partial import LatentSearch
 from pcqaad.losses.criteria import criterion as find_criterion
 from pcqaad.losses.names import parse
-from pcqaad.points.collect import FARTHEST, Frame, Points, check_cloud
+from pcqaad.points.collect import FARTHEST, Normalisation, Points, check_cloud
 from pcqaad.progress import Progress, Report, Stop, never, silent
 
 # What a partial cloud's points may lie from the nearest start, in the median: a fifth of the diagonal. Clouds in wrong
@@ -111,11 +111,11 @@ def complete(
 
     tell("read", 0, len(names), "clouds")
     search = LatentSearch(collection.module().to(chosen), loss, prior, starts, steps, seed)
-    centre, scale = collection.placement.normalisation
-    frame = Frame(np.array(centre), scale)
+    centre, scale = collection.denormalisation.centre_and_scale
+    normalisation = Normalisation(np.array(centre), scale)
     begins = []
     for i, name in enumerate(names):
-        begins.append(_starts(search, _normalised(partials[i], name, frame), name))
+        begins.append(_starts(search, _normalised(partials[i], name, normalisation), name))
         tell("read", i + 1, len(names), "clouds")
     diagonal = reference_diagonal(collection)
     total = len(names) * steps
@@ -127,7 +127,7 @@ def complete(
             tell("fit", before + step, total, "steps")
 
         cloud = partials[i]
-        found = search.find(_normalised(cloud, name, frame), begins[i], on_step)
+        found = search.find(_normalised(cloud, name, normalisation), begins[i], on_step)
         points = collection.decode(found.latent)
         errors = Errors.of(cKDTree(points).query(cloud)[0])
         start = "" if found.start is None else collection.names[found.start]
@@ -136,9 +136,9 @@ def complete(
     return completed
 
 
-def _normalised(cloud: Points, name: str, frame: Frame) -> NDArray[np.float32]:
+def _normalised(cloud: Points, name: str, normalisation: Normalisation) -> NDArray[np.float32]:
     """Return a partial cloud (n, 3) normalised; raises CloudError where it is malformed or far out."""
-    normalised = frame.normalise(check_cloud(cloud, name))
+    normalised = normalisation.normalise(check_cloud(cloud, name))
     if not np.abs(normalised).max() < FARTHEST:
         raise CloudError(f"{name}: {_ASTRAY}")
     return normalised.astype(np.float32)

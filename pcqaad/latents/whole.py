@@ -12,7 +12,7 @@ from torch import Tensor
 from pcqaad.decoder.integer_model import Symbols
 from pcqaad.decoder.module import Decoder
 from pcqaad.decoder.patches import draw_points, padded_patches, patch_sizes
-from pcqaad.decoder.step_sizes import Step, step_values
+from pcqaad.decoder.step_sizes import StepSize, step_size_values
 from pcqaad.evaluation.metrics import chamfer
 from pcqaad.matching.assign import match_all, rematch
 from pcqaad.parallel import in_parallel
@@ -29,7 +29,7 @@ _NEAREST, _OLD = 3, 256
 _FIRST, _ROUNDED = 0.3, 0.6
 # Where the stages' rates begin, in standard deviations of the old latents.
 _RATES = 0.1, 0.05
-# Steps between two matchings; fresh ones need not be tight, as they are improved while the latents move.
+# StepSizes between two matchings; fresh ones need not be tight, as they are improved while the latents move.
 _REMATCH, _TOLERANCE = 30, 0.05
 
 Floats = NDArray[np.float32]
@@ -51,10 +51,10 @@ class LatentFit:
         seed: draws the points that are looked at.
     """
 
-    def __init__(self, network: Decoder, steps: Sequence[Step], seed: int) -> None:
+    def __init__(self, network: Decoder, steps: Sequence[StepSize], seed: int) -> None:
         self._network = network.requires_grad_(False)
         self._device = network.template.device
-        self._steps = torch.from_numpy(step_values(steps)).to(self._device, torch.float32)
+        self._steps = torch.from_numpy(step_size_values(steps)).to(self._device, torch.float32)
         self._seed = seed
         old = network.latents
         self._mean, spread = old.mean(0), old.std(0)
@@ -76,7 +76,7 @@ class LatentFit:
         """Return the latents (B, L) of a few clouds (M, 3), in symbols, and the number of steps made.
 
         The clouds are normalised and their points in any order. `first` is the number of the first one in the file:
-        the draws depend on it, not on what is fitted together. Steps are made while `share(step)` is below 1.
+        the draws depend on it, not on what is fitted together. StepSizes are made while `share(step)` is below 1.
         """
         rng = [generator(self._seed, Use.APPEND_CLOUD, first + i) for i in range(len(clouds))]
         size = len(self._thin)

@@ -29,7 +29,7 @@ _NOISE = 16
 
 
 def parents(
-    template: Samples, clouds: Samples, again: Samples, relays: int, seed: int, on_pair: Callable[[], None]
+    template: Samples, clouds: Samples, again: Samples, intermediates: int, seed: int, on_pair: Callable[[], None]
 ) -> NDArray[np.int64]:
     """Choose for every cloud what it is matched to: another cloud, matched before it, or the template itself.
 
@@ -37,7 +37,7 @@ def parents(
         template: (S, 3) random points of the template, normalised.
         clouds: (N, S, 3) random points of every cloud.
         again: (n, S, 3) other points of the first n of them: how far two samples of one cloud are apart.
-        relays: how many clouds others may be matched by way of.
+        intermediates: how many clouds others may be matched by way of.
         seed: draws these where there are more clouds.
         on_pair: called as distances are taken.
 
@@ -60,9 +60,9 @@ def parents(
     chosen = np.full(len(clouds), -1)
     # No path by way of another cloud has a risk below 2.
     far = np.flatnonzero(direct > 2)
-    if not len(far) or relays == 0:
+    if not len(far) or intermediates == 0:
         return chosen
-    stations = np.sort(generator(seed, Use.INTERMEDIATES).permutation(len(clouds))[:relays])
+    stations = np.sort(generator(seed, Use.INTERMEDIATES).permutation(len(clouds))[:intermediates])
     # The template is the first of the graph's nodes, and nothing leads back to it.
     steps = np.zeros((len(stations) + 1, len(stations) + 1))
     steps[0, 1:] = direct[stations]

@@ -29,7 +29,7 @@ LARGEST = float(np.finfo(np.float32).max) / 8
 
 
 @dataclass(frozen=True)
-class Frame:
+class Normalisation:
     """The normalisation of a collection: coordinates are (points - centre) / scale.
 
     A quarter of the median diagonal is one unit, so a cloud spans about 4 units from corner to corner.
@@ -51,7 +51,7 @@ class CloudSet:
     Attributes:
         targets: the points; a fit brings every cloud's into assigned order. Many of them lie in a file.
         names: one per cloud.
-        frame: the normalisation.
+        normalisation: the normalisation.
         diagonal: median over the clouds of their bounding boxes' diagonals, data units.
         sizes: (N,) the numbers of points as given.
         fingerprint: a checksum of the points as given, that tells this collection from another.
@@ -59,7 +59,7 @@ class CloudSet:
 
     targets: Targets
     names: list[str]
-    frame: Frame
+    normalisation: Normalisation
     diagonal: float
     sizes: NDArray[np.int64]
     fingerprint: int
@@ -121,8 +121,8 @@ def collect(
         smallest = int(np.argmin(sizes))
         raise CloudError(f"{names[smallest]}: holds {sizes[smallest]} points, {count} were asked for")
     median = float(np.median(np.linalg.norm(boxes[:, 1] - boxes[:, 0], axis=1)))
-    frame = Frame(boxes.mean((0, 1)), median / 4 if median > 0 else 1.0)
-    reach = np.abs(frame.normalise(boxes)).max((1, 2))
+    normalisation = Normalisation(boxes.mean((0, 1)), median / 4 if median > 0 else 1.0)
+    reach = np.abs(normalisation.normalise(boxes)).max((1, 2))
     if not reach.max() < FARTHEST:
         farthest = int(np.argmax(reach))
         raise CloudError(f"{names[farthest]}: lies too far from the other clouds to be fitted with them")
@@ -132,9 +132,9 @@ def collect(
     for i, cloud in checked("normalise"):
         if len(cloud) != sizes[i] or not np.array_equal(boxes[i], box(cloud)):
             raise CloudError(f"{names[i]}: changed while the clouds were read")
-        targets.put(i, frame.normalise(subsample(cloud, count, seed, i)))
+        targets.put(i, normalisation.normalise(subsample(cloud, count, seed, i)))
         fingerprint = targets.checksum(i, fingerprint)
-    return CloudSet(targets, names, frame, median, sizes, fingerprint)
+    return CloudSet(targets, names, normalisation, median, sizes, fingerprint)
 
 
 def default_names(count: int, first: int = 0) -> list[str]:

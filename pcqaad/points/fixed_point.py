@@ -16,7 +16,7 @@ class Targets:
     """N clouds of M points as 16-bit fixed point, each in a box of its own, so that an odd one spoils no other.
 
     A coordinate is low + step * k, k from 0 to 65535, where 65535 steps are the largest side of the cloud's
-    bounding box. Rounding moves it by at most half a step: 2^-17 of that side (float32, in which points are
+    bounding box. FakeQuantisation moves it by at most half a step: 2^-17 of that side (float32, in which points are
     returned, adds its own). A fit errs by a percent of a cloud's diagonal, a thousand times as much.
 
     The points' order is the caller's to change. They are moved as they are stored, so no number of moves

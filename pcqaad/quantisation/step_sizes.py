@@ -2,7 +2,7 @@
 
 Quantising a group of n numbers with step d costs about n * log2(1 / d) bits and moves the decoded points by a
 mean square of s * d ** 2, where the sensitivity s is measured. The cheapest way to a given total movement
-has the same slope in every group (reverse water-filling), d = sqrt(mu * n / s): one number mu to search. About
+has the same lambda_ in every group (reverse water-filling), d = sqrt(mu * n / s): one number mu to search. About
 this optimum the cost is flat, so steps of four significant bits, at most 6 % off, do as well.
 """
 
@@ -29,10 +29,10 @@ from pcqaad.decoder.integer_model import (
     latent_reach,
 )
 from pcqaad.decoder.patches import draw_points, patch_sizes
-from pcqaad.decoder.step_sizes import Step, step_values
-from pcqaad.decoder.weight_scales import Gains
+from pcqaad.decoder.step_sizes import StepSize, step_size_values
+from pcqaad.decoder.weight_scales import WeightScales
 from pcqaad.errors import DivergenceError
-from pcqaad.quantisation.weight_scales import choose_gains
+from pcqaad.quantisation.weight_scales import choose_weight_scales
 from pcqaad.seeds import Use, generator
 
 # A finer grid than this has more digits than the float32 coordinates it stands for.
@@ -61,7 +61,7 @@ class Quantised:
 
     def model(self) -> Model:
         """Return the numbers that the integers stand for: symbols times steps, in float32."""
-        return self.shared.dequantise(dequantise_latents(self.latents, self.shared.latent_steps))
+        return self.shared.dequantise(dequantise_latents(self.latents, self.shared.latent_step_sizes))
 
 
 @dataclass(frozen=True)
@@ -70,37 +70,42 @@ class Sensitivities:
 
     Attributes:
         template, latents, weights: of these groups, the weights by tensor.
-        gains: how much coarser the steps of some weights of a tensor are than of others.
+        weight scales: how much coarser the steps of some weights of a tensor are than of others.
         spacing: how far a template point is from the nearest other one, on average.
     """
 
     template: float
     latents: float
     weights: dict[str, float]
-    gains: Gains
+    weight_scales: WeightScales
     spacing: float
 
 
 @dataclass(frozen=True)
-class Steps:
-    """The steps of all groups: of the template's grid, per weight tensor, to be multiplied by the gains in it, and
-    per latent dimension.
+class StepSizes:
+    """The step sizes of all groups.
+
+    Attributes:
+        template: of the template's grid.
+        weights: of each tensor, to be multiplied by the weight scales in it.
+        weight_scales: of the tensors that have any.
+        latents: of each latent dimension.
     """
 
-    template: Step
-    weights: dict[str, Step]
-    gains: Gains
-    latents: tuple[Step, ...]
+    template: StepSize
+    weights: dict[str, StepSize]
+    weight_scales: WeightScales
+    latents: tuple[StepSize, ...]
 
     def within(self, tensor: str) -> NDArray[np.float64]:
         """Return the steps inside a weight tensor, to broadcast against it."""
-        return self.gains.factors(tensor).astype(np.float64) * self.weights[tensor].value
+        return self.weight_scales.factors(tensor).astype(np.float64) * self.weights[tensor].value
 
 
-def choose_steps(model: Model, sensitivities: Sensitivities, slope: float, smooth: bool = False) -> Steps:
-    """Choose the steps of a model at one slope `slope` (mu): a larger one gives fewer bits and more movement.
+def choose_step_sizes(model: Model, sensitivities: Sensitivities, lambda_: float, smooth: bool = False) -> StepSizes:
+    """Choose the steps of a model at one lambda_ `lambda_` (mu): a larger one gives fewer bits and more movement.
 
-    With `smooth` the template's grid stays fine beside the distance between its points, whatever the slope: a matched
+    With `smooth` the template's grid stays fine beside the distance between its points, whatever the lambda_: a matched
     distance hardly notices a rough surface, whose points are as far apart, but eyes and normals do.
     """
 
@@ -112,12 +117,12 @@ def choose_steps(model: Model, sensitivities: Sensitivities, slope: float, smoot
             return 1.0
         # Neither finer than symbols can hold, nor (for what hardly matters) coarser than the values.
         finest = max(largest / largest_symbol, _FINEST)
-        wanted = math.sqrt(slope * count / sensitivity) if sensitivity > 0 else math.inf
+        wanted = math.sqrt(lambda_ * count / sensitivity) if sensitivity > 0 else math.inf
         return min(max(wanted, finest), max(2 * largest, finest))
 
     def of_tensor(name: str) -> float:
         values = model.weights[name]
-        return step(values.size, sensitivities.weights[name], values / sensitivities.gains.factors(name))
+        return step(values.size, sensitivities.weights[name], values / sensitivities.weight_scales.factors(name))
 
     extent = float(np.ptp(model.template, axis=0).max())
     template = step(3 * len(model.template), sensitivities.template, model.template)
@@ -125,16 +130,16 @@ def choose_steps(model: Model, sensitivities: Sensitivities, slope: float, smoot
         template = min(template, _SMOOTH * sensitivities.spacing)
     drive = _latent_drive(model)
     latent = step(model.latents.size, sensitivities.latents, model.latents * drive, LARGEST_LATENT_SYMBOL)
-    return Steps(
+    return StepSizes(
         # The nearest step may be 6 % finer than asked for, and still the grid must reach across.
-        Step.nearest(max(template, 1.07 * extent / (2**_MAX_BITS - 1))),
-        {name: Step.nearest(of_tensor(name)) for name in model.weights},
-        sensitivities.gains,
-        tuple(Step.nearest(latent / float(d)) for d in drive),
+        StepSize.nearest(max(template, 1.07 * extent / (2**_MAX_BITS - 1))),
+        {name: StepSize.nearest(of_tensor(name)) for name in model.weights},
+        sensitivities.weight_scales,
+        tuple(StepSize.nearest(latent / float(d)) for d in drive),
     )
 
 
-def rounded(model: Model, steps: Steps) -> Model:
+def rounded(model: Model, steps: StepSizes) -> Model:
     """Return the numbers that a model rounded to steps stands for, in float32: the quick way to judge steps."""
 
     def near(values: Array, step: float | NDArray[np.float64]) -> Array:
@@ -143,12 +148,12 @@ def rounded(model: Model, steps: Steps) -> Model:
     return replace(
         model,
         template=near(model.template, steps.template.value),
-        latents=near(model.latents, step_values(steps.latents)),
+        latents=near(model.latents, step_size_values(steps.latents)),
         weights={name: near(w, steps.within(name)) for name, w in model.weights.items()},
     )
 
 
-def quantise(model: Model, steps: Steps, seed: int = 0, reach: tuple[float, ...] | None = None) -> Quantised:
+def quantise(model: Model, steps: StepSizes, seed: int = 0, reach: tuple[float, ...] | None = None) -> Quantised:
     """Round a model to steps, and choose the scales of its activations, from their `reach` where that is known.
 
     Raises CloudError where no steps make its sums exact: a fit that went astray.
@@ -157,32 +162,32 @@ def quantise(model: Model, steps: Steps, seed: int = 0, reach: tuple[float, ...]
     origin = points.min(0)
     grid = points - origin
     shared = IntegerModel(
-        model.shape,
+        model.architecture,
         max(int(grid.max()).bit_length(), 1),
         (int(origin[0]), int(origin[1]), int(origin[2])),
         steps.template,
         grid,
         steps.weights,
-        steps.gains,
+        steps.weight_scales,
         {name: _round(w, steps.within(name)) for name, w in model.weights.items()},
         steps.latents,
         tuple(_scale(largest) for largest in reach or activation_reach(model, seed)),
     )
-    return _made_exact(model, Quantised(shared, _round(model.latents, step_values(steps.latents))))
+    return _made_exact(model, Quantised(shared, _round(model.latents, step_size_values(steps.latents))))
 
 
 def _made_exact(model: Model, quantised: Quantised) -> Quantised:
     """Double the finest steps until all sums are exact; hardly any model needs it."""
     shared, latents = quantised.shared, quantised.latents
-    while (latent_reach(latents, shared.latent_steps) >= LARGEST_LATENT).any():
-        shared = replace(shared, latent_steps=tuple(step.doubled() for step in shared.latent_steps))
-        latents = _round(model.latents, step_values(shared.latent_steps))
+    while (latent_reach(latents, shared.latent_step_sizes) >= LARGEST_LATENT).any():
+        shared = replace(shared, latent_step_sizes=tuple(step.doubled() for step in shared.latent_step_sizes))
+        latents = _round(model.latents, step_size_values(shared.latent_step_sizes))
 
     def coarser(shared: IntegerModel, name: str) -> IntegerModel:
-        step = shared.weight_steps[name].doubled()
-        symbols = _round(model.weights[name], step.value * shared.gains.factors(name))
-        weight_steps = {**shared.weight_steps, name: step}
-        return replace(shared, weight_steps=weight_steps, weights={**shared.weights, name: symbols})
+        step = shared.weight_step_sizes[name].doubled()
+        symbols = _round(model.weights[name], step.value * shared.weight_scales.factors(name))
+        weight_step_sizes = {**shared.weight_step_sizes, name: step}
+        return replace(shared, weight_step_sizes=weight_step_sizes, weights={**shared.weights, name: symbols})
 
     while np.abs(shared.weights["latent"]).max() >= LARGEST_LATENT_WEIGHT:
         shared = coarser(shared, "latent")
@@ -223,10 +228,10 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
     def rounded(values: Array, step: np.float32 | NDArray[np.float32]) -> Array:
         return (_round(values, step) * step).astype(np.float32)
 
-    gains = choose_gains(model)
+    weight_scales = choose_weight_scales(model)
     weights = {}
     for name, values in model.weights.items():
-        factors = gains.factors(name)
+        factors = weight_scales.factors(name)
         step = coarse(values / factors)
         changed = {**model.weights, name: rounded(values, step * factors)}
         weights[name] = moved(replace(model, weights=changed)) / float(step) ** 2
@@ -235,21 +240,21 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
     drive = _latent_drive(model)
     step = coarse(model.latents * drive)
     latents = moved(replace(model, latents=rounded(model.latents, step / drive))) / float(step) ** 2
-    return Sensitivities(template, latents, weights, gains, spacing)
+    return Sensitivities(template, latents, weights, weight_scales, spacing)
 
 
-def search_slope(rise: Callable[[float], float], start: float, target: float, rounds: int = 24) -> float:
-    """Return the largest slope at which `rise(slope)`, which grows with it, is at most `target`."""
+def search_lambda(degradation: Callable[[float], float], start: float, target: float, rounds: int = 24) -> float:
+    """Return the largest lambda_ at which `degradation(lambda_)`, which grows with it, is at most `target`."""
     low = high = start
-    if rise(start) <= target:
-        while rise(high) <= target and high < start * 4.0**12:
+    if degradation(start) <= target:
+        while degradation(high) <= target and high < start * 4.0**12:
             low, high = high, high * 4
     else:
-        while rise(low) > target and low > start / 4.0**24:
+        while degradation(low) > target and low > start / 4.0**24:
             low, high = low / 4, low
     for _ in range(rounds):
         middle = float(np.sqrt(low * high))
-        low, high = (middle, high) if rise(middle) <= target else (low, middle)
+        low, high = (middle, high) if degradation(middle) <= target else (low, middle)
         if high / low < 1.02:
             break
     return low
@@ -270,12 +275,12 @@ def _latent_drive(model: Model) -> Array:
 def _thin(model: Model, seed: int, most: int) -> Model:
     """Keep at most `most` clouds and an equal number of random template points of each patch."""
     rng = generator(seed, Use.PROBE)
-    clouds = rng.choice(model.shape.clouds, min(most, model.shape.clouds), replace=False)
-    sizes = patch_sizes(model.shape.points, model.shape.patches)
-    each = min(int(sizes.min()), max(_PROBED_POINTS // model.shape.patches, 1))
+    clouds = rng.choice(model.architecture.clouds, min(most, model.architecture.clouds), replace=False)
+    sizes = patch_sizes(model.architecture.points, model.architecture.patches)
+    each = min(int(sizes.min()), max(_PROBED_POINTS // model.architecture.patches, 1))
     rows = draw_points(rng, sizes, each).ravel()
-    shape = replace(model.shape, clouds=len(clouds), points=each * model.shape.patches)
-    return replace(model, shape=shape, template=model.template[rows], latents=model.latents[clouds])
+    architecture = replace(model.architecture, clouds=len(clouds), points=each * model.architecture.patches)
+    return replace(model, architecture=architecture, template=model.template[rows], latents=model.latents[clouds])
 
 
 def activation_reach(model: Model, seed: int) -> tuple[float, ...]:
@@ -294,8 +299,8 @@ def activation_reach(model: Model, seed: int) -> tuple[float, ...]:
 
 def _pre_activations(model: Model) -> tuple[float, ...]:
     """Return the largest pre-activation of each hidden layer."""
-    decoder = FloatDecoder(model.shape, model.template, model.weights)
-    seen = np.zeros(len(model.shape.shared) + 1, np.float32)
+    decoder = FloatDecoder(model.architecture, model.template, model.weights)
+    seen = np.zeros(len(model.architecture.shared) + 1, np.float32)
 
     def observe(layer: int, before: Array, after: Array) -> None:
         seen[layer] = max(seen[layer], np.abs(before).max())
@@ -306,5 +311,5 @@ def _pre_activations(model: Model) -> tuple[float, ...]:
 
 
 def _decode_all(model: Model) -> Array:
-    decoder = FloatDecoder(model.shape, model.template, model.weights)
+    decoder = FloatDecoder(model.architecture, model.template, model.weights)
     return np.stack([decoder.decode(latent) for latent in model.latents])

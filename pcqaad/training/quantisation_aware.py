@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcqaad.decoder.architecture import Shape
+from pcqaad.decoder.architecture import Architecture
 from pcqaad.decoder.module import Decoder, Weights
-from pcqaad.decoder.step_sizes import step_values
-from pcqaad.quantisation.step_sizes import Steps
+from pcqaad.decoder.step_sizes import step_size_values
+from pcqaad.quantisation.step_sizes import StepSizes
 
 
-class Rounding:
+class FakeQuantisation:
     """Rounds a network's numbers to the steps that its file is to have.
 
     The gradient passes as if nothing had been rounded (the straight-through estimator of Bengio et al., 2013), so
@@ -20,7 +20,7 @@ class Rounding:
     theirs are far finer.
     """
 
-    def __init__(self, shape: Shape, steps: Steps, device: torch.device) -> None:
+    def __init__(self, shape: Architecture, steps: StepSizes, device: torch.device) -> None:
         shapes, layers = shape.tensors(), range(1, len(shape.shared))
 
         def within(*names: str) -> Tensor:
@@ -32,7 +32,7 @@ class Rounding:
             return torch.tensor(steps.weights[name].value, device=device)
 
         self.template = torch.tensor(steps.template.value, device=device)
-        self.latents = torch.tensor(step_values(steps.latents), dtype=torch.float32, device=device)
+        self.latents = torch.tensor(step_size_values(steps.latents), dtype=torch.float32, device=device)
         self.steps = Weights(
             [within("latent", "point"), *(within(f"shared {i}") for i in layers)],
             [number(f"bias {i}") for i in (0, *layers)],

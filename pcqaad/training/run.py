@@ -33,7 +33,7 @@ from pcqaad.training.trainer import Trainer, network_state
 
 
 @dataclass
-class Course:
+class Run:
     """The clock of a fit, whom it tells, whether it is to stop, and its stages.
 
     Attributes:
@@ -94,7 +94,7 @@ class Course:
 
         The assignment of the fit bounds the earth mover's distance from above: the estimate while it runs.
         """
-        matched = progress.figures["matched"] * self.clouds.frame.scale
+        matched = progress.figures["matched"] * self.clouds.normalisation.scale
         figures = {"loss": progress.figures["loss"], "emkd_percent": percent(matched, self.clouds.diagonal)}
         self.report(replace(progress, figures=figures))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.decoder.architecture import Shape, too_large
+from pcqaad.decoder.architecture import Architecture, too_large
 from pcqaad.errors import SettingsError
 from pcqaad.settings import Settings
 
@@ -54,7 +54,7 @@ def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.f
     patches = min(settings.patches or choose_patches(points), points)
     latent = settings.latent or latent_size(spectrum)
     if budget := settings.budget(clouds, points):
-        usual = Shape(clouds, points, latent, widths, patch, patches, settings.residual)
+        usual = Architecture(clouds, points, latent, widths, patch, patches, settings.residual)
         widths, patch = _widths_within(budget, usual)
     batch = min(settings.batch, clouds)
     epochs = settings.epochs
@@ -62,7 +62,7 @@ def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.f
         # An epoch draws every cloud once and a step draws `batch` of them.
         epochs = max(1, round(_STEPS * batch / clouds))
     widths, patch = settings.shared or widths, settings.patch or patch
-    if problem := too_large(Shape(clouds, points, latent, widths, patch, patches, settings.residual)):
+    if problem := too_large(Architecture(clouds, points, latent, widths, patch, patches, settings.residual)):
         raise SettingsError(f"a file cannot hold such a model: {problem}")
     return replace(
         settings,
@@ -76,7 +76,7 @@ def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.f
     )
 
 
-def _widths_within(budget: int, usual: Shape) -> tuple[tuple[int, ...], int]:
+def _widths_within(budget: int, usual: Architecture) -> tuple[tuple[int, ...], int]:
     """Scale the usual widths so that the weights take what the rest of a file of `budget` bytes leaves them.
 
     A prediction, by the bits that tuned files need; the steps then make up for what it is off. Where the template

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from pcqaad.decoder.module import Decoder
-from pcqaad.matching import intermediates as relays
+from pcqaad.matching import intermediates as intermediates
 from pcqaad.matching.assign import TOGETHER, Assignment, greedy, match_cells, optimal
 from pcqaad.matching.fan2017 import paper_auction
 from pcqaad.matching.solvers import Solver
@@ -89,12 +89,14 @@ def _match_by_relays(
 ) -> None:
     """Match all points at once, the clouds far from the template by way of others; fills the assignments (N, M)."""
     rng = generator(settings.seed, Use.INTERMEDIATE_SAMPLES)
-    size = max(min(relays.SAMPLE, clouds.points // 2), 1)
+    size = max(min(intermediates.SAMPLE, clouds.points // 2), 1)
     rows = [rng.permutation(clouds.points)[: 2 * size] for _ in range(len(clouds))]
     drawn = np.stack([clouds.gather(np.array([i]), some)[0] for i, some in enumerate(rows)])
     sample = template[rng.permutation(clouds.points)[:size]]
-    stations = min(settings.relays, clouds.points // _POINTS_A_RELAY)
-    parents = relays.parents(sample, drawn[:, :size], drawn[:, -size:], stations, settings.seed, lambda: on_cloud(0))
+    stations = min(settings.intermediates, clouds.points // _POINTS_A_RELAY)
+    parents = intermediates.parents(
+        sample, drawn[:, :size], drawn[:, -size:], stations, settings.seed, lambda: on_cloud(0)
+    )
 
     def pair(cloud: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         parent = int(parents[cloud])
@@ -102,7 +104,7 @@ def _match_by_relays(
         return template if parent < 0 else clouds[parent][assignments[parent]], clouds[cloud]
 
     done = 0
-    for together in relays.generations(parents):
+    for together in intermediates.generations(parents):
         for cloud, found in zip(together, optimal(map(pair, together)), strict=True):
             assignments[cloud] = found
             done += 1

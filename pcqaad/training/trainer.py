@@ -25,10 +25,10 @@ from pcqaad.points.fixed_point import Targets, permute_some
 from pcqaad.progress import Report, Stop
 from pcqaad.seeds import Use, generator
 from pcqaad.settings import Settings
-from pcqaad.training.quantisation_aware import Rounding, straight_through
+from pcqaad.training.quantisation_aware import FakeQuantisation, straight_through
 from pcqaad.training.schedule import LAST_RATE, Schedule, cosine
 
-# Steps whose error is averaged for the reader.
+# StepSizes whose error is averaged for the reader.
 _WINDOW = 50
 # Clouds re-matched at once, so that cores can share them; the result must not depend on the cores.
 _TOGETHER = 4
@@ -63,7 +63,7 @@ class Trainer:
         self.device = network.template.device
         self.solver = None if self.device.type == "cpu" else batched(self.device)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-        self.rounding: Rounding | None = None
+        self.rounding: FakeQuantisation | None = None
         self._criterion = None
         if settings.criterion != "matched":
             name, parameters = parse(settings.criterion)
@@ -111,7 +111,7 @@ class Trainer:
         return True
 
     def tune(
-        self, rounding: Rounding, share: float, elapsed: Callable[[], float], report: Report, should_stop: Stop
+        self, rounding: FakeQuantisation, share: float, elapsed: Callable[[], float], report: Report, should_stop: Stop
     ) -> bool:
         """Train on, rounding what a file will hold, for a share of the epochs or minutes that `run` left for it.
 

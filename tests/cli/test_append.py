@@ -90,7 +90,7 @@ def test_of_two_appends_at_once_none_is_lost(
     one, other, append = new / "egg20.ply", new / "egg21.ply", growth.append
     quick = ["--steps", "1", "--device", "cpu", "--quiet"]
 
-    def slow(*arguments: Any, **choices: Any) -> growth.Grown:
+    def slow(*arguments: Any, **choices: Any) -> growth.Appended:
         monkeypatch.setattr(growth, "append", append)
         assert run("append", mine, other, *quick).exit_code == 0
         return append(*arguments, **choices)
