@@ -46,7 +46,7 @@ from pcqaad.quantisation.step_sizes import Quantised, choose_step_sizes, probe, 
 
 ROUNDS = 7
 SCALES = (4, 6, 8, 10, 12)
-# StepSizes of about 7 bits a weight, as in files.
+# Step sizes of about 7 bits a weight, as in files.
 SLOPE = 1e-7
 BASE = "float32, numpy"
 

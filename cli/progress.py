@@ -111,14 +111,14 @@ class Display:
         done, total = progress.done, progress.total
         share = min(done / total, 1.0) if total > 0 else 0.0
         parts = [f"{100 * share:.0f} %" if total > 0 else "..."]
-        scaled_inputs, spent = done - self._began_at, now - self._began
-        # StepSizes and clouds come whole; seconds do not, and need no rate.
+        gained, spent = done - self._began_at, now - self._began
+        # Steps and clouds come whole; seconds do not, and need no rate.
         if total > 0 and done == int(done) and total == int(total):
             parts.append(f"{done:,.0f} of {total:,.0f} {printable(progress.text)}".rstrip())
-            if scaled_inputs > 0 and spent > 0:
-                parts.append(f"{figure(float(f'{scaled_inputs / spent:.2g}'))}/s")
-        if scaled_inputs > 0 and spent > 0 and total > done:
-            parts.append(f"{seconds(max(1.0, round((total - done) * spent / scaled_inputs)))} left")
+            if gained > 0 and spent > 0:
+                parts.append(f"{figure(float(f'{gained / spent:.2g}'))}/s")
+        if gained > 0 and spent > 0 and total > done:
+            parts.append(f"{seconds(max(1.0, round((total - done) * spent / gained)))} left")
         filled = round(_BAR * share)
         bar = f"[{'#' * filled}{'.' * (_BAR - filled)}] " if self._terminal and total > 0 else ""
         return f"{_label(progress)}: {bar}{', '.join([*parts, *self._texts()])}"

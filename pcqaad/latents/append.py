@@ -26,7 +26,7 @@ from pcqaad.points.fixed_point import Targets
 from pcqaad.points.surface import Mesh, Surfaces
 from pcqaad.progress import Progress, Report, Stop, never, silent
 
-# StepSizes of a cloud's latent where nothing else is asked for: more gain less than a hundredth of its error.
+# Steps of a cloud's latent where nothing else is asked for: more gain less than a hundredth of its error.
 _STEPS = 200
 # A cloud whose middle is so far from the others', in coordinates of which a diagonal is 4, lies beside them; one whose
 # error is so many times the fit's is worth a word.
@@ -226,7 +226,7 @@ def _fit(
             if minutes:
                 tell(Progress("fit", time.monotonic() - began, 60 * minutes, "seconds", figures))
             elif steps:
-                # StepSizes of each cloud, made for some of them at once.
+                # Steps of each cloud, made for some of them at once.
                 tell(Progress("fit", low * steps + some * step, count * steps, "steps", figures))
 
         latents, made = fit.fit(list(targets.gather(some, points)), len(collection) + low, share, on_step)

@@ -27,7 +27,7 @@ _OLD = 256
 _FIRST = 0.3
 # Where a stage's rate begins, in standard scores, and what is left of it in the end.
 _RATE, _LAST = 0.1, 0.02
-# StepSizes between two searches for the decoded points that are nearest, among all of them.
+# Steps between two searches for the decoded points that are nearest, among all of them.
 _REFRESH = 10
 # How many scores of a start may grow: a latent this far from all the file's own would be none of its kind, whatever
 # the points say, and its integers could saturate. As a root mean square, 1 for the file's own.

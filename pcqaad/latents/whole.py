@@ -29,7 +29,7 @@ _NEAREST, _OLD = 3, 256
 _FIRST, _ROUNDED = 0.3, 0.6
 # Where the stages' rates begin, in standard deviations of the old latents.
 _RATES = 0.1, 0.05
-# StepSizes between two matchings; fresh ones need not be tight, as they are improved while the latents move.
+# Steps between two matchings; fresh ones need not be tight, as they are improved while the latents move.
 _REMATCH, _TOLERANCE = 30, 0.05
 
 Floats = NDArray[np.float32]

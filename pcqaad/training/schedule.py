@@ -32,12 +32,12 @@ class Schedule:
 
     @property
     def steps_per_epoch(self) -> int:
-        """StepSizes in which every cloud is drawn once."""
+        """Steps in which every cloud is drawn once."""
         return math.ceil(self.clouds / self.settings.batch)
 
     @property
     def steps(self) -> float:
-        """StepSizes that the epochs make; infinitely many where only minutes end the fit."""
+        """Steps that the epochs make; infinitely many where only minutes end the fit."""
         epochs = self.settings.epochs
         return epochs * self.steps_per_epoch if epochs is not None else math.inf
 

@@ -28,7 +28,7 @@ from pcqaad.settings import Settings
 from pcqaad.training.quantisation_aware import FakeQuantisation, straight_through
 from pcqaad.training.schedule import LAST_RATE, Schedule, cosine
 
-# StepSizes whose error is averaged for the reader.
+# Steps whose error is averaged for the reader.
 _WINDOW = 50
 # Clouds re-matched at once, so that cores can share them; the result must not depend on the cores.
 _TOGETHER = 4

@@ -1,0 +1,81 @@
+"""How a long job tells what it is doing, and is asked to stop, without knowing who listens.
+
+What a user should read but need not act on goes to the logger "pcqaad", as a warning: Python shows it by default.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pcqaad.errors import Interrupted
+
+log = logging.getLogger("pcqaad")
+
+
+class Stage(str, Enum):
+    """What a job is doing."""
+
+    COUNT = "counting points"
+    READ = "reading"
+    NORMALISE = "normalising"
+    PRETRAIN = "training with an encoder"
+    MATCH = "matching"
+    FIT = "fitting"
+    TUNE = "quantisation-aware training"
+    QUANTISE = "quantising"
+    MEASURE = "measuring"
+    DECODE = "decoding"
+    SEARCH = "searching"
+    LEARN = "learning"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One sign of life.
+
+    Attributes:
+        stage: what is being done.
+        done: how much of it is, in `unit`.
+        total: how much there is to do; 0 where nobody knows.
+        unit: "clouds", "steps", "rounds" or "seconds".
+        figures: of interest, by name: the one that the job improves among them.
+    """
+
+    stage: Stage
+    done: float = 0
+    total: float = 0
+    unit: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Who listens to a job, and may stop it.
+
+    Attributes:
+        show: told of every sign of life.
+        should_stop: asked as often; when true, the job raises Interrupted at once, and leaves nothing half done.
+    """
+
+    show: Callable[[Progress], None] | None = None
+    should_stop: Callable[[], bool] | None = None
+
+    def update(
+        self, stage: Stage, done: float = 0, total: float = 0, unit: str = "", figures: Mapping[str, float] | None = None
+    ) -> None:
+        """Tell how far a stage is. Raises Interrupted when asked to stop."""
+        if self.show is not None:
+            self.show(Progress(stage, done, total, unit, figures or {}))
+        self.check()
+
+    def check(self) -> None:
+        """Raise Interrupted when asked to stop."""
+        if self.should_stop is not None and self.should_stop():
+            raise Interrupted(resumable=False)
+
+
+# Tells nobody, and is never stopped.
+SILENT = Monitor()
