@@ -1,43 +1,33 @@
-"""Progress on stderr: one line that is rewritten on a terminal, a plain line now and then in a pipe."""
+"""Progress on stderr: a bar on a terminal, a plain line now and then in a pipe; notes between them."""
 
 from __future__ import annotations
 
-import os
-import shutil
+import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pcqaad.cli.errors import printable
 from pcqaad.cli.show.text import METRICS, figure, plural, seconds
-from pcqaad.progress import Progress, Report
+from pcqaad.cli.stopping import StopSignals
+from pcqaad.monitor import Monitor, Progress, Stage, log
 
 if TYPE_CHECKING:
     from pcqaad.formats.clouds.find import LazyClouds, LazyMeshes
 
-_LABELS = {
-    "count": "counting points",
-    "read": "reading",
-    "normalise": "normalising",
-    "pretrain": "training with an encoder",
-    "match": "matching",
-    "fit": "fitting",
-    "tune": "tuning",
-    "quantise": "quantising",
-    "measure": "measuring",
-    "decode": "decoding",
-    "search": "searching",
-    "learn": "learning",
-}
-_REDRAW = 0.1  # seconds, on a terminal
-_REPEAT = 10.0  # seconds, in a pipe
-_BAR = 20  # characters
+# Seconds between two lines in a pipe.
+_REPEAT = 10.0
+# What tqdm shows of a stage that counts, and of one that only takes time.
+_COUNTED = "{desc}: {percentage:3.0f} %|{bar:20}| {n_fmt} of {total_fmt} {unit}, {rate_fmt}, {remaining} left{postfix}"
+_TIMED = "{desc}: {percentage:3.0f} %|{bar:20}| {elapsed}, {remaining} left{postfix}"
+_UNCOUNTED = "{desc}: {elapsed}{postfix}"
 
 
-class Display:
-    """Shows `Progress`; a context manager that ends the line it is on. Quiet, it shows nothing at all."""
+class Display(logging.Handler):
+    """Shows progress, and the notes of the package's logger. Quiet, it shows nothing at all."""
 
     def __init__(
         self,
@@ -46,32 +36,29 @@ class Display:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        found = stream or sys.stderr
-        # Python has none where it was closed.
-        self._quiet = quiet or found is None
-        self._stream = found
-        self._terminal = not self._quiet and found.isatty()
+        super().__init__()
+        self._stream = _Patient(None if quiet else stream or sys.stderr)
+        self._terminal = self._stream.isatty()
         self._clock = clock
+        self._bar: Any = None
         self._last: Progress | None = None
         self._figures: dict[str, float] = {}
         self._began = self._began_at = self._seen = self._drawn = 0.0
-        self._width = 0  # characters of the line that stands on the terminal
 
     def __enter__(self) -> Display:
+        log.addHandler(self)
+        self._propagated, log.propagate = log.propagate, False
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        log.removeHandler(self)
+        log.propagate = self._propagated
         self._end()
 
     def __call__(self, progress: Progress) -> None:
         """Show one sign of life."""
-        if self._quiet:
-            return
-        if progress.stage == "note":
-            self.note(progress.text)
-            return
         now = self._clock()
         fresh = self._last is None or self._last.stage != progress.stage
         if fresh:
@@ -80,88 +67,106 @@ class Display:
         # A figure that is not worked out at every step stays until there is a newer one.
         self._figures |= progress.figures
         self._last, self._seen = progress, now
-        if fresh or now - self._drawn >= (_REDRAW if self._terminal else _REPEAT):
-            self._draw(self._line(progress, now), now)
+        if self._terminal:
+            self._draw(progress, fresh)
+        elif fresh or now - self._drawn >= _REPEAT:
+            self._write(self._line(progress, now))
+            self._drawn = now
 
-    def note(self, text: str) -> None:
-        """Print a line for the user above the progress."""
-        if self._quiet:
-            return
-        self._erase()
-        self._write(f"note: {printable(text)}\n")
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a note above the progress."""
+        if self._bar is not None:
+            self._bar.clear()
+        self._write(f"note: {printable(record.getMessage())}")
+        if self._bar is not None:
+            self._bar.refresh()
         self._drawn = float("-inf")  # the next sign of life is shown again at once
+
+    def _draw(self, progress: Progress, fresh: bool) -> None:
+        """Move the bar of a terminal."""
+        if fresh:
+            # Here, not above: a pipe has no use for it.
+            from tqdm import tqdm
+
+            tqdm.monitor_interval = 0  # no thread of its own
+            counted = _TIMED if progress.unit == "seconds" else _COUNTED
+            self._bar = tqdm(
+                desc=progress.stage.value,
+                total=progress.total or None,
+                initial=progress.done,
+                unit=progress.unit,
+                bar_format=counted if progress.total else _UNCOUNTED,
+                file=self._stream,
+                dynamic_ncols=True,
+                smoothing=0.1,
+            )
+        self._bar.total = progress.total or None
+        self._bar.set_postfix_str(", ".join(self._texts()), refresh=False)
+        self._bar.update(progress.done - self._bar.n)
 
     def _end(self) -> None:
         """Leave the stage's last line behind, with the time it took if it ran to its end."""
         progress, self._last = self._last, None
-        if progress is None or self._quiet:
-            return
-        if progress.done >= progress.total:
-            # To its last sign of life: what comes before the next stage's first is not this one's.
-            took = seconds(self._seen - self._began)
-            text = ", ".join([f"{_label(progress)}: done in {took}", *self._texts()])
-        else:
-            text = self._line(progress, self._seen)
-        self._draw(text, self._seen)
-        if self._terminal:
-            self._write("\n")
-            self._width = 0
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        elif progress is not None:
+            line = self._line(progress, self._seen)
+            if progress.done >= progress.total:
+                # To its last sign of life: the next stage's first comes later.
+                took = seconds(self._seen - self._began)
+                line = ", ".join([f"{progress.stage.value}: done in {took}", *self._texts()])
+            self._write(line)
 
     def _line(self, progress: Progress, now: float) -> str:
         done, total = progress.done, progress.total
         share = min(done / total, 1.0) if total > 0 else 0.0
         parts = [f"{100 * share:.0f} %" if total > 0 else "..."]
-        gained, spent = done - self._began_at, now - self._began
-        # Steps and clouds come whole; seconds do not, and need no rate.
-        if total > 0 and done == int(done) and total == int(total):
-            parts.append(f"{done:,.0f} of {total:,.0f} {printable(progress.text)}".rstrip())
-            if gained > 0 and spent > 0:
-                parts.append(f"{figure(float(f'{gained / spent:.2g}'))}/s")
-        if gained > 0 and spent > 0 and total > done:
-            parts.append(f"{seconds(max(1.0, round((total - done) * spent / gained)))} left")
-        filled = round(_BAR * share)
-        bar = f"[{'#' * filled}{'.' * (_BAR - filled)}] " if self._terminal and total > 0 else ""
-        return f"{_label(progress)}: {bar}{', '.join([*parts, *self._texts()])}"
+        made, spent = done - self._began_at, now - self._began
+        if total > 0 and progress.unit != "seconds":
+            parts.append(f"{done:,.0f} of {total:,.0f} {progress.unit}".rstrip())
+            if made > 0 and spent > 0:
+                parts.append(f"{figure(float(f'{made / spent:.2g}'))}/s")
+        if made > 0 and spent > 0 and total > done:
+            parts.append(f"{seconds(max(1.0, round((total - done) * spent / made)))} left")
+        return f"{progress.stage.value}: {', '.join([*parts, *self._texts()])}"
 
     def _texts(self) -> list[str]:
         return [_figure_text(name, value) for name, value in self._figures.items()]
 
-    def _draw(self, text: str, now: float) -> None:
-        self._drawn = now
-        if not self._terminal:
-            self._write(f"{text}\n")
-        else:
-            # The last column stays free: some terminals begin a new line as soon as it is written to.
-            text = text[: max(self._columns() - 1, 1)]
-            self._write(f"\r{text}{' ' * (self._width - len(text))}")
-            self._width = len(text)
+    def _write(self, line: str) -> None:
+        self._stream.write(f"{line}\n")
 
-    def _columns(self) -> int:
-        """Return the terminal's width; shutil asks stdout alone, which may well be a file."""
+
+class _Patient:
+    """A stream that goes silent once it cannot be written to: a reader that left ends no job."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        # Python has none where it was closed.
+        self._stream = stream
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> None:
+        """Write text at once."""
         try:
-            own = os.get_terminal_size(self._stream.fileno())
+            if self._stream is not None:
+                self._stream.write(text)
+                self._stream.flush()
         except (OSError, ValueError):
-            own = os.terminal_size((80, 24))
-        return shutil.get_terminal_size(own).columns
+            self._stream = None
 
-    def _erase(self) -> None:
-        if self._width:
-            self._write(f"\r{' ' * self._width}\r")
-            self._width = 0
+    def flush(self) -> None:
+        """Do nothing: all is written at once."""
 
-    def _write(self, text: str) -> None:
-        """Write to the stream; once that fails (a reader that left, a full disk) no more: a job goes on without."""
-        if self._quiet:
-            return
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (OSError, ValueError):
-            self._quiet = True
+    def isatty(self) -> bool:
+        """Whether a person looks at it."""
+        return self._stream is not None and self._stream.isatty()
 
-
-def _label(progress: Progress) -> str:
-    return _LABELS.get(progress.stage, progress.stage)
+    def fileno(self) -> int:
+        """Return the descriptor, by which tqdm finds the width of a terminal."""
+        if self._stream is None:
+            raise OSError("closed")
+        return self._stream.fileno()
 
 
 def _figure_text(name: str, value: float) -> str:
@@ -170,13 +175,21 @@ def _figure_text(name: str, value: float) -> str:
     return f"{label} {value:.2f} %" if metric != name else f"{label} {figure(value)}"
 
 
-def noting(show: Display, clouds: LazyClouds | LazyMeshes) -> Report:
-    """Return what shows progress, and, once all clouds were read, what there is to say of their files."""
+@contextmanager
+def watched(*, quiet: bool) -> Iterator[Monitor]:
+    """Show the progress of what runs within, and let Ctrl-C and SIGTERM ask it to stop."""
+    with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
+        yield Monitor(show, stop)
 
-    def report(progress: Progress) -> None:
-        show(progress)
-        if progress.stage == "read" and progress.done == progress.total:
+
+def noting(monitor: Monitor, clouds: LazyClouds | LazyMeshes) -> Monitor:
+    """Return a monitor that also says, once all clouds were read, what there is to say of their files."""
+
+    def show(progress: Progress) -> None:
+        if monitor.show is not None:
+            monitor.show(progress)
+        if progress.stage is Stage.READ and progress.done == progress.total:
             for note, files in clouds.notes.items():
-                show.note(f"{plural(files, 'file')}: {note}")
+                log.warning("%s: %s", plural(files, "file"), note)
 
-    return report
+    return Monitor(show, monitor.should_stop)

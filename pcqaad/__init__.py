@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from pcqaad.errors import SettingsError as SettingsError
     from pcqaad.evaluation.metrics import emd as emd
     from pcqaad.evaluation.metrics import emkd as emkd
+    from pcqaad.evaluation.verify import Verification as Verification
     from pcqaad.evaluation.verify import verify as verify
     from pcqaad.latents.append import Appended as Appended
     from pcqaad.latents.append import append as append
     from pcqaad.latents.complete import Completion as Completion
     from pcqaad.latents.complete import complete as complete
+    from pcqaad.monitor import Monitor as Monitor
+    from pcqaad.monitor import Progress as Progress
+    from pcqaad.monitor import Stage as Stage
     from pcqaad.settings import PRESETS as PRESETS
     from pcqaad.settings import Settings as Settings
 
@@ -49,7 +53,11 @@ _HOMES = {
     "Completion": "latents.complete",
     "Fitted": "codec",
     "Appended": "latents.append",
+    "Monitor": "monitor",
     "PRESETS": "settings",
+    "Progress": "monitor",
+    "Stage": "monitor",
+    "Verification": "evaluation.verify",
     "Settings": "settings",
     "append": "latents.append",
     "complete": "latents.complete",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import time
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,26 +13,25 @@ import numpy as np
 from pcqaad import devices
 from pcqaad.bitstream.sections import to_sections
 from pcqaad.decoder.architecture import Model
+from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.errors import GoalError, Interrupted, SettingsError
-from pcqaad.evaluation.metrics import CELL, percent, summarise
+from pcqaad.evaluation.metrics import percent
 from pcqaad.formats.container.container import Section, pack, write_container
+from pcqaad.monitor import SILENT, Monitor, log
 from pcqaad.points.collect import CloudSet, Points, collect, default_names
 from pcqaad.points.surface import Mesh, Surfaces
-from pcqaad.progress import Progress, Report, Stop, never, silent
-from pcqaad.quantisation.rate_control import Budget, Encoded, Evaluator, encode
-from pcqaad.quantisation.step_sizes import Quantised, StepSizes
+from pcqaad.quantisation.evaluator import RECORDED_CLOUDS, Evaluator
+from pcqaad.quantisation.rate_control import Budget, Encoded, encode
+from pcqaad.quantisation.step_sizes import Quantised
 from pcqaad.settings import Settings
-from pcqaad.training.quantisation_aware import FakeQuantisation
 from pcqaad.training.run import Run
 
 # A user is told where float32 tells points apart by more than this part of the diagonal only.
 _COARSE = 1e-4
-# Of a larger set this many clouds are measured for the record: one of 65,536 points takes a second or two of a core.
-_RECORDED = 128
-# No file takes less: its table of sections, its head, and what it was made with.
-_SMALLEST = 300
-# Bytes of a budget that are kept for what the record of the fidelity may take more than its stand-in.
-_ROOM = 64
+# Bytes of the smallest file: its table of sections, its header, and what it was made with.
+_SMALLEST_FILE = 300
+# Bytes of a budget that are kept for the record of the fidelity, which is measured last, and for its longest name.
+_RECORD = 256
 
 
 @dataclass(frozen=True)
@@ -44,50 +41,38 @@ class Fitted:
     Attributes:
         model: the decoder's numbers as trained, before any rounding.
         encoded: the integers that a file will hold.
-        clouds: what was fitted, with the targets in assigned order, normalised.
+        names: of the clouds.
+        denormalisation: from decoded integers to the data's unit.
         settings: as resolved.
-        unit: of the coordinates, as the user named it.
-        encoder: versions, device and steps, for the record.
+        info: what the file says of itself: unit, settings, the fidelity as measured, and its provenance.
+        limit: the bytes that the file may take; None where nothing limits them.
+        checkpoint: goes once the file stands.
     """
 
     model: Model
     encoded: Encoded
-    clouds: CloudSet
+    names: list[str]
+    denormalisation: Denormalisation
     settings: Settings
-    unit: str
-    encoder: dict[str, Any]
+    info: dict[str, Any]
+    limit: int | None = None
     checkpoint: Path | None = None
-    evaluator: Evaluator = field(repr=False, kw_only=True)
+
+    def sections(self) -> list[Section]:
+        """Return the sections of the file."""
+        return _sections(self.encoded.quantised, self.denormalisation, self.names, self.info)
 
     def save(self, path: Path | str) -> None:
-        """Measure what a reader will decode, and write the file.
+        """Write the file, whole or not at all.
 
-        The checkpoint goes once the file stands. Raises FormatError where it cannot be written, CloudError where
-        no reader would take it or it exceeds its budget, and Interrupted when asked to stop.
+        Raises FormatError where it cannot be written, and GoalError where it exceeds its budget.
         """
-        fidelity = self._fidelity() | {"rise": self.encoded.degradation}
-        info = _info(self.unit, self.settings, fidelity, self.encoder)
-        sections = _sections(self.encoded.quantised, self.evaluator, info)
-        limit, size = self.settings.budget(len(self.clouds.names), self.clouds.targets.points), len(pack(sections))
-        if limit is not None and size > limit:
-            raise GoalError(f"{path}: expected at most {limit:,} bytes, found {size:,}: nothing was written")
+        sections = self.sections()
+        if self.limit is not None and (size := len(pack(sections))) > self.limit:
+            raise GoalError(f"{path}: expected at most {self.limit:,} bytes, found {size:,}: nothing was written")
         write_container(Path(path), sections)
         if self.checkpoint is not None:
             self.checkpoint.unlink(missing_ok=True)
-
-    def _fidelity(self) -> dict[str, Any]:
-        """Measure EM-kD between the originals and what the file decodes to, in the data's unit."""
-        sample = self.evaluator.sample(_RECORDED)
-        errors = self.evaluator.errors(self.evaluator.integers(self.encoded.quantised), sample, "measure")
-        errors = [e.scaled(self.clouds.normalisation.scale) for e in errors]
-        figures = summarise(errors, [self.clouds.names[i] for i in sample], self.clouds.diagonal)
-        return {
-            "metric": "emkd",
-            "cell": CELL,
-            "measured": len(sample),
-            "diagonal": self.clouds.diagonal,
-            **figures,
-        }
 
 
 def fit(
@@ -99,10 +84,11 @@ def fit(
     points: int | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
-    on_progress: Report = silent,
-    should_stop: Stop = never,
+    monitor: Monitor = SILENT,
 ) -> Fitted:
     """Fit one model to clouds of the same kind of thing (paper, section 3.4).
+
+    Notes that a user should read go to the logger "pcqaad".
 
     Args:
         clouds: at least two arrays (n_i, 3) in the data's unit. Different sizes are brought to one by random
@@ -116,52 +102,43 @@ def fit(
         checkpoint: a file to save the fit's state to, at intervals and when stopped.
         resume: go on from that file, if it is there; with the same epochs the result is the same as that of
             an unbroken fit.
-        on_progress: told what goes on.
-        should_stop: asked often; when true the fit saves its checkpoint and raises Interrupted.
+        monitor: told of progress; when it stops the fit, its checkpoint stays.
 
     Raises:
-        CloudError: the clouds, or the checkpoint, are not what a fit can start from.
+        CheckpointError: the checkpoint is not one of this fit.
+        CloudError: the clouds are not what a fit can start from.
+        DivergenceError: the fit makes numbers beyond all bounds.
+        GoalError: the size or the error that was asked for is not reached.
         SettingsError: a choice cannot be fitted.
         Interrupted: stopped.
     """
     asked = settings or Settings()
-    began = time.monotonic()
-    resuming = resume and checkpoint is not None and checkpoint.exists()
-
-    def on_read(stage: str, done: int) -> None:
-        on_progress(Progress(stage, done, len(clouds), "clouds"))
-        if should_stop():
-            raise Interrupted(resuming)
-
     device = devices.choose(asked.device)
-    collected = _collect(clouds, asked, names, points, on_read, on_progress)
-    limit = asked.budget(len(clouds), collected.targets.points)
-    if limit is not None and limit < _SMALLEST:
-        raise GoalError(f"a file of {limit:,} bytes cannot be made: expected {_SMALLEST:,} at least")
-    course = Run(collected, asked, device, checkpoint, on_progress, should_stop, began, resuming)
-    trainer = course.trained()
-    model, settings = trainer.network.arrays(), trainer.settings
-    encoder: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
+    run = Run(asked, device, checkpoint, resume, monitor)
+    try:
+        collected = _collect(clouds, asked, names, points, monitor)
+        limit = asked.budget(len(clouds), collected.targets.points)
+        if limit is not None and limit < _SMALLEST_FILE:
+            raise GoalError(f"a file of {limit:,} bytes cannot be made: expected {_SMALLEST_FILE:,} at least")
 
-    def tune(steps: StepSizes, share: float) -> Model | None:
-        rounding = FakeQuantisation(model.architecture, steps, device)
-        if not trainer.tune(rounding, share, course.elapsed, course.in_percent, should_stop):
-            raise Interrupted(course.resumable)
-        changed = trainer.step > encoder["steps"]
-        encoder["steps"] = trainer.step
-        return trainer.network.arrays() if changed else None
+        trainer = run.train(collected)
+        model = trainer.network.arrays()
+        # What is promised of the file is measured on all clouds of its record.
+        measured = asked.measure if asked.max_emkd is None else RECORDED_CLOUDS
+        evaluator = Evaluator(collected, measured, monitor)
+        denormalisation = evaluator.denormalisation
+        provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
+        info = {"unit": unit, "settings": trainer.settings.as_json(), "fidelity": {}, "encoder": provenance}
 
-    def size(quantised: Quantised) -> int:
-        info = _info(unit, evaluator.settings, _stand_in(collected.names), encoder)
-        return len(pack(_sections(quantised, evaluator, info))) + _ROOM
-
-    if settings.max_emkd is not None:
-        # What is promised of the file is measured on as many clouds as are recorded.
-        settings = replace(settings, measure=_RECORDED)
-    evaluator = Evaluator(collected, settings, on_progress, course.check)
-    budget = None if limit is None else Budget(limit, size)
-    encoded = encode(model, evaluator, tune if settings.tune else None, budget)
-    return Fitted(model, encoded, collected, settings, unit, encoder, checkpoint, evaluator=evaluator)
+        size = partial(_expected_size, denormalisation=denormalisation, names=collected.names, info=info)
+        budget = None if limit is None else Budget(limit, size)
+        tune = partial(run.tune, trainer) if asked.tune else None
+        encoded = encode(model, evaluator, trainer.settings, tune, budget)
+        fidelity = evaluator.fidelity(encoded.quantised, encoded.degradation)
+    except Interrupted as stopped:
+        raise Interrupted(run.resumable) from stopped
+    info |= {"fidelity": fidelity, "encoder": provenance | {"steps": trainer.step}}
+    return Fitted(model, encoded, collected.names, denormalisation, trainer.settings, info, limit, checkpoint)
 
 
 def _collect(
@@ -169,55 +146,40 @@ def _collect(
     settings: Settings,
     names: Sequence[str] | None,
     points: int | None,
-    on_read: Callable[[str, int], None],
-    on_progress: Report,
+    monitor: Monitor,
 ) -> CloudSet:
     """Read the clouds, or draw points from meshes, and bring all to one number of points."""
     if settings.surface is not None:
         called = names if names is not None else default_names(len(clouds))
         clouds = Surfaces(cast(Sequence[Mesh], clouds), called, settings.surface, settings.seed)
-    collected = collect(cast(Sequence[Points], clouds), names, points, settings.seed, on_read)
+    collected = collect(cast(Sequence[Points], clouds), names, points, settings.seed, monitor)
     count, sizes = collected.targets.points, collected.sizes
     if sizes.max() > count:
         between = f"{sizes.min():,} to {sizes.max():,}"
-        text = f"clouds hold {between} points: brought to {count:,} each by random subsampling"
-        on_progress(Progress("note", text=text))
+        log.warning("clouds hold %s points: brought to %s each by random subsampling", between, f"{count:,}")
     if collected.diagonal == 0:
-        text = "most clouds are one point, repeated: their diagonal is 0, and so is every error in percent of it"
-        on_progress(Progress("note", text=text))
+        log.warning("most clouds are one point, repeated: their diagonal is 0, and so is every error in percent of it")
         if settings.max_emkd is not None:
             raise GoalError("expected clouds with a diagonal, of which max_emkd is a part, found one point each")
     apart = float(np.spacing(np.float32(np.abs(collected.normalisation.centre).max())))
     if apart > _COARSE * collected.diagonal > 0:
         part = f"{apart:.2g}, {percent(apart, collected.diagonal):.2g} % of the diagonal"
-        text = f"so far from the origin float32, which decoded points are, is {part} coarse: shift the clouds nearer"
-        on_progress(Progress("note", text=text))
+        log.warning("decoded points are float32, and so far from the origin it is %s coarse: shift them nearer", part)
     if (settings.patches or 1) > count:
         smallest = collected.names[int(np.argmin(sizes))]
-        raise SettingsError(f"{smallest}: {count} points cannot be cut into {settings.patches} patches")
+        raise SettingsError(f"{smallest}: {count} points cannot be cut into {settings.patches} patches; give fewer")
     return collected
 
 
-def _info(unit: str, settings: Settings, fidelity: dict[str, Any], encoder: dict[str, Any]) -> dict[str, Any]:
-    """Return what the file's `info` section says (SPEC.md, section 7.6)."""
-    return {"unit": unit, "settings": settings.as_json(), "fidelity": fidelity, "encoder": encoder}
+def _sections(
+    quantised: Quantised, denormalisation: Denormalisation, names: Sequence[str], info: dict[str, Any]
+) -> list[Section]:
+    return to_sections(quantised.shared, quantised.latents, denormalisation, names, info)
 
 
-def _sections(quantised: Quantised, evaluator: Evaluator, info: dict[str, Any]) -> list[Section]:
-    """Return the sections of the file."""
-    return to_sections(quantised.shared, quantised.latents, evaluator.denormalisation, evaluator.clouds.names, info)
-
-
-def _stand_in(names: Sequence[str]) -> dict[str, Any]:
-    """Return a record of fidelity as long as any: digits that nothing shortens, and the name that takes most bytes."""
-    digits = iter(np.random.default_rng(0).random(16).tolist())
-    keys = ("diagonal", "mean", "mean_squared", "sum", "rms", "mean_percent", "at_least", "rise")
-    longest = max(names, key=lambda name: len(zlib.compress(json.dumps(name).encode())))
-    worst = {"name": longest, "mean": next(digits)}
-    return {
-        "metric": "emkd",
-        "cell": CELL,
-        "measured": _RECORDED,
-        "worst": worst,
-        **{key: next(digits) for key in keys},
-    }
+def _expected_size(
+    quantised: Quantised, denormalisation: Denormalisation, names: Sequence[str], info: dict[str, Any]
+) -> int:
+    """Return the bytes that a file takes at most, before its fidelity is measured."""
+    longest = max(len(name.encode()) for name in names)
+    return len(pack(_sections(quantised, denormalisation, names, info))) + _RECORD + longest

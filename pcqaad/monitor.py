@@ -64,7 +64,12 @@ class Monitor:
     should_stop: Callable[[], bool] | None = None
 
     def update(
-        self, stage: Stage, done: float = 0, total: float = 0, unit: str = "", figures: Mapping[str, float] | None = None
+        self,
+        stage: Stage,
+        done: float = 0,
+        total: float = 0,
+        unit: str = "",
+        figures: Mapping[str, float] | None = None,
     ) -> None:
         """Tell how far a stage is. Raises Interrupted when asked to stop."""
         if self.show is not None:

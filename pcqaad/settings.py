@@ -36,7 +36,9 @@ class Settings:
     matching: str = "optimal"  # see CHOICES; GREEDY leaves an error twice as large where true partners exist
     intermediates: int = 64  # clouds that others, far from the template, are matched by way of; 0: none
     greedy_cell: int = 256  # points per cell of QAAD_GREEDY; smaller is faster and looser
-    latents: str = "components"  # principal components of the matched coordinates, "random", or "encoder": see pretrain
+    latent_init: str = (
+        "components"  # principal components of the matched coordinates, "random", or "encoder": see pretrain
+    )
 
     # The loop.
     criterion: str = "matched"  # squared distance to the assigned point; or a loss of nearest neighbours, see above
@@ -47,7 +49,9 @@ class Settings:
     learning_rate: float = 5e-3
     warmup: int = 30  # steps of linear growth of the rate
     schedule: str = "cosine"  # or "constant", the paper's (it names none)
-    pretrain: float = 0.25  # first part of the fit, with latents "encoder": Chamfer and a PointNet (paper, section 4.2)
+    pretrain: float = (
+        0.25  # first part of the fit, with latent_init "encoder": Chamfer and a PointNet (paper, section 4.2)
+    )
     reassign: bool = False  # QAAD_REASSIGNMENT on the sampled points of every step: a fifth of its time
     rematch: int = 1024  # pairs a step re-matched to what is decoded, whole clouds in turn; 0: none
 
@@ -99,9 +103,9 @@ class Settings:
             from pcqaad.losses.names import parse
 
             parse(self.criterion)
-        if self.latents == "encoder":
+        if self.latent_init == "encoder":
             if self.latent is None:
-                raise SettingsError("latents from the encoder need a latent size, which it cannot choose")
+                raise SettingsError("latent_init from the encoder needs a latent size, which it cannot choose")
             demand(self.batch > 1, "batch", "at least 2 clouds for the encoder's batch norm")
         for name, choices in CHOICES.items():
             demand(getattr(self, name) in choices, name, " or ".join(choices))
@@ -124,7 +128,7 @@ CHOICES = {
     # All points at once within 5 % of the optimum; QAAD_GREEDY, by exact cells or by the paper's auction in
     # them; or none, the paper's first ablation.
     "matching": ("optimal", "greedy", "paper", "random"),
-    "latents": ("components", "random", "encoder"),
+    "latent_init": ("components", "random", "encoder"),
     "schedule": ("cosine", "constant"),
     "device": ("auto", "cpu", "cuda"),
 }
@@ -138,7 +142,7 @@ _PAPER = Settings(
     template="random",
     matching="greedy",
     greedy_cell=1024,
-    latents="random",
+    latent_init="random",
     epochs=632,
     tune=0.05,  # which leaves the paper's 600 before it
     sample=4096,

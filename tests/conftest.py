@@ -21,10 +21,10 @@ def stop_in(stage, reports):
     seen = []
 
     def see(progress):
-        if progress.stage == stage:
+        if progress.stage is stage:
             seen.append(progress.done)
 
-    return {"on_progress": see, "should_stop": lambda: len(seen) >= reports}
+    return {"monitor": pcqaad.Monitor(see, lambda: len(seen) >= reports)}
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ ROOMS = (
     Room("pcqaad/_version.py", "the version"),
     Room("pcqaad/errors.py", "every error, one tree"),
     Room("pcqaad/seeds.py", "every use of a seed, one table", ("numpy",)),
-    Room("pcqaad/progress.py", "what a long job tells, and how it is asked to stop"),
+    Room("pcqaad/monitor.py", "what a long job tells, and how it is asked to stop"),
     Room("pcqaad/parallel.py", "work on all cores"),
     Room("pcqaad/decoder", "one network, four ways to run it", ("numpy",)),
     Room("pcqaad/points", "arrays in: checked, sampled, normalised, kept in 16 bits", ("numpy",)),
@@ -59,8 +59,8 @@ ROOMS = (
     Room("cli/__init__.py", "a person: parse, call, show, print, exit code", ("click",)),
     Room("cli/errors.py", "failures as one line and an exit code", ("click",)),
     Room("cli/show", "results as text, tables, pages, charts", ("click", "numpy", "matplotlib")),
-    Room("cli", "options, progress, errors, exit codes", ("click", "numpy")),
-    Room("cli/commands", "one file a command", ("click", "numpy")),
+    Room("cli", "options, progress, errors, exit codes", ("click", "numpy", "tqdm")),
+    Room("cli/commands", "one file a command", ("click", "numpy", "tqdm")),
     Room("pcqaad/__main__.py", "`python -m pcqaad`"),
 )
 

@@ -11,10 +11,13 @@ from pcqaad.baselines.atlasnet import STRUCTURES, AtlasNet, AtlasNetShape
 from pcqaad.decoder.module import Decoder
 from pcqaad.decoder.patches import patch_sizes
 from pcqaad.errors import SettingsError
+from pcqaad.monitor import Monitor, Stage
 from pcqaad.points.collect import collect
 from pcqaad.settings import PRESETS, Settings
+from pcqaad.training.loop import train
 from pcqaad.training.pointnet import PointNet
 from pcqaad.training.pretrain import ChamferTrainer
+from pcqaad.training.schedule import Schedule, pretraining
 from pcqaad.training.sizing import resolve
 from tests.generators import population
 
@@ -124,7 +127,8 @@ def test_the_chamfer_stage_lowers_its_loss_and_is_the_same_twice(small_set):
 
     def run():
         trainer, losses = chamfer_trainer(small_set, settings), []
-        assert trainer.run(0.5, lambda: 0.0, lambda p: losses.append(p.figures["loss"]), lambda: False)
+        monitor = Monitor(lambda p: losses.append(p.figures["loss"]))
+        train(trainer, pretraining(Schedule(replace(settings, pretrain=0.5), 5)), lambda: 0.0, monitor)
         assert trainer.step == 40  # half of 40 epochs of 2 steps
         assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:3])
         return trainer.embed()
@@ -136,11 +140,13 @@ def test_the_chamfer_stage_lowers_its_loss_and_is_the_same_twice(small_set):
 
 def test_a_stage_stops_when_asked_and_when_its_time_is_over(small_set):
     trainer = chamfer_trainer(small_set)
-    assert not trainer.run(1.0, lambda: 0.0, lambda p: None, lambda: trainer.step == 2)
+    phase = pretraining(Schedule(replace(SMALL, pretrain=0.9), 5))
+    with pytest.raises(pcqaad.Interrupted):
+        train(trainer, phase, lambda: 0.0, Monitor(should_stop=lambda: trainer.step == 2))
     assert trainer.step == 2
-    timed = chamfer_trainer(small_set, replace(SMALL, epochs=None, minutes=1.0))
-    seconds = iter(range(0, 1000, 5))
-    assert timed.run(0.5, lambda: float(next(seconds)), lambda p: None, lambda: False)
+    settings = replace(SMALL, epochs=None, minutes=1.0, pretrain=0.5)
+    timed, seconds = chamfer_trainer(small_set, settings), iter(range(0, 1000, 5))
+    train(timed, pretraining(Schedule(settings, 5)), lambda: float(next(seconds)), Monitor())
     assert 1 <= timed.step <= 4
 
 
@@ -155,40 +161,39 @@ def test_no_batch_is_a_single_cloud(small_set):
 
 
 def test_a_fit_can_start_from_an_encoder_and_be_resumed(tmp_path):
-    settings = replace(SMALL, latents="encoder", epochs=16, matching="greedy", rematch=0, measure=1)
+    settings = replace(SMALL, latent_init="encoder", epochs=16, matching="greedy", rematch=0, measure=1)
     clouds, checkpoint = population(4), tmp_path / "fit.checkpoint"
     stages = []
-    whole = pcqaad.fit(clouds, settings, on_progress=lambda p: stages.append(p.stage))
+    whole = pcqaad.fit(clouds, settings, monitor=Monitor(lambda p: stages.append(p.stage)))
     order = list(dict.fromkeys(stages))
-    assert order[order.index("pretrain") :][:3] == ["pretrain", "match", "fit"]
-    assert whole.encoder["steps"] == 32
-    fits = stages.count("fit")
+    assert order[order.index(Stage.PRETRAIN) :][:3] == [Stage.PRETRAIN, Stage.MATCH, Stage.FIT]
+    assert whole.info["encoder"]["steps"] == 32
+    fits = stages.count(Stage.FIT)
     assert fits == 24  # the other quarter of the steps is the encoder's
 
     def enough():
-        return stages.count("fit") > fits + 10
+        return stages.count(Stage.FIT) > fits + 10
 
     with pytest.raises(pcqaad.Interrupted) as stopped:
         pcqaad.fit(
             clouds,
             settings,
             checkpoint=checkpoint,
-            on_progress=lambda p: stages.append(p.stage),
-            should_stop=enough,
+            monitor=Monitor(lambda p: stages.append(p.stage), enough),
         )
     assert stopped.value.resumable
     resumed = pcqaad.fit(clouds, settings, checkpoint=checkpoint, resume=True)
     assert np.array_equal(whole.model.template, resumed.model.template)
     assert np.array_equal(whole.model.latents, resumed.model.latents)
     assert not np.array_equal(
-        whole.model.latents, pcqaad.fit(clouds, replace(settings, latents="random")).model.latents
+        whole.model.latents, pcqaad.fit(clouds, replace(settings, latent_init="random")).model.latents
     )
 
 
 def test_an_encoder_needs_a_latent_size_and_more_than_one_cloud():
-    with pytest.raises(SettingsError, match="need a latent size"):
-        Settings(latents="encoder")
+    with pytest.raises(SettingsError, match="needs a latent size"):
+        Settings(latent_init="encoder")
     with pytest.raises(SettingsError, match="batch is 1"):
-        Settings(latents="encoder", latent=4, batch=1)
+        Settings(latent_init="encoder", latent=4, batch=1)
     with pytest.raises(SettingsError, match="pretrain is 1"):
         Settings(pretrain=1.0)

@@ -131,7 +131,7 @@ def test_emkd_measured_in_groups_is_that_of_each_pair(monkeypatch):
     rng = np.random.default_rng(8)
     pairs = [tuple(rng.random((2, 70, 3))) for _ in range(5)]
     seen = []
-    found = measure(iter(pairs), ("d1", "emkd"), 35, device="auto", on_cloud=lambda: seen.append(0))
+    found = measure(iter(pairs), ("d1", "emkd"), 35, device="auto", monitor=pcqaad.Monitor(seen.append))
     assert len(seen) == len(found["d1"]) == 5
     for pair, errors in zip(pairs, found["emkd"], strict=True):
         one = pcqaad.emkd(*pair, cell=35)
@@ -226,9 +226,7 @@ def test_greedy_before_a_fit_on_a_gpu():
     for i in range(3):
         targets.put(i, rng.random((64, 3)))
     settings_ = pcqaad.Settings(matching="greedy", greedy_cell=32)
-    here, there = (
-        first_matching(targets[0], targets, settings_, lambda _: None, solver) for solver in (None, batched("cpu"))
-    )
+    here, there = (first_matching(targets[0], targets, settings_, on_gpu=solver) for solver in (None, batched("cpu")))
     for i, cloud in enumerate(targets):
         costs = [np.square(targets[0] - cloud[p[i]]).sum(dtype=np.float64) for p in (here, there)]
         assert costs[1] == pytest.approx(costs[0], TOLERANCE, 1e-12)

@@ -13,6 +13,7 @@ from pcqaad.distillation.learn import Halves, emd_loss, learn_weighting
 from pcqaad.errors import SettingsError
 from pcqaad.losses.criteria import criterion
 from pcqaad.losses.names import DENSITIES
+from pcqaad.monitor import Monitor, Stage
 from tests.generators import population
 
 FAMILIES = [name for name, own in DENSITIES.items() if own]
@@ -110,14 +111,13 @@ def test_a_network_trains_on_from_round_to_round():
     before = {name: w.clone() for name, w in network.state_dict().items()}
     seen = []
 
-    def on_round(number, loss, parameters):
-        seen.append((number, loss))
-        if number == 11:
-            assert parameters == weighting.parameters
+    def see(progress):
+        seen.append((int(progress.done) - 1, progress.figures["held-out loss"]))
 
     weighting = Weighting("weibull")
-    learned = learn(network, weighting, clouds, clean, criterion("l1"), plan, on_round)
+    learned = learn(network, weighting, clouds, clean, criterion("l1"), plan, Monitor(see))
     assert seen == list(enumerate(learned.losses))
+    assert learned.parameters == weighting.parameters
     assert np.mean(learned.losses[-3:]) < 0.9 * np.mean(learned.losses[:3])
     stayed = [name for name, w in network.state_dict().items() if torch.equal(w, before[name])]
     assert stayed == ["unused"]
@@ -166,7 +166,7 @@ def test_training_that_goes_astray_says_so():
 
 def test_halves_share_no_point_and_are_those_of_their_clouds():
     given = population(3, 640)
-    halves = Halves(given, 640, 0, "cpu", lambda progress: None)
+    halves = Halves(given, 640, 0, "cpu", Monitor())
     train, judge = [set(), set(), set()], [set(), set(), set()]
     for number in range(12):
         for draw, seen in ((halves.train, train), (halves.held_out, judge)):
@@ -206,7 +206,6 @@ def test_learning_is_repeated_to_the_last_digit_and_can_be_stopped():
             "gamma",
             plan=plan,
             device="cpu",
-            on_progress=lambda progress: stages.append(progress.stage),
-            should_stop=lambda: stages[-1] == "learn",
+            monitor=Monitor(lambda progress: stages.append(progress.stage), lambda: stages[-1] is Stage.LEARN),
         )
-    assert stages.count("learn") == 1
+    assert stages.count(Stage.LEARN) == 1

@@ -10,6 +10,7 @@ import pytest
 import pcqaad
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 from pcqaad.formats.clouds.write import write_clouds
+from pcqaad.monitor import Monitor, Stage
 from pcqaad.parallel import AHEAD
 from pcqaad.points.collect import collect
 from pcqaad.points.fixed_point import Targets
@@ -112,8 +113,8 @@ def test_a_fit_decodes_few_clouds_at_once(matching, monkeypatch, tmp_path):
 
 def test_progress_is_told_cloud_by_cloud():
     told = []
-    collect(population(), None, None, 0, lambda stage, done: told.append((stage, done)))
-    assert told == [(stage, done) for stage in ("read", "normalise") for done in range(7)]
+    collect(population(), None, None, 0, Monitor(lambda p: told.append((p.stage, p.done))))
+    assert told == [(stage, done) for stage in (Stage.READ, Stage.NORMALISE) for done in range(7)]
 
 
 class Changing(Sequence):

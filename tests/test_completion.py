@@ -13,6 +13,7 @@ from pcqaad.evaluation.metrics import chamfer
 from pcqaad.formats.container.container import pack
 from pcqaad.latents.prior import LatentPrior
 from pcqaad.losses.criteria import criterion
+from pcqaad.monitor import Monitor, Stage
 from tests.generators import population
 
 QUICK = {"device": "cpu", "steps": 40}
@@ -141,7 +142,7 @@ def test_the_same_seed_gives_the_same_whatever_else_is_completed(known, ellipsoi
 
 
 def test_large_parts_are_sampled_and_patches_unevenly_hit(monkeypatch, tmp_path):
-    monkeypatch.setattr("pcqaad.latents.partial._SAMPLE", 64)
+    monkeypatch.setattr("pcqaad.latents.partial._SAMPLED_POINTS", 64)
     clouds = population(count=4, points=300, seed=8)
     pcqaad.fit(
         clouds,
@@ -200,19 +201,18 @@ def test_stopping_is_asked_at_every_cloud_and_step(known, ellipsoids, calls):
             ellipsoids[:2],
             steps=5,
             device="cpu",
-            on_progress=lambda p: seen.append((p.stage, p.done, p.total)),
-            should_stop=lambda: len(seen) == calls,
+            monitor=Monitor(lambda p: seen.append((p.stage, p.done, p.total)), lambda: len(seen) == calls),
         )
-    assert seen == [*(("read", i, 2) for i in range(3)), *(("fit", i, 10) for i in range(11))][:calls]
+    assert seen == [*((Stage.READ, i, 2) for i in range(3)), *((Stage.FIT, i, 10) for i in range(11))][:calls]
 
 
 def test_what_is_refused_is_refused_before_anything_is_fitted(known, ellipsoids):
     stages = set()
     with pytest.raises(pcqaad.CloudError, match="cloud_0001: lies nowhere near"):
         pcqaad.complete(
-            known, [ellipsoids[0], ellipsoids[0] + 1e4], device="cpu", on_progress=lambda p: stages.add(p.stage)
+            known, [ellipsoids[0], ellipsoids[0] + 1e4], device="cpu", monitor=Monitor(lambda p: stages.add(p.stage))
         )
-    assert stages == {"read"}
+    assert stages == {Stage.READ}
 
 
 # By a network.

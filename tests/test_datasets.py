@@ -270,8 +270,8 @@ def test_meshes_are_fitted_by_points_drawn_from_them():
     settings = pcqaad.Settings(surface=100, epochs=1, patches=1, latent=1, device="cpu", seed=2)
     fitted = pcqaad.fit(meshes, settings)
     drawn = pcqaad.fit([Surfaces(meshes, ["a"] * 3, 100, 2)[i] for i in range(3)], replace(settings, surface=None))
-    assert fitted.clouds.names == drawn.clouds.names == ["cloud_0000", "cloud_0001", "cloud_0002"]
-    assert fitted.clouds.fingerprint == drawn.clouds.fingerprint
+    assert fitted.names == drawn.names == ["cloud_0000", "cloud_0001", "cloud_0002"]
+    assert np.array_equal(fitted.model.template, drawn.model.template)
     assert (fitted.settings.surface, drawn.settings.surface) == (100, None)
     with pytest.raises(CloudError, match="cloud_0000: expected a mesh"):
         pcqaad.fit([vertices, vertices], settings)

@@ -143,10 +143,10 @@ def test_distances_are_distributions():
 
 def test_ranking_begins_with_the_best(distances, hyper):
     calls = []
-    found = rank(hyper, distances, on_family=lambda: calls.append(1))
+    found = rank(hyper, distances, monitor=pcqaad.Monitor(calls.append))
     assert [m.loss for m in found] == sorted(m.loss for m in found)
     assert {m.family for m in found} == set(DENSITIES)
-    assert len(calls) == len(found)
+    assert [call.done for call in calls] == list(range(len(found) + 1))
     assert found[-1].family == "landau"
     # What settings start from where no code was released.
     by_name = {m.family: m.parameters for m in found}

@@ -17,6 +17,7 @@ from pcqaad.errors import CloudError, SettingsError
 from pcqaad.evaluation.verify import verify
 from pcqaad.formats.container.source import FileSource
 from pcqaad.formats.errors import FormatError
+from pcqaad.monitor import Monitor, Stage
 from pcqaad.points.collect import collect
 from pcqaad.settings import Settings
 from pcqaad.training.checkpoint import Checkpoint
@@ -65,14 +66,14 @@ def test_sections_that_no_reader_takes_are_not_made(fitted):
     shared = fitted.encoded.quantised.shared
     broken = SimpleNamespace(**{**vars(shared), "bits": shared.bits, "scales": (99,) * len(shared.scales)})
     with pytest.raises(pcqaad.SettingsError, match="a file cannot hold such a model: HEAD: expected scales up to"):
-        to_sections(broken, fitted.encoded.quantised.latents, fitted.evaluator.denormalisation, fitted.clouds.names, {})
+        to_sections(broken, fitted.encoded.quantised.latents, fitted.denormalisation, fitted.names, {})
 
 
 def test_a_budget_below_any_file_is_refused_before_the_fit():
     seen = []
     with pytest.raises(pcqaad.GoalError, match="a file of 0 bytes cannot be made"):
-        pcqaad.fit(population(3, 64), Settings(epochs=1, ratio=5000), on_progress=seen.append)
-    assert {progress.stage for progress in seen} == {"read", "normalise"}
+        pcqaad.fit(population(3, 64), Settings(epochs=1, ratio=5000), monitor=Monitor(seen.append))
+    assert {progress.stage for progress in seen} == {Stage.READ, Stage.NORMALISE}
 
 
 def test_names_that_take_many_bytes_do_not_break_a_budget(tmp_path):
@@ -84,27 +85,22 @@ def test_names_that_take_many_bytes_do_not_break_a_budget(tmp_path):
     assert (tmp_path / "x.qaad").stat().st_size <= 7000
 
 
-def test_far_from_the_origin_rounding_of_coordinates_is_not_that_of_the_model(tmp_path):
-    notes = []
-
-    def hear(progress):
-        if progress.stage == "note":
-            notes.append(progress.text)
+def test_far_from_the_origin_rounding_of_coordinates_is_not_that_of_the_model(tmp_path, caplog):
 
     def size_and_rise(offset):
         clouds = [x.astype(np.float64) / 20 + offset for x in population(4, 512)]
-        fitted = pcqaad.fit(clouds, Settings(epochs=8, tune=0, device="cpu"), on_progress=hear)
+        fitted = pcqaad.fit(clouds, Settings(epochs=8, tune=0, device="cpu"))
         fitted.save(tmp_path / "x.qaad")
         return (tmp_path / "x.qaad").stat().st_size, fitted.encoded.degradation
 
     near, rise = size_and_rise([0, 0, 0])
     assert rise < 0.01
-    assert not notes
+    assert not caplog.messages
     far, rise = size_and_rise([5e5, 5.4e6, 200])
     assert rise < 0.01
     assert far < 1.2 * near
-    (note,) = notes
-    assert "so far from the origin float32, which decoded points are, is 0.5," in note
+    (note,) = caplog.messages
+    assert "decoded points are float32, and so far from the origin it is 0.5," in note
 
 
 def test_threads_may_read_one_file(tmp_path):
@@ -151,7 +147,7 @@ def test_a_file_that_was_drawn_as_no_fit_draws_is_refused():
         {"learning_rate": 1e30, "rematch": 0},
         {"learning_rate": 1e10, "rematch": 0, "reassign": True},
         {"learning_rate": 1e30, "criterion": "l1", "rematch": 0},
-        {"learning_rate": 1e30, "latents": "encoder", "latent": 2, "epochs": 20},
+        {"learning_rate": 1e30, "latent_init": "encoder", "latent": 2, "epochs": 20},
     ],
     ids=str,
 )
@@ -194,7 +190,7 @@ def interrupted(tmp_path):
     clouds, path = population(3, 64), tmp_path / "x.fitting"
     settings = Settings(epochs=20, device="cpu")
     with pytest.raises(pcqaad.Interrupted):
-        pcqaad.fit(clouds, settings, checkpoint=path, **stop_in("fit", 2))
+        pcqaad.fit(clouds, settings, checkpoint=path, **stop_in(Stage.FIT, 2))
     return collect(clouds, None, None, 0), settings, path
 
 

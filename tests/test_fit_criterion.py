@@ -9,7 +9,9 @@ import torch
 import pcqaad
 from pcqaad.errors import SettingsError
 from pcqaad.losses.criteria import criterion
+from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.points.collect import collect
+from pcqaad.quantisation.evaluator import Evaluator
 from pcqaad.settings import Settings
 from pcqaad.training.trainer import decode
 from tests.cli.commands import QUICK, run
@@ -29,7 +31,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(clouds, tmp_path):
     fits = [pcqaad.fit(clouds, settings)]
     checkpoint = tmp_path / "x.checkpoint"
     with pytest.raises(pcqaad.Interrupted):
-        pcqaad.fit(clouds, settings, checkpoint=checkpoint, **stop_in("fit", 3))
+        pcqaad.fit(clouds, settings, checkpoint=checkpoint, **stop_in(Stage.FIT, 3))
     with pytest.raises(pcqaad.CheckpointError, match=r"other settings \(criterion hyper:alpha=2\)"):
         pcqaad.fit(clouds, Settings(**QUICKLY), checkpoint=checkpoint, resume=True)
     fits.append(pcqaad.fit(clouds, settings, checkpoint=checkpoint, resume=True))
@@ -48,17 +50,17 @@ def test_a_fit_lowers_what_it_is_asked_to(clouds, name):
     seen = []
 
     def see(progress):
-        if progress.stage == "fit":
+        if progress.stage is Stage.FIT:
             seen.append(progress.figures["loss"])
 
     settings = Settings(**{**QUICKLY, "epochs": 40}, criterion=name, tune=0, learning_rate=2e-3)
-    fitted = pcqaad.fit(clouds, settings, on_progress=see)
+    fitted = pcqaad.fit(clouds, settings, monitor=Monitor(see))
     assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:5])
-    # The targets stay the clouds themselves, and the network's clouds are near to them.
-    targets = collect(clouds, None, None, 0).targets
-    decoded = torch.from_numpy(np.stack([fitted.evaluator.floats(fitted.model)(i) for i in range(4)])).float()
-    same = torch.from_numpy(np.stack(list(fitted.clouds.targets)))
-    assert [sorted(map(tuple, x.tolist())) for x in same] == [sorted(map(tuple, x.tolist())) for x in targets]
+    # The network's clouds are near to the originals.
+    collected = collect(clouds, None, None, 0)
+    floats = Evaluator(collected, 1, SILENT).floats(fitted.model)
+    decoded = torch.from_numpy(np.stack([floats(i) for i in range(4)])).float()
+    same = torch.from_numpy(np.stack(list(collected.targets)))
     template = torch.from_numpy(fitted.model.template)[None].repeat(4, 1, 1)
     loss = criterion(name)
     # As far as two samplings of a surface allow.
@@ -88,9 +90,9 @@ def test_the_loss_is_of_the_decoded_points_and_as_many_others(clouds, monkeypatc
         return original(self, rate)
 
     monkeypatch.setattr(loop.Trainer, "_train_step", step)
-    fitted = pcqaad.fit(clouds, Settings(**{**QUICKLY, "epochs": 3}, criterion="l2", tune=0, sample=50, patches=3))
+    pcqaad.fit(clouds, Settings(**{**QUICKLY, "epochs": 3}, criterion="l2", tune=0, sample=50, patches=3))
     assert len(given) == 3
-    targets = [{tuple(point) for point in cloud.tolist()} for cloud in fitted.clouds.targets]
+    targets = [{tuple(point) for point in cloud.tolist()} for cloud in collect(clouds, None, None, 0).targets]
     drawn = []
     for (predicted, target), decoded in zip(given, before, strict=True):
         assert predicted.shape == target.shape == (4, 48, 3)

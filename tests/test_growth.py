@@ -10,6 +10,7 @@ from pcqaad.bitstream import latent_coding as latent_stream
 from pcqaad.bitstream import sections as storage
 from pcqaad.formats.clouds.find import CloudSource
 from pcqaad.formats.container.container import Container, pack
+from pcqaad.monitor import Monitor
 from tests.generators import population
 
 QUICK = {"steps": 40, "device": "cpu"}
@@ -67,9 +68,7 @@ def test_a_cloud_that_was_held_back_fits_as_well_as_the_others():
     *clouds, held, back = population(count=18, points=128)
     fitted = pcqaad.fit(clouds, pcqaad.Settings(epochs=40, latent=4, tune=0, measure=4, device="cpu"))
     model = fitted.encoded.quantised
-    file = pack(
-        storage.to_sections(model.shared, model.latents, fitted.evaluator.denormalisation, fitted.clouds.names, {})
-    )
+    file = pack(storage.to_sections(model.shared, model.latents, fitted.denormalisation, fitted.names, {}))
     c = pcqaad.Collection(file)
     old = [pcqaad.emkd(a, b).mean for a, b in zip(clouds, c, strict=True)]
     grown = pcqaad.Collection(pack(pcqaad.append(c, [held, back], **QUICK).sections))
@@ -145,18 +144,12 @@ def test_latents_are_coded_with_the_file_s_model_where_it_can_express_them(fitte
     assert np.array_equal(c.latents[6:], (new * steps).astype(np.float32))
 
 
-def test_larger_clouds_are_brought_to_the_file_s_points_as_verify_does(fitted_file):
+def test_larger_clouds_are_brought_to_the_file_s_points_as_verify_does(fitted_file, caplog):
     cloud = population(count=1, points=300, seed=9)[0]
-    notes = []
-
-    def see(progress):
-        if progress.stage == "note":
-            notes.append(progress.text)
-
     with pcqaad.open(fitted_file) as c:
-        grown = pcqaad.append(c, [cloud], names=["large"], steps=8, device="cpu", on_progress=see)
+        grown = pcqaad.append(c, [cloud], names=["large"], steps=8, device="cpu")
         sources = [CloudSource(name, name, lambda x=x: (x, ())) for name, x in zip(c.names, c, strict=True)]
-    assert notes == ["1 of 1 clouds hold more points: brought to 256 each by random subsampling"]
+    assert caplog.messages == ["1 of 1 clouds hold more points: brought to 256 each by random subsampling"]
     sources.append(CloudSource("large", "large", lambda: (cloud, ())))
     measured = pcqaad.verify(pcqaad.Collection(pack(grown.sections)), sources)["metrics"]["emkd"]["per_cloud"]
     assert measured[-1]["name"] == "large"
@@ -209,7 +202,7 @@ def test_stopping_leaves_nothing_behind(fitted_file, newcomers, calls):
     """Of 3 questions whether to stop while the clouds are read, 10 in their fit and 3 in their measurement."""
     counter = itertools.count()
     with pcqaad.open(fitted_file) as c, pytest.raises(pcqaad.Interrupted):
-        pcqaad.append(c, newcomers, steps=10, device="cpu", should_stop=lambda: next(counter) >= calls)
+        pcqaad.append(c, newcomers, steps=10, device="cpu", monitor=Monitor(should_stop=lambda: next(counter) >= calls))
     assert next(counter) == calls + 1
 
 

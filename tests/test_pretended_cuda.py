@@ -16,9 +16,12 @@ from pcqaad.losses.names import CRITERIA
 from pcqaad.matching.assign import match_many
 from pcqaad.matching.gpu.auction import batched
 from pcqaad.matching.solvers import certified
+from pcqaad.monitor import Stage
 from pcqaad.points.collect import collect
 from pcqaad.settings import Settings
+from pcqaad.training.loop import train
 from pcqaad.training.pretrain import ChamferTrainer
+from pcqaad.training.schedule import Schedule, pretraining
 from tests.conftest import stop_in
 from tests.generators import population
 from tests.pretend import GPU, NAME, marked, pretend_cuda
@@ -60,7 +63,7 @@ def test_the_pretended_gpu_is_as_strict_as_one():
         {"matching": "greedy", "residual": False, "schedule": "constant"},
         {"criterion": "landau"},
         {"criterion": "augmented"},
-        {"latents": "encoder", "matching": "random"},
+        {"latent_init": "encoder", "matching": "random"},
     ],
     ids=str,
 )
@@ -69,7 +72,7 @@ def test_a_fit_is_that_of_the_cpu(clouds, choices):
     here = pcqaad.fit(clouds[:3], Settings(**{**settings, "device": "cpu"}))
     with pretend_cuda():
         there = pcqaad.fit(clouds[:3], Settings(**{**settings, "device": "cuda"}))
-    assert there.encoder["device"] == NAME
+    assert there.info["encoder"]["device"] == NAME
     for name, weights in here.model.weights.items():
         np.testing.assert_allclose(there.model.weights[name], weights, rtol=1e-2, atol=1e-3)
     np.testing.assert_allclose(there.model.latents, here.model.latents, rtol=1e-2, atol=1e-3)
@@ -81,7 +84,7 @@ def test_swaps_and_matching_while_a_fit_trains(clouds, tmp_path):
     with pretend_cuda():
         whole = pcqaad.fit(clouds[:3], settings).model
         with pytest.raises(pcqaad.Interrupted):
-            pcqaad.fit(clouds[:3], settings, checkpoint=checkpoint, **stop_in("fit", 5))
+            pcqaad.fit(clouds[:3], settings, checkpoint=checkpoint, **stop_in(Stage.FIT, 5))
         again = pcqaad.fit(clouds[:3], settings, checkpoint=checkpoint, resume=True).model
     assert np.isfinite(whole.template).all()
     np.testing.assert_array_equal(whole.latents, again.latents)
@@ -140,7 +143,7 @@ def test_other_networks(clouds):
     with pretend_cuda():
         net = AtlasNet(AtlasNetShape(3, 2, 16), targets.points).to("cuda")
         trainer = ChamferTrainer(net, targets, TINY, torch.device("cuda"))
-        assert trainer.run(1.0, lambda: 0.0, lambda p: None, lambda: False)
+        train(trainer, pretraining(Schedule(TINY, len(targets))), lambda: 0.0, pcqaad.Monitor())
         assert marked(trainer.embed())
         for decoder in DECODERS:
             completer = Completer(decoder, [(x[:20], x) for x in clouds], 16, device="cuda")

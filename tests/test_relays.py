@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcqaad.matching.intermediates import generations, parents
+from pcqaad.monitor import SILENT, Monitor
 from pcqaad.points.fixed_point import Targets
 from pcqaad.settings import Settings
 from pcqaad.training.start import first_matching
@@ -25,7 +26,7 @@ def chosen(clouds, intermediates=64):
     template, half = clouds[0], POINTS // 2
     rng = np.random.default_rng(1)
     mixed = np.stack([x[rng.permutation(POINTS)] for x in clouds])
-    return parents(template[:half], mixed[:, :half], mixed[:, half:], intermediates, 0, lambda: None)
+    return parents(template[:half], mixed[:, :half], mixed[:, half:], intermediates, 0, SILENT)
 
 
 def test_near_clouds_are_matched_to_the_template_itself():
@@ -72,7 +73,9 @@ def test_partners_are_near_the_true_ones_where_the_template_alone_finds_others()
 
     def astray(intermediates):
         done = []
-        found = first_matching(turned[0], targets, Settings(intermediates=intermediates), done.append)
+        found = first_matching(
+            turned[0], targets, Settings(intermediates=intermediates), Monitor(lambda p: done.append(p.done))
+        )
         assert [n for n in done if n] == list(range(1, len(turned) + 1))
         rod = turned[0]
         return np.mean([np.linalg.norm(rod[s[f]] - rod, axis=1).mean() for s, f in zip(shuffles, found, strict=True)])

@@ -9,7 +9,8 @@ import torch
 import pcqaad
 from pcqaad.decoder.module import Decoder
 from pcqaad.points.fixed_point import Targets
-from pcqaad.training.schedule import LAST_RATE
+from pcqaad.training.loop import train
+from pcqaad.training.schedule import LAST_RATE, Schedule, fitting
 from pcqaad.training.trainer import Trainer
 
 
@@ -28,7 +29,7 @@ def test_the_rate_falls_from_its_whole_to_its_last_in_the_seconds_left(prepared)
     def note(_):
         rates.append(trainer.optimiser.param_groups[0]["lr"])
 
-    assert trainer.run(lambda: next(seconds), prepared, note, lambda: False, lambda: None)
+    train(trainer, fitting(Schedule(settings, 2), prepared), lambda: next(seconds), pcqaad.Monitor(note))
     assert rates[0] == pytest.approx(0.01, rel=0.01)
     assert rates[-1] < 2 * LAST_RATE * 0.01
     assert all(a >= b for a, b in itertools.pairwise(rates))

@@ -11,10 +11,9 @@ import pcqaad
 from pcqaad.cli import options
 from pcqaad.cli.errors import CommandError, StoppedError, need_torch
 from pcqaad.cli.outputs import QAAD, check_output
-from pcqaad.cli.progress import Display, noting
+from pcqaad.cli.progress import noting, watched
 from pcqaad.cli.show.summary import compressed
 from pcqaad.cli.show.text import as_json
-from pcqaad.cli.stopping import StopSignals
 from pcqaad.errors import Interrupted
 from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.clouds.find import LazyClouds, LazyMeshes, find_clouds
@@ -38,6 +37,7 @@ Examples:
 )
 @click.option("--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the fit.")
 @click.option("--steps", metavar="N", type=click.IntRange(min=1), help="StepSizes of the fit of a cloud [200].")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.qaad if it is there.")
 @options.seed
 @options.device
 @options.json
@@ -48,6 +48,7 @@ def command(
     output: Path | None,
     minutes: float | None,
     steps: int | None,
+    overwrite: bool,
     seed: int,
     device: str,
     json_: bool,
@@ -63,12 +64,10 @@ def command(
         raise click.UsageError("expected --minutes or --steps, found both")
     began = time.monotonic()
     target = output or file
-    check_output(target, QAAD)
     in_place = target.exists() and file.exists() and target.samefile(file)
+    check_output(target, QAAD, overwrite=overwrite or in_place)
     need_torch("append")
-    with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
-        if target.exists() and not in_place:
-            show.note(f"{target} is there and will be replaced once the new one stands")
+    with watched(quiet=quiet) as monitor:
         # Closed before it is written: some systems replace no file that is open.
         with pcqaad.open(file) as collection:
             before = _begins(file)
@@ -87,8 +86,7 @@ def command(
                     minutes=minutes,
                     seed=seed,
                     device=device,
-                    on_progress=noting(show, clouds),
-                    should_stop=stop,
+                    monitor=noting(monitor, clouds),
                 )
             except Interrupted as error:
                 raise StoppedError(f"interrupted; {file} is as it was") from error

@@ -12,10 +12,9 @@ import pcqaad
 from pcqaad.cli import options
 from pcqaad.cli.errors import StoppedError, need_torch
 from pcqaad.cli.outputs import check_target
-from pcqaad.cli.progress import Display, noting
+from pcqaad.cli.progress import noting, watched
 from pcqaad.cli.show.summary import completed
 from pcqaad.cli.show.text import as_json
-from pcqaad.cli.stopping import StopSignals
 from pcqaad.errors import Interrupted
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 from pcqaad.formats.clouds.write import write_clouds
@@ -67,7 +66,7 @@ Examples:
     type=click.IntRange(min=1),
     default=STEPS,
     show_default=True,
-    help="StepSizes of the search for a cloud.",
+    help="Steps of the search for a cloud.",
 )
 @options.overwrite
 @options.seed
@@ -96,7 +95,7 @@ def command(
     """
     began = time.monotonic()
     need_torch("complete")
-    with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show, pcqaad.open(file) as collection:
+    with watched(quiet=quiet) as monitor, pcqaad.open(file) as collection:
         sources = find_clouds(inputs)
         names = [source.name for source in sources]
         check_target(output, names, overwrite=overwrite)
@@ -115,8 +114,7 @@ def command(
                 steps=steps,
                 seed=seed,
                 device=device,
-                on_progress=noting(show, clouds),
-                should_stop=stop,
+                monitor=noting(monitor, clouds),
             )
         except Interrupted as error:
             raise StoppedError("interrupted; nothing was written") from error

@@ -18,12 +18,12 @@ from pcqaad.cli.errors import StoppedError, misuse, need_torch
 from pcqaad.cli.inputs import choose_clouds
 from pcqaad.cli.main import ARGUMENTS
 from pcqaad.cli.outputs import QAAD, check_output
-from pcqaad.cli.progress import Display, noting
+from pcqaad.cli.progress import noting, watched
 from pcqaad.cli.show.summary import compressed
 from pcqaad.cli.show.text import as_json
-from pcqaad.cli.stopping import StopSignals
 from pcqaad.errors import Interrupted
 from pcqaad.formats.clouds.find import CloudSource, LazyClouds, LazyMeshes
+from pcqaad.monitor import Monitor, log
 from pcqaad.settings import CHOICES, MAX_SEED, PRESETS, Settings
 
 _COUNT = click.IntRange(min=1)
@@ -106,8 +106,9 @@ Examples:
     help="What is trained: the distance to the matched point [matched], or to the nearest one as a loss weighs it: "
     "l1, l2, augmented, hyper, landau... or gamma:shape=2.5,rate=0.5.",
 )
-@click.option("--latents", type=click.Choice(CHOICES["latents"]), help="What latents start as [the preset's].")
+@click.option("--latent-init", type=click.Choice(CHOICES["latent_init"]), help="What latents start as [the preset's].")
 @click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE.qaad if it is there.")
 @options.json
 @options.quiet
 @click.pass_context
@@ -122,6 +123,7 @@ def command(
     min_points: int,
     unit: str,
     resume: bool,
+    overwrite: bool,
     json_: bool,
     quiet: bool,
     **choices: int | float | str | None,
@@ -132,14 +134,14 @@ def command(
     :DATASET behind its name where it holds several. All clouds are brought to the same number of points. Needs torch.
     """
     began = time.monotonic()
-    check_output(output, QAAD)
+    check_output(output, QAAD, overwrite=overwrite)
     need_torch("compress")
     given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
     with misuse():
         settings = replace(PRESETS[preset], **given)
-    with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
-        sources = choose_clouds(inputs, every, min_points, show, stop)
-        _compress(ctx, sources, output, settings, points, unit, resume, show, stop)
+    with watched(quiet=quiet) as monitor:
+        sources = choose_clouds(inputs, every, min_points, monitor)
+        _compress(ctx, sources, output, settings, points, unit, resume, monitor)
     with pcqaad.open(output) as collection:
         result = {**collection.info, "seconds": time.monotonic() - began}
     click.echo(as_json(result) if json_ else compressed(result))
@@ -153,17 +155,14 @@ def _compress(
     points: int | None,
     unit: str,
     resume: bool,
-    show: Display,
-    stop: StopSignals,
+    monitor: Monitor,
 ) -> None:
     checkpoint = output.with_name(f"{output.name}.checkpoint")
-    if output.exists():
-        show.note(f"{output} is there and will be replaced once the new one stands")
     clouds = LazyMeshes(sources) if settings.surface else LazyClouds(sources)
     if checkpoint.exists() and not resume:
-        show.note(f"{checkpoint} is ignored and will be overwritten; add --resume to continue it")
+        log.warning("%s is ignored and will be overwritten; add --resume to continue it", checkpoint)
     if resume and not checkpoint.exists():
-        show.note(f"{checkpoint} is not there: nothing to continue, the fit starts from the beginning")
+        log.warning("%s is not there: nothing to continue, the fit starts from the beginning", checkpoint)
     # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
     from pcqaad import codec
 
@@ -176,8 +175,7 @@ def _compress(
             points=points,
             checkpoint=checkpoint,
             resume=resume,
-            on_progress=noting(show, clouds),
-            should_stop=stop,
+            monitor=noting(monitor, clouds),
         )
         fitted.save(output)
     except Interrupted as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,13 @@ import pcqaad
 from pcqaad.cli import options
 from pcqaad.cli.errors import CommandError, StoppedError, misuse, need_torch
 from pcqaad.cli.outputs import PICTURE, check_output
-from pcqaad.cli.progress import Display, noting
+from pcqaad.cli.progress import noting, watched
 from pcqaad.cli.show.text import as_json, columns, figure, pairs
-from pcqaad.cli.stopping import StopSignals
 from pcqaad.errors import Interrupted
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 from pcqaad.losses.names import DENSITIES
-from pcqaad.progress import Progress
+from pcqaad.monitor import Monitor
 from pcqaad.settings import MAX_SEED
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ def command(
         if not shift or any(given is not None for given in (teacher, alpha, sigma, cut, plot)):
             raise click.UsageError("--bilevel has no use for --teacher, --alpha, --no-shift, --sigma, --cut and --plot")
         need_torch("distill --bilevel")
-        with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
-            result = _learned(inputs, family, judge, rounds, seed, device, show, stop)
+        with watched(quiet=quiet) as monitor:
+            result = _learned(inputs, family, judge, rounds, seed, device, monitor)
         click.echo(as_json(result) if json_ else _shown_path(result))
         return
     if len(inputs) == 1:
@@ -135,7 +135,7 @@ def command(
     if plot is not None:
         check_output(plot, PICTURE)
         _need_matplotlib()
-    with Display(quiet=quiet) as show:
+    with watched(quiet=quiet) as monitor:
         # Here, not above: they bring numpy and more.
         from pcqaad.distillation.distances import half_normal
 
@@ -143,14 +143,14 @@ def command(
             from pcqaad.distillation.observed import observed
 
             with pcqaad.open(Path(inputs[0])) as collection:
-                distances = observed(collection, find_clouds(inputs[1:]), show)
+                distances = observed(collection, find_clouds(inputs[1:]), monitor=monitor)
             source = f"between {inputs[0]} and its originals"
         else:
             with misuse():
                 distances = half_normal(**{k: v for k, v in (("sigma", sigma), ("cut", cut)) if v is not None})
             source = f"half-normal, sigma {sigma or 0.5:g}, up to {cut or 4:g} sigma"
         with misuse():
-            result = _distilled(teacher or "hyper", alpha, family, shift, distances, source, show)
+            result = _distilled(teacher or "hyper", alpha, family, shift, distances, source, monitor)
     if plot is not None:
         from pcqaad.cli.show.slopes import draw
 
@@ -173,9 +173,8 @@ def _learned(
     rounds: int,
     seed: int,
     device: str,
-    show: Display,
-    stop: StopSignals,
-) -> dict[str, Any]:
+    monitor: Monitor,
+) -> Mapping[str, Any]:
     """Learn the parameters with a decoder, and return them and how they came about, JSON-able."""
     clouds = LazyClouds(find_clouds(inputs))
     # Here, not above: torch takes seconds to load.
@@ -192,8 +191,7 @@ def _learned(
             plan=plan,
             seed=seed,
             device=device,
-            on_progress=noting(show, clouds),
-            should_stop=stop,
+            monitor=noting(monitor, clouds),
         )
     except Interrupted as error:
         raise StoppedError("interrupted: nothing was learned") from error
@@ -210,7 +208,7 @@ def _learned(
     }
 
 
-def _shown_path(result: dict[str, Any]) -> str:
+def _shown_path(result: Mapping[str, Any]) -> str:
     """Return the tables for people: what was learned, and some of the rounds that led there."""
     losses, path, names = result["losses"], result["path"], list(result["parameters"])
     last = len(losses) - 1
@@ -221,8 +219,8 @@ def _shown_path(result: dict[str, Any]) -> str:
 
 
 def _distilled(
-    teacher: str, alpha: float | None, family: str, shift: bool, distances: Distances, source: str, show: Display
-) -> dict[str, Any]:
+    teacher: str, alpha: float | None, family: str, shift: bool, distances: Distances, source: str, monitor: Monitor
+) -> Mapping[str, Any]:
     """Search, and return what was found, JSON-able."""
     from pcqaad.distillation.search import distil
     from pcqaad.losses.names import complete, parse
@@ -233,18 +231,10 @@ def _distilled(
             raise click.UsageError("expected alpha once, found it in --teacher and as --alpha")
         parameters = complete(name, {**parameters, "alpha": alpha})
     families = tuple(DENSITIES) if family == "all" else (family,)
-    done = 0
-
-    def on_family() -> None:
-        nonlocal done
-        done += 1
-        show(Progress("search", done, len(families), "families"))
-
-    show(Progress("search", 0, len(families), "families"))
-    return distil(name, parameters, distances, families, shift, source, on_family)
+    return distil(name, parameters, distances, families, shift, source, monitor=monitor)
 
 
-def _shown(result: dict[str, Any]) -> str:
+def _shown(result: Mapping[str, Any]) -> str:
     """Return the tables for people: what was compared, the ranking, the winner's curve beside the teacher's."""
     teacher, found = result["teacher"], result["families"]
     values = ", ".join(f"{key} {figure(value)}" for key, value in teacher["parameters"].items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pcqaad
 from pcqaad.cli import options
 from pcqaad.cli.errors import CommandError, need_torch
 from pcqaad.cli.outputs import PAGE, check_output
-from pcqaad.cli.progress import Display
+from pcqaad.cli.progress import watched
 from pcqaad.cli.show.report import page
 from pcqaad.cli.show.summary import bracketed, least_percent, mean_percent, recorded_or_measured, verified
 from pcqaad.cli.show.text import METRICS, as_json, figure
@@ -99,12 +100,12 @@ def command(
         need_torch("--device cuda")
     if report is not None:
         check_output(report, PAGE)
-    with pcqaad.open(file) as collection, Display(quiet=quiet) as show:
+    with watched(quiet=quiet) as monitor, pcqaad.open(file) as collection:
         references = find_clouds(inputs) if inputs else None
         # Here, not above: scipy takes its time to load, and a mistyped path should not have to wait for it.
         from pcqaad.evaluation.verify import verify
 
-        result = verify(collection, references, wanted, cell, effort, device, on_progress=show)
+        result = verify(collection, references, wanted, cell, effort, device, monitor=monitor)
     if report is not None:
         with atomic_path(report) as temporary:
             temporary.write_text(page(file.name, result), encoding="utf-8", errors="backslashreplace")
@@ -113,7 +114,7 @@ def command(
         _judge(result, fail_above, effort)
 
 
-def _judge(result: dict[str, Any], limit: float, effort: str) -> None:
+def _judge(result: Mapping[str, Any], limit: float, effort: str) -> None:
     if not result["metrics"]:
         raise CommandError("--fail-above: the file records no fidelity; give the originals as INPUT")
     for name, values, _ in recorded_or_measured(result):

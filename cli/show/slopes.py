@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 
-def draw(path: Path, result: dict[str, Any]) -> None:
+def draw(path: Path, result: Mapping[str, Any]) -> None:
     """Draw what `pcqaad distill --json` prints as a PNG: slopes above, how likely distances are below."""
     # Here, not above: matplotlib is an extra, and takes its time to load.
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -20,6 +20,7 @@ from torch.func import functional_call
 from pcqaad.errors import SettingsError
 from pcqaad.losses.criteria import Criterion, relative
 from pcqaad.losses.names import DENSITIES
+from pcqaad.monitor import SILENT, Monitor, Stage
 
 # What a network is given, and the clouds (B, M, 3) that what it returns, (B, N, 3), is compared with.
 Batch = tuple[tuple[Tensor, ...], Tensor]
@@ -27,8 +28,6 @@ Batch = tuple[tuple[Tensor, ...], Tensor]
 Draw = Callable[[int], Batch]
 Loss = Callable[[Tensor, Tensor], Tensor]
 Weights = dict[str, Tensor]
-# Told of every round: its number, the held-out loss, the parameters.
-OnRound = Callable[[int, float, Mapping[str, float]], None]
 
 
 class Weighting:
@@ -173,7 +172,7 @@ def learn(
     held_out: Draw,
     judge: Loss,
     plan: Plan | None = None,
-    on_round: OnRound = lambda number, loss, parameters: None,
+    monitor: Monitor = SILENT,
 ) -> Learned:
     """Learn a weighting's parameters with the network that trains by it.
 
@@ -184,10 +183,11 @@ def learn(
         held_out: batches to judge by, one a round, of points that `draw` never gives.
         judge: the loss they are judged with: one that does not depend on the weighting.
         plan: how long.
-        on_round: told of every round; may raise to stop.
+        monitor: told of every round, with the held-out loss.
 
     Raises:
         SettingsError: the rate is too large to train at.
+        Interrupted: stopped.
     """
     plan = plan or Plan()
     start = {name: w.detach().clone() for name, w in network.named_parameters()}
@@ -203,7 +203,7 @@ def learn(
         losses.append(loss)
         weighting.numbers.grad = gradient
         optimiser.step()
-        on_round(number, loss, weighting.parameters)
+        monitor.update(Stage.LEARN, number + 1, plan.rounds, "rounds", {"held-out loss": loss})
     with torch.no_grad():
         for name, w in network.named_parameters():
             w.copy_(weights[name])

@@ -13,15 +13,15 @@ from pcqaad import devices
 from pcqaad.decoder.module import Decoder
 from pcqaad.decoder.patches import draw_points, patch_sizes
 from pcqaad.distillation.bilevel import Batch, Learned, Loss, Plan, Weighting, learn
-from pcqaad.errors import CloudError, Interrupted, SettingsError
+from pcqaad.errors import CloudError, SettingsError
 from pcqaad.evaluation.metrics import CELL
 from pcqaad.losses.criteria import criterion
 from pcqaad.losses.nearest import safe_sqrt
 from pcqaad.matching.assign import match_cells
 from pcqaad.matching.kd import patch_order
+from pcqaad.monitor import SILENT, Monitor
 from pcqaad.parallel import in_parallel
 from pcqaad.points.collect import Points, collect
-from pcqaad.progress import Progress, Report, Stop, never, silent
 from pcqaad.seeds import Use, generator
 from pcqaad.settings import Settings
 from pcqaad.training.sizing import choose_patches, resolve
@@ -71,13 +71,9 @@ class Halves:
         normalisation: the clouds' normalisation, in which it decodes.
     """
 
-    def __init__(self, clouds: Sequence[Points], points: int, seed: int, device: str, tell: Report) -> None:
+    def __init__(self, clouds: Sequence[Points], points: int, seed: int, device: str, monitor: Monitor) -> None:
         count = len(clouds)
-
-        def on_read(stage: str, done: int) -> None:
-            tell(Progress(stage, done, count, "clouds"))
-
-        found = collect(clouds, None, points, seed, on_read)
+        found = collect(clouds, None, points, seed, monitor)
         if points < 2 * _SAMPLE:
             raise CloudError(f"expected clouds of at least {2 * _SAMPLE} points, found {points}")
         settings = Settings(seed=seed)
@@ -89,10 +85,7 @@ class Halves:
         self._points = np.stack([found.targets[i] for i in range(count)])
         self._train, self._judge = halves[:, : points // 2], halves[:, points // 2 :]
 
-        def on_cloud(done: int) -> None:
-            tell(Progress("match", done, count, "clouds"))
-
-        for i, assignment in enumerate(first_matching(template, found.targets, settings, on_cloud)):
+        for i, assignment in enumerate(first_matching(template, found.targets, settings, monitor)):
             found.targets.permute(i, assignment)
         basis, spectrum = principal_components(found.targets)
         settings = resolve(settings, count, points, spectrum)
@@ -130,8 +123,7 @@ def learn_weighting(
     points: int | None = None,
     seed: int = 0,
     device: str = "auto",
-    on_progress: Report = silent,
-    should_stop: Stop = never,
+    monitor: Monitor = SILENT,
 ) -> Learned:
     """Learn a density's parameters while a small decoder trains on clouds by it.
 
@@ -143,8 +135,7 @@ def learn_weighting(
         points: kept of each cloud; where not given 2,048, or as many as the smallest one has.
         seed: of all random choices.
         device: "auto", "cpu" or "cuda".
-        on_progress: told what goes on.
-        should_stop: asked often; when true, Interrupted is raised.
+        monitor: told of progress; may stop it.
 
     Raises:
         CloudError: the clouds are malformed or too small.
@@ -156,18 +147,8 @@ def learn_weighting(
     plan = plan or Plan()
     weighting = Weighting(family)
 
-    def tell(progress: Progress) -> None:
-        on_progress(progress)
-        if should_stop():
-            raise Interrupted(resumable=False)
-
     if points is None:
         points = min([POINTS, *(len(cloud) for cloud in clouds)])
-    halves = Halves(clouds, points, seed, device, tell)
+    halves = Halves(clouds, points, seed, device, monitor)
     loss: Loss = emd_loss if judge == "emd" else criterion("l1")
-    rounds = plan.rounds
-
-    def on_round(number: int, value: float, parameters: object) -> None:
-        tell(Progress("learn", number + 1, rounds, "rounds", {"held-out loss": value}))
-
-    return learn(halves.network, weighting, halves.train, halves.held_out, loss, plan, on_round)
+    return learn(halves.network, weighting, halves.train, halves.held_out, loss, plan, monitor)

@@ -11,15 +11,15 @@ from scipy.spatial import cKDTree
 from pcqaad.bitstream.collection import Collection
 from pcqaad.distillation.distances import Distances, of_samples
 from pcqaad.evaluation.verify import Source, read_originals
+from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.parallel import in_parallel
 from pcqaad.points.collect import Normalisation, Points
-from pcqaad.progress import Progress, Report, silent
 
 # Distances that are kept; of more, as many of each cloud.
 _MOST = 1 << 24
 
 
-def observed(collection: Collection, references: Sequence[Source], on_progress: Report = silent) -> Distances:
+def observed(collection: Collection, references: Sequence[Source], *, monitor: Monitor = SILENT) -> Distances:
     """Measure the distances to nearest neighbours between the clouds of a file and their originals, both ways.
 
     They are normalised as a fit sees them: a quarter of the clouds' median diagonal is 1.
@@ -27,7 +27,7 @@ def observed(collection: Collection, references: Sequence[Source], on_progress: 
     Args:
         collection: the opened file.
         references: the originals, found by name.
-        on_progress: told of every cloud.
+        monitor: told of every cloud.
 
     Raises:
         CloudError: an original is missing or holds too few points.
@@ -45,8 +45,8 @@ def observed(collection: Collection, references: Sequence[Source], on_progress: 
         return found[:: -(-len(found) // share)]
 
     found = []
-    on_progress(Progress("measure", 0, len(collection), "clouds"))
+    monitor.update(Stage.MEASURE, 0, len(collection), "clouds")
     for some in in_parallel(distances, pairs):
         found.append(some)
-        on_progress(Progress("measure", len(found), len(collection), "clouds"))
+        monitor.update(Stage.MEASURE, len(found), len(collection), "clouds")
     return of_samples(np.concatenate(found))

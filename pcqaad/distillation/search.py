@@ -7,10 +7,10 @@ distances are likely. The weighted loss is f(d + m) d, with f a density and m it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from scipy.optimize import minimize
@@ -19,6 +19,7 @@ from pcqaad.distillation.distances import Array, Distances
 from pcqaad.errors import SettingsError
 from pcqaad.losses.densities import FAMILIES, slope
 from pcqaad.losses.names import DENSITIES, complete, write
+from pcqaad.monitor import SILENT, Monitor, Stage
 
 # Values of a parameter in the grid, and how many of the best are refined, and how far.
 _VALUES, _STARTS = 25, 3
@@ -174,21 +175,46 @@ def rank(
     distances: Distances,
     families: Iterable[str] = FAMILIES,
     shift: bool = True,
-    on_family: Callable[[], None] = lambda: None,
+    monitor: Monitor = SILENT,
 ) -> list[Match]:
     """Search families as `search` does and return what was found, the nearest to a teacher's curve (n,) first."""
-    found = []
-    for family in families:
+    found, families = [], list(families)
+    monitor.update(Stage.SEARCH, 0, len(families), "families")
+    for done, family in enumerate(families, 1):
         found.append(search(family, teacher, distances, shift))
-        on_family()
+        monitor.update(Stage.SEARCH, done, len(families), "families")
     return sorted(found, key=lambda match: match.loss)
 
 
 def _thinned(values: Array, step: int) -> Array:
-    """Return every so manieth of some values (n,), each the mean of those that are nearest to it."""
+    """Return every `step`-th of values (n,), each the mean of those that are nearest to it."""
     nearest = np.rint(np.arange(len(values)) / step).astype(np.int64)
     means: Array = np.bincount(nearest, values) / np.bincount(nearest)
     return means
+
+
+class Family(TypedDict):
+    """What was found in a family: the loss as `compress --criterion` takes it, and its slopes at `d`."""
+
+    family: str
+    criterion: str
+    parameters: dict[str, float]
+    shift: bool
+    mode: float
+    loss: float
+    at_edge: list[str]
+    slope: list[float]
+
+
+class Distillation(TypedDict):
+    """What `distil` returns, and `pcqaad distill --json` prints: all curves by a hundred points, at distances `d`."""
+
+    teacher: dict[str, Any]
+    distances: dict[str, Any]
+    d: list[float]
+    density: list[float]
+    slope: list[float]
+    families: list[Family]
 
 
 def distil(
@@ -198,9 +224,10 @@ def distil(
     families: Iterable[str] = FAMILIES,
     shift: bool = True,
     source: str = "",
-    on_family: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """Search families for the weighting that is nearest to a teacher; returns what there is to say of it, JSON-able.
+    *,
+    monitor: Monitor = SILENT,
+) -> Distillation:
+    """Search families for the weighting that is nearest to a teacher.
 
     Args:
         teacher: of `TEACHERS`.
@@ -209,10 +236,10 @@ def distil(
         families: that are searched.
         shift: as for `search`.
         source: of the distances, for the record.
-        on_family: told of every family.
+        monitor: told of every family.
 
     Returns:
-        The families, the nearest first, and of the distances and all curves a hundred points.
+        The families, the nearest first.
 
     Raises:
         SettingsError: there is no such teacher, or no such family.
@@ -236,6 +263,6 @@ def distil(
                 "at_edge": list(match.at_edge),
                 "slope": match.curve[few].tolist(),
             }
-            for match in rank(curve, distances, families, shift, on_family)
+            for match in rank(curve, distances, families, shift, monitor)
         ],
     }

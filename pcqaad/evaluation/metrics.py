@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from pcqaad.errors import SettingsError
 from pcqaad.matching.assign import TOGETHER, Matching, match_all, match_cells, match_many
+from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.parallel import in_parallel
 from pcqaad.points.collect import check_cloud
 
@@ -134,17 +135,23 @@ def measure(
     metrics: Sequence[str] = ("emkd",),
     cell: int = CELL,
     effort: str = "normal",
-    on_cloud: Callable[[], None] = lambda: None,
     device: str = "cpu",
+    *,
+    monitor: Monitor = SILENT,
+    stage: Stage = Stage.MEASURE,
+    total: int = 0,
 ) -> dict[str, list[Errors]]:
     """Measure (reference, decoded) pairs, in parallel: the errors per metric and pair.
 
     With `device` "cuda", or "auto" where there is a GPU, EM-kD is matched there, many pairs at once; its values agree
     with those of the CPU within the 0.1 % that both prove.
 
+    The monitor is told of every pair, of `total`, as a stage.
+
     Raises:
         CloudError: a pair cannot be measured.
         SettingsError: there is no such device.
+        Interrupted: stopped.
     """
     measures: dict[str, Callable[[Points, Points], Errors]] = {
         # The pairs keep all cores busy.
@@ -165,12 +172,12 @@ def measure(
         # The two are as far apart as there are pairs solved together, and no farther.
         pairs, for_there = tee(pairs)
         emkds = _emkd_on(device, for_there, cell)
-    for errors, matched in zip(in_parallel(judge, pairs), emkds, strict=False):
+    for done, (errors, matched) in enumerate(zip(in_parallel(judge, pairs), emkds, strict=False), 1):
         for name, error in zip(here, errors, strict=True):
             found[name].append(error)
         if matched is not None:
             found["emkd"].append(matched)
-        on_cloud()
+        monitor.update(stage, done, total, "clouds")
     return found
 
 

@@ -1,10 +1,11 @@
-"""Evaluator a file: its integrity, its sizes, and its clouds against their originals."""
+"""Judge a file: its integrity, its sizes, and its clouds against their originals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, NamedTuple, Protocol
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypedDict, cast
 
 import numpy as np
 
@@ -12,13 +13,14 @@ from pcqaad.bitstream.collection import Collection
 from pcqaad.bitstream.info import sampling
 from pcqaad.errors import CloudError, SettingsError
 from pcqaad.evaluation.metrics import CELL, METRICS, measure, summarise
+from pcqaad.formats.clouds.find import find_clouds
+from pcqaad.monitor import SILENT, Monitor
 from pcqaad.points.collect import Points, diagonal, subsample
-from pcqaad.points.surface import draw
-from pcqaad.progress import Progress, Report, silent
+from pcqaad.points.surface import Mesh, draw
 
 
 class Source(Protocol):
-    """A reference cloud that can be read: what `pcqaad.formats.clouds.find.find_clouds` finds."""
+    """A reference cloud that can be read, as `pcqaad.formats.clouds.find.find_clouds` finds them."""
 
     @property
     def name(self) -> str:
@@ -31,76 +33,150 @@ class Source(Protocol):
         """Read its faces too: something with `vertices` (v, 3) and `triangles` (t, 3)."""
 
 
+class Bytes(TypedDict):
+    """Sizes, in bytes."""
+
+    file: int
+    raw_float32: int
+    sections: dict[str, int]
+    parts: dict[str, int]
+    per_cloud: dict[str, float]
+
+
+class Verification(TypedDict, total=False):
+    """What `verify` returns, and `pcqaad verify --json` prints.
+
+    Lengths are in the data's unit. `metrics` has an entry for each metric: `mean`, `rms`, `mean_squared`, `sum`,
+    `mean_percent` of `diagonal`, `worst` with a `name` and its `mean`, `per_cloud` where it was measured, `at_least`
+    where a lower bound is proven, and `psnr` for D1. `source` is "measured" or "recorded"; `appended` holds the
+    records of clouds that came later.
+    """
+
+    clouds: int
+    points: int
+    unit: str
+    bytes: Bytes
+    ratio: float
+    bits_per_point: float
+    paper_ratio: float
+    source: str
+    diagonal: float | None
+    metrics: dict[str, dict[str, Any]]
+    appended: list[dict[str, Any]]
+
+
 def verify(
-    collection: Collection,
-    references: Sequence[Source] | None = None,
+    file: Collection | Path | str,
+    references: Sequence[Source] | Sequence[Path | str] | Sequence[Points] | Sequence[Mesh] | None = None,
     metrics: Sequence[str] = ("emkd",),
     cell: int = CELL,
     effort: str = "normal",
     device: str = "cpu",
-    on_progress: Report = silent,
-) -> dict[str, Any]:
-    """Evaluator a file: sizes, and errors against its originals, or as recorded when it was made.
+    *,
+    monitor: Monitor = SILENT,
+) -> Verification:
+    """Judge a file: sizes, and errors against its originals, or as recorded when it was made.
 
     Args:
-        collection: the opened file; everything in it is read and checked.
-        references: the originals, found by name; None to report what was recorded at encoding.
+        file: opened, or its path; everything in it is read and checked.
+        references: the originals. Files and folders, as for `pcqaad compress`, whose clouds are found by name; or
+            arrays (n, 3) in the order of the file's clouds, or (vertices, triangles) where the file's points were
+            drawn from meshes. None reports what was recorded at encoding.
         metrics: of "emkd", "emd", "chamfer", "d1".
         cell: points of a cell of EM-kD.
         effort: "normal" or "high": how narrow a bracket around the earth mover's distance has to be.
         device: "cpu", or "cuda" to match EM-kD there.
-        on_progress: told of every cloud.
-
-    Returns:
-        JSON-able figures; lengths in the data's unit.
+        monitor: told of every cloud.
 
     Raises:
-        CloudError: an original is missing or holds too few points, or a metric is unknown.
-        FormatError: the file is damaged.
-        SettingsError: there is no such device.
+        CloudError: an original is missing or holds too few points.
+        FormatError: the file is damaged, or an original cannot be read.
+        SettingsError: there is no such metric or device.
+        Interrupted: stopped.
     """
     if unknown := [name for name in metrics if name not in METRICS]:
         raise SettingsError(f"unknown metric {unknown[0]!r}, expected one of {', '.join(METRICS)}")
-    collection.check()
-    info = collection.info
-    kept = ("clouds", "points", "unit", "bytes", "ratio", "bits_per_point", "paper_ratio")
-    result: dict[str, Any] = {key: info[key] for key in kept}
+    if not isinstance(file, Collection):
+        with Collection(file) as collection:
+            return verify(collection, references, metrics, cell, effort, device, monitor=monitor)
+    file.check()
+    info = file.info
+    result: Verification = {
+        "clouds": info["clouds"],
+        "points": info["points"],
+        "unit": info["unit"],
+        "bytes": info["bytes"],
+        "ratio": info["ratio"],
+        "bits_per_point": info["bits_per_point"],
+        "paper_ratio": info["paper_ratio"],
+        "metrics": {},
+    }
     if references is None:
         recorded = info["fidelity"]
-        result |= {"source": "recorded", "diagonal": recorded.get("diagonal"), "metrics": {}}
-        result["appended"] = info["appended"]
+        result |= {"source": "recorded", "diagonal": recorded.get("diagonal"), "appended": info["appended"]}
         if recorded:
             result["metrics"]["emkd"] = recorded
         return result
 
-    originals = read_originals(collection, references)
+    originals = read_originals(file, _sources(file, references))
     diagonals: list[float] = []
-    done = 0
 
     def pairs() -> Iterator[tuple[Points, Points]]:
         # One at a time: a data set may be larger than memory.
         for i, original in enumerate(originals):
             diagonals.append(original.diagonal)
-            yield original.points, collection[i]
+            yield original.points, file[i]
 
-    def step() -> None:
-        nonlocal done
-        done += 1
-        on_progress(Progress("measure", done, len(collection), "clouds"))
-
-    found = measure(pairs(), metrics, cell, effort, step, device)
+    found = measure(pairs(), metrics, cell, effort, device, monitor=monitor, total=len(file))
     reference_diagonal = float(np.median(diagonals))
-    result |= {"source": "measured", "diagonal": reference_diagonal, "metrics": {}}
+    result |= {"source": "measured", "diagonal": reference_diagonal}
     for name, errors in found.items():
-        figures = summarise(errors, collection.names, reference_diagonal)
+        figures = summarise(errors, file.names, reference_diagonal)
         if name == "d1":
             figures["psnr"] = _psnr(figures["mean_squared"], reference_diagonal)
         figures["per_cloud"] = [
             {"name": n, **{key: value for key, value in asdict(e).items() if value is not None}}
-            for n, e in zip(collection.names, errors, strict=True)
+            for n, e in zip(file.names, errors, strict=True)
         ]
         result["metrics"][name] = figures
     return result
+
+
+@dataclass(frozen=True)
+class _Given:
+    """An original that the caller has at hand, read as a file's is."""
+
+    name: str
+    given: Any
+
+    @property
+    def points(self) -> Points:
+        return np.asarray(self.given)
+
+    @property
+    def vertices(self) -> Points:
+        return np.asarray(self.given[0])
+
+    @property
+    def triangles(self) -> Any:
+        return np.asarray(self.given[1])
+
+    def read(self) -> _Given:
+        return self
+
+    def read_mesh(self) -> _Given:
+        return self
+
+
+def _sources(collection: Collection, references: Sequence[Any]) -> Sequence[Source]:
+    """Return references as what can be read by name; raises CloudError where arrays are not as many as clouds."""
+    if len(references) and isinstance(references[0], (str, Path)):
+        return find_clouds(references)
+    if len(references) and hasattr(references[0], "read"):
+        return cast(Sequence[Source], references)
+    if len(references) != len(collection):
+        raise CloudError(f"expected the originals of all {len(collection)} clouds in order, found {len(references)}")
+    return [_Given(name, given) for name, given in zip(collection.names, references, strict=True)]
 
 
 class Original(NamedTuple):

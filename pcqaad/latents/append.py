@@ -1,11 +1,11 @@
-"""Growth: new clouds for a file that is there. Their latents are fitted, all else stays as it is."""
+"""New clouds for a file that is there: their latents are fitted, all else stays as it is."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,15 +16,16 @@ from pcqaad import devices
 from pcqaad.bitstream.collection import Collection
 from pcqaad.bitstream.info import sampling
 from pcqaad.decoder.integer_model import LARGEST_LATENT, Symbols, dequantise_latents, latent_reach
-from pcqaad.errors import CloudError, DivergenceError, Interrupted, SettingsError
+from pcqaad.errors import CloudError, DivergenceError, SettingsError
 from pcqaad.evaluation.metrics import CELL, measure, percent, summarise
 from pcqaad.formats.clouds.names import safe_name
 from pcqaad.formats.container.container import Section, write_container
-from pcqaad.latents.whole import LatentFit
+from pcqaad.latents.fit import Pace
+from pcqaad.latents.whole import WholeClouds
+from pcqaad.monitor import SILENT, Monitor, Stage, log
 from pcqaad.points.collect import FARTHEST, Normalisation, Points, allocate, check_cloud, default_names, subsample
 from pcqaad.points.fixed_point import Targets
 from pcqaad.points.surface import Mesh, Surfaces
-from pcqaad.progress import Progress, Report, Stop, never, silent
 
 # Steps of a cloud's latent where nothing else is asked for: more gain less than a hundredth of its error.
 _STEPS = 200
@@ -61,8 +62,7 @@ def append(
     minutes: float | None = None,
     seed: int = 0,
     device: str = "auto",
-    on_progress: Report = silent,
-    should_stop: Stop = never,
+    monitor: Monitor = SILENT,
 ) -> Appended:
     """Fit latents for new clouds to the decoder of a file, and put them behind the file's own.
 
@@ -78,8 +78,7 @@ def append(
         minutes: wall clock until the fit ends; what was fitted is measured after that.
         seed: of random choices.
         device: "auto", "cpu" or "cuda".
-        on_progress: told what goes on.
-        should_stop: asked often; when true, Interrupted is raised.
+        monitor: told of progress; may stop it.
 
     Raises:
         CloudError: a cloud is malformed or holds too few points, or a name is taken.
@@ -102,35 +101,22 @@ def append(
     _check_names(new, len(clouds), collection)
     collection.room_for(len(clouds))
 
-    def tell(progress: Progress) -> None:
-        on_progress(progress)
-        if should_stop():
-            raise Interrupted(resumable=False)
-
     fit_seed, surface = sampling(collection.info)
     if surface:
         clouds = Surfaces(cast(Sequence[Mesh], clouds), new, surface, fit_seed, first)
-    targets, normalisation = _read(collection, cast(Sequence[Points], clouds), new, fit_seed, tell)
+    targets, normalisation = _read(collection, cast(Sequence[Points], clouds), new, fit_seed, monitor)
     diagonal = reference_diagonal(collection)
-    latents, made = _fit(
-        collection, targets, chosen, seed, steps, minutes, began, _in_percent(tell, normalisation, diagonal)
-    )
+    latents, made = _fit(collection, targets, chosen, seed, steps, minutes, began, monitor)
     for name, reach in zip(new, latent_reach(latents, collection.integers.latent_step_sizes), strict=True):
         if reach >= LARGEST_LATENT:
             raise DivergenceError(f"{name}: the fit went astray: the file cannot hold so large a latent")
 
-    tell(Progress("measure", 0, len(new), "clouds"))
+    monitor.update(Stage.MEASURE, 0, len(new), "clouds")
     numbers = dequantise_latents(latents, collection.integers.latent_step_sizes)
     # Normalised, so that clouds of any unit are matched alike.
     pairs = ((targets[i], normalisation.normalise(collection.decode(numbers[i]))) for i in range(len(new)))
-    done = 0
-
-    def measured() -> None:
-        nonlocal done
-        done += 1
-        tell(Progress("measure", done, len(new), "clouds"))
-
-    errors = [e.scaled(normalisation.scale) for e in measure(pairs, on_cloud=measured)["emkd"]]
+    measured = measure(pairs, monitor=monitor, total=len(new))["emkd"]
+    errors = [e.scaled(normalisation.scale) for e in measured]
     record = {
         "first": first,
         "clouds": len(new),
@@ -144,9 +130,8 @@ def append(
     }
     of_fit = collection.info["fidelity"].get("mean")
     if of_fit and record["mean"] > _WORSE * of_fit:
-        times = f"{record['mean'] / of_fit:.1f} times"
-        text = f"the new clouds' error is {times} that of the fit's: the file was not fitted to clouds like these"
-        tell(Progress("note", text=text))
+        text = "the new clouds' error is %.1f times that of the fit's: the file was not fitted to clouds like these"
+        log.warning(text, record["mean"] / of_fit)
     return Appended(collection.grown(latents, new, record), record)
 
 
@@ -166,7 +151,7 @@ def _check_names(new: Sequence[str], count: int, collection: Collection) -> None
 
 
 def _read(
-    collection: Collection, clouds: Sequence[Points], names: Sequence[str], seed: int, tell: Report
+    collection: Collection, clouds: Sequence[Points], names: Sequence[str], seed: int, monitor: Monitor
 ) -> tuple[Targets, Normalisation]:
     """Read the clouds, bring them to the file's number of points and into its normalisation.
 
@@ -177,7 +162,7 @@ def _read(
     normalisation, count = Normalisation(np.array(centre), scale), int(info["points"])
     targets = Targets(allocate((len(clouds), count, 3), np.uint16))
     larger = 0
-    tell(Progress("read", 0, len(clouds), "clouds"))
+    monitor.update(Stage.READ, 0, len(clouds), "clouds")
     for i, name in enumerate(names):
         cloud = check_cloud(clouds[i], name)
         if len(cloud) < count:
@@ -187,10 +172,10 @@ def _read(
         if not (np.abs(normalised).max() < FARTHEST and np.linalg.norm(np.median(normalised, 0)) < _ELSEWHERE):
             raise CloudError(f"{name}: lies too far from the clouds of the file to be fitted with them")
         targets.put(i, normalised)
-        tell(Progress("read", i + 1, len(clouds), "clouds"))
+        monitor.update(Stage.READ, i + 1, len(clouds), "clouds")
     if larger:
-        text = f"{larger} of {len(clouds)} clouds hold more points: brought to {count:,} each by random subsampling"
-        tell(Progress("note", text=text))
+        text = "%d of %d clouds hold more points: brought to %s each by random subsampling"
+        log.warning(text, larger, len(clouds), f"{count:,}")
     return targets, normalisation
 
 
@@ -202,47 +187,26 @@ def _fit(
     steps: int | None,
     minutes: float | None,
     began: float,
-    tell: Report,
+    monitor: Monitor,
 ) -> tuple[Symbols, int]:
     """Fit the latents (n, L), a few clouds at a time; returns them and the least number of steps of a cloud."""
-    fit = LatentFit(collection.module().to(device), collection.integers.latent_step_sizes, seed)
+    fit = WholeClouds(collection.module().to(device), collection.integers.latent_step_sizes, seed)
     count, points = len(targets), np.arange(targets.points)
+    shown = percent(collection.denormalisation.centre_and_scale[1], reference_diagonal(collection))
     found: list[Symbols] = []
-    least = 0
+    least: int | None = None
     for low in range(0, count, _TOGETHER):
         some = np.arange(low, min(low + _TOGETHER, count))
-        start = time.monotonic() - began
-        # These clouds' share of what time is left.
-        end = start + max(60 * (minutes or 0) - start, 0) * len(some) / (count - low)
-
-        def share(step: int, start: float = start, end: float = end) -> float:
-            part = step / steps if steps is not None else 0.0
-            if not minutes:
-                return part
-            return max(part, (time.monotonic() - began - start) / (end - start)) if end > start else 1.0
-
-        def on_step(step: int, distance: float, low: int = low, some: int = len(some)) -> None:
-            figures = {"matched": distance}
-            if minutes:
-                tell(Progress("fit", time.monotonic() - began, 60 * minutes, "seconds", figures))
-            elif steps:
-                # Steps of each cloud, made for some of them at once.
-                tell(Progress("fit", low * steps + some * step, count * steps, "steps", figures))
-
-        latents, made = fit.fit(list(targets.gather(some, points)), len(collection) + low, share, on_step)
+        deadline = None
+        if minutes is not None:
+            # These clouds' share of what time is left.
+            spent = time.monotonic() - began
+            deadline = spent + max(60 * minutes - spent, 0) * len(some) / (count - low)
+        pace = Pace(monitor, steps, len(some), low, count, deadline, began, minutes or 0.0, shown)
+        latents, made = fit.fit(list(targets.gather(some, points)), len(collection) + low, pace)
         found.append(latents)
-        least = min(least, made) if low else made
-    return np.concatenate(found), least
-
-
-def _in_percent(tell: Report, normalisation: Normalisation, diagonal: float) -> Report:
-    """Show the mean distance to the assigned targets as what it bounds, the earth mover's distance."""
-
-    def report(progress: Progress) -> None:
-        share = percent(progress.figures["matched"] * normalisation.scale, diagonal)
-        tell(replace(progress, figures={"emkd_percent": share}))
-
-    return report
+        least = made if least is None else min(least, made)
+    return np.concatenate(found), least or 0
 
 
 def reference_diagonal(collection: Collection) -> float:

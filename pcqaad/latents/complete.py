@@ -11,15 +11,16 @@ from scipy.spatial import cKDTree
 
 from pcqaad import devices
 from pcqaad.bitstream.collection import Collection
-from pcqaad.errors import CloudError, Interrupted, SettingsError
+from pcqaad.errors import CloudError, SettingsError
 from pcqaad.evaluation.metrics import Errors, percent
 from pcqaad.latents.append import reference_diagonal
 from pcqaad.latents.defaults import CRITERION, PRIOR, STARTS, STEPS
-from pcqaad.latents.partial import LatentSearch
+from pcqaad.latents.fit import Pace
+from pcqaad.latents.partial import PartialClouds
 from pcqaad.losses.criteria import criterion as find_criterion
 from pcqaad.losses.names import parse
+from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.points.collect import FARTHEST, Normalisation, Points, check_cloud
-from pcqaad.progress import Progress, Report, Stop, never, silent
 
 # What a partial cloud's points may lie from the nearest start, in the median: a fifth of the diagonal. Clouds in wrong
 # units or places are farther off, shapes that are merely unusual are not.
@@ -64,8 +65,7 @@ def complete(
     steps: int = STEPS,
     seed: int = 0,
     device: str = "auto",
-    on_progress: Report = silent,
-    should_stop: Stop = never,
+    monitor: Monitor = SILENT,
 ) -> list[Completion]:
     """Complete partial clouds: the clouds of the file's kind that go through their points.
 
@@ -85,8 +85,7 @@ def complete(
         steps: of each search.
         seed: of random choices.
         device: "auto", "cpu" or "cuda".
-        on_progress: told what goes on.
-        should_stop: asked often; when true, Interrupted is raised.
+        monitor: told of progress; may stop it.
 
     Raises:
         CloudError: a cloud is malformed, or lies nowhere near the file's.
@@ -104,30 +103,21 @@ def complete(
     if len(names) != len(partials):
         raise SettingsError(f"expected {len(partials)} names, found {len(names)}")
 
-    def tell(stage: str, done: int, total: int, text: str) -> None:
-        on_progress(Progress(stage, done, total, text))
-        if should_stop():
-            raise Interrupted(resumable=False)
-
-    tell("read", 0, len(names), "clouds")
-    search = LatentSearch(collection.module().to(chosen), loss, prior, starts, steps, seed)
+    monitor.update(Stage.READ, 0, len(names), "clouds")
+    search = PartialClouds(collection.module().to(chosen), loss, prior, starts, seed)
     centre, scale = collection.denormalisation.centre_and_scale
     normalisation = Normalisation(np.array(centre), scale)
     begins = []
     for i, name in enumerate(names):
         begins.append(_starts(search, _normalised(partials[i], name, normalisation), name))
-        tell("read", i + 1, len(names), "clouds")
+        monitor.update(Stage.READ, i + 1, len(names), "clouds")
     diagonal = reference_diagonal(collection)
-    total = len(names) * steps
-    tell("fit", 0, total, "steps")
+    monitor.update(Stage.FIT, 0, len(names) * steps, "steps")
     completed = []
     for i, name in enumerate(names):
-
-        def on_step(step: int, before: int = i * steps) -> None:
-            tell("fit", before + step, total, "steps")
-
         cloud = partials[i]
-        found = search.find(_normalised(cloud, name, normalisation), begins[i], on_step)
+        pace = Pace(monitor, steps, before=i, total=len(names))
+        found = search.find(_normalised(cloud, name, normalisation), begins[i], pace)
         points = collection.decode(found.latent)
         errors = Errors.of(cKDTree(points).query(cloud)[0])
         start = "" if found.start is None else collection.names[found.start]
@@ -144,7 +134,7 @@ def _normalised(cloud: Points, name: str, normalisation: Normalisation) -> NDArr
     return normalised.astype(np.float32)
 
 
-def _starts(search: LatentSearch, normalised: NDArray[np.float32], name: str) -> list[int]:
+def _starts(search: PartialClouds, normalised: NDArray[np.float32], name: str) -> list[int | None]:
     """Return what to start the search for a cloud from; raises CloudError where it is near nothing of the file."""
     starts, distance = search.nearest(normalised)
     if distance > _NOWHERE_NEAR:

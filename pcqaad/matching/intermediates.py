@@ -7,13 +7,12 @@ matched already, and so on along a path: of all paths through some of the clouds
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import dijkstra
 
 from pcqaad.matching.assign import match_cells
+from pcqaad.monitor import Monitor
 from pcqaad.parallel import in_parallel
 from pcqaad.seeds import Use, generator
 
@@ -29,7 +28,7 @@ _NOISE = 16
 
 
 def parents(
-    template: Samples, clouds: Samples, again: Samples, intermediates: int, seed: int, on_pair: Callable[[], None]
+    template: Samples, clouds: Samples, again: Samples, intermediates: int, seed: int, monitor: Monitor
 ) -> NDArray[np.int64]:
     """Choose for every cloud what it is matched to: another cloud, matched before it, or the template itself.
 
@@ -39,7 +38,7 @@ def parents(
         again: (n, S, 3) other points of the first n of them: how far two samples of one cloud are apart.
         intermediates: how many clouds others may be matched by way of.
         seed: draws these where there are more clouds.
-        on_pair: called as distances are taken.
+        monitor: asked for a stop as distances are taken.
 
     Returns:
         (N,) numbers of clouds, -1 for the template. No cloud depends on itself.
@@ -51,7 +50,7 @@ def parents(
         found = []
         for apart in in_parallel(lambda other: _apart(sample, clouds[other]), others.tolist()):
             found.append(apart)
-            on_pair()
+            monitor.check()
         # What two samplings differ in says nothing of shapes.
         shapes: NDArray[np.float64] = np.sqrt(np.maximum(np.square(found) - noise**2, 0))
         return 1 + np.power(shapes / _FAR, _STEEP)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from pcqaad.decoder.architecture import MAX_POINTS
 from pcqaad.errors import CloudError, Error, SettingsError
 from pcqaad.formats.clouds.names import safe_name
+from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.points.fixed_point import Targets, box
 from pcqaad.seeds import subsample_generator
 
@@ -75,7 +76,7 @@ def collect(
     names: Sequence[str] | None,
     points: int | None,
     seed: int,
-    on_cloud: Callable[[str, int], None] = lambda stage, done: None,
+    monitor: Monitor = SILENT,
 ) -> CloudSet:
     """Bring clouds (n_i, 3) to one number of points by random subsampling, and normalise them.
 
@@ -85,7 +86,7 @@ def collect(
         names: one each; numbered where missing.
         points: the number to bring them to; the smallest cloud's where missing.
         seed: draws which points stay.
-        on_cloud: told, of the stages "read" and "normalise", how many clouds are done: from 0 to all.
+        monitor: told how many clouds are read, and then normalised.
 
     Raises:
         CloudError: fewer than 2 clouds, a malformed or non-finite one, one smaller than `points`, one beyond
@@ -101,15 +102,15 @@ def collect(
     if unsafe := [name for name in names if not safe_name(name)]:
         raise CloudError(f"name {unsafe[0][:80]!r} is not safe as the name of a file")
 
-    def checked(stage: str) -> Iterator[tuple[int, Points]]:
-        on_cloud(stage, 0)
+    def checked(stage: Stage) -> Iterator[tuple[int, Points]]:
+        monitor.update(stage, 0, len(names), "clouds")
         for i, name in enumerate(names):
             yield i, check_cloud(clouds[i], name)
-            on_cloud(stage, i + 1)
+            monitor.update(stage, i + 1, len(names), "clouds")
 
     sizes = np.zeros(len(clouds), np.int64)
     boxes = np.zeros((len(clouds), 2, 3))
-    for i, cloud in checked("read"):
+    for i, cloud in checked(Stage.READ):
         sizes[i], boxes[i] = len(cloud), box(cloud)
         if not np.abs(boxes[i]).max() <= LARGEST:
             farthest = np.abs(boxes[i]).max()
@@ -129,7 +130,7 @@ def collect(
 
     targets = Targets(allocate((len(clouds), count, 3), np.uint16))
     fingerprint = 0
-    for i, cloud in checked("normalise"):
+    for i, cloud in checked(Stage.NORMALISE):
         if len(cloud) != sizes[i] or not np.array_equal(boxes[i], box(cloud)):
             raise CloudError(f"{names[i]}: changed while the clouds were read")
         targets.put(i, normalisation.normalise(subsample(cloud, count, seed, i)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,10 @@ from pcqaad.settings import Settings
 # What a continued fit may be given anew: nothing of it decides what the checkpoint can be loaded into. Where epochs,
 # minutes or tuning change, the rate falls differently from here on than it would have done in one go.
 _FREE = ("epochs", "minutes", "device", "tolerance", "measure", "tune", "max_emkd")
+
+
+_KIND = "pcqaad checkpoint 5"
+_UNREADABLE = "not a checkpoint that can be read: remove it, or fit without --resume"
 
 
 @dataclass
@@ -47,8 +52,8 @@ class Checkpoint:
 
     def save(self, path: Path, clouds: CloudSet, settings: Settings) -> None:
         """Write the checkpoint, whole or not at all."""
-        head = {
-            "kind": "pcqaad checkpoint 4",
+        header = {
+            "kind": _KIND,
             "collection": clouds.fingerprint,
             "settings": settings.as_json(),
             "step": self.step,
@@ -57,36 +62,50 @@ class Checkpoint:
         }
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             arrays: dict[str, Any] = {f"array {name}": value for name, value in self.arrays.items()}
-            np.savez(file, head=np.array(json.dumps(head)), assignments=self.assignments, **arrays)
+            np.savez(file, head=np.array(json.dumps(header)), assignments=self.assignments, **arrays)
 
     @classmethod
     def load(cls, path: Path, clouds: CloudSet, settings: Settings) -> Checkpoint:
-        """Read a checkpoint of this very collection and these settings; raises CloudError otherwise.
+        """Read a checkpoint of this very collection and these settings; raises CheckpointError otherwise.
 
         How long to train, where, and how to quantise may differ.
         """
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                head = json.loads(str(stored["head"]))
+                header = json.loads(str(stored["head"]))
                 arrays = {n.removeprefix("array "): stored[n] for n in stored.files if n.startswith("array ")}
+            kind, collection, made = header["kind"], header["collection"], dict(header["settings"])
+            step, elapsed, prepared = int(header["step"]), float(header["elapsed"]), float(header["prepared"])
             assignments = _read_assignments(path)
         except Error:
             raise
-        # numpy, zipfile and what they parse with raise whatever a damaged byte leads them to.
+        # numpy, zipfile, json and what they parse with raise whatever a damaged byte leads them to.
         except Exception as error:
-            raise CheckpointError(f"{path}: not a checkpoint that can be read: remove it, or fit without it") from error
+            raise CheckpointError(f"{path}: {_UNREADABLE}") from error
         shape = len(clouds.targets), clouds.targets.points
-        if head.get("kind") != "pcqaad checkpoint 4" or assignments.shape != shape:
-            raise CheckpointError(f"{path}: not a checkpoint of {shape} clouds and points")
-        if head["collection"] != clouds.fingerprint:
+        if kind != _KIND or assignments.shape != shape:
+            raise CheckpointError(f"{path}: not a checkpoint of {shape[0]} clouds of {shape[1]} points; remove it")
+        if collection != clouds.fingerprint:
             raise CheckpointError(f"{path}: made from other clouds; remove it, or give the clouds it was made from")
         # A setting that its version did not know had what is now the default.
-        asked, made = settings.as_json(), {**Settings().as_json(), **head["settings"]}
+        asked, made = settings.as_json(), {**Settings().as_json(), **made}
         other = [k for k in asked if k not in _FREE and _plain(asked[k]) != made.get(k)]
         if other:
             was = ", ".join(f"{k} {made.get(k)}" for k in other)
             raise CheckpointError(f"{path}: fitted with other settings ({was}); give the same ones, or remove it")
-        return cls(assignments, head["step"], head["elapsed"], head["prepared"], arrays)
+        sane = step >= 0 and 0 <= prepared < math.inf and 0 <= elapsed < math.inf
+        sane &= all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values())
+        if not (sane and all(map(_is_permutation, assignments))):
+            raise CheckpointError(f"{path}: {_UNREADABLE}")
+        return cls(assignments, step, elapsed, prepared, arrays)
+
+
+def _is_permutation(assignment: NDArray[np.int32]) -> bool:
+    """Whether every point is assigned once; a fit would give others to a template point twice."""
+    seen = np.zeros(len(assignment), np.bool_)
+    within = assignment[(assignment >= 0) & (assignment < len(seen))]
+    seen[within] = True
+    return bool(seen.all())
 
 
 def _read_assignments(path: Path) -> NDArray[np.int32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pcqaad import devices
-from pcqaad.decoder.module import Decoder
 from pcqaad.losses.criteria import criterion
 from pcqaad.points.fixed_point import Targets
-from pcqaad.progress import Report, Stop
 from pcqaad.seeds import Use, generator, torch_seed
 from pcqaad.settings import Settings
 from pcqaad.training.pointnet import PointNet
@@ -66,23 +64,9 @@ class ChamferTrainer:
         parameters = [*decoder.parameters(), *self.encoder.parameters()]
         self._optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate)
 
-    def run(self, until: float, elapsed: Callable[[], float], report: Report, should_stop: Stop) -> bool:
-        """Train until a part of the settings' epochs or minutes is over; False when stopped.
-
-        Args:
-            until: the part, from 0 to 1.
-            elapsed: seconds spent on the fit so far.
-            report: gets the progress, stage "pretrain", with the `loss`, normalised.
-            should_stop: asked before every step.
-        """
-        end = 1 - self._settings.tune
-        while (part := self._schedule.part(self.step, elapsed())) < until:
-            if should_stop():
-                return False
-            loss = self._train_step(self._schedule.rate(self.step, part / end))
-            self.step += 1
-            report(self._schedule.progress("pretrain", self.step, elapsed(), {"loss": loss}))
-        return True
+    def descend(self, rate: float) -> dict[str, float]:
+        """Make one step at a rate, and return its loss."""
+        return {"loss": self._train_step(rate)}
 
     def _train_step(self, rate: float) -> float:
         for group in self._optimiser.param_groups:
@@ -133,22 +117,3 @@ class ChamferTrainer:
             means.append(torch.stack([self.encoder(self._sample(some, part)) for part in parts]).mean(0))
         self.encoder.train()
         return torch.cat(means)
-
-
-def pretrain(
-    network: Decoder,
-    targets: Targets,
-    settings: Settings,
-    elapsed: Callable[[], float],
-    report: Report,
-    should_stop: Stop,
-) -> int | None:
-    """Train a decoder so for the first part of a fit, and leave it with the clouds' embeddings for latents.
-
-    Of what the settings do not leave for tuning, `pretrain` is its part. Returns the steps made, or None when stopped.
-    """
-    trainer = ChamferTrainer(network, targets, settings, network.template.device)
-    if not trainer.run(settings.pretrain * (1 - settings.tune), elapsed, report, should_stop):
-        return None
-    network.latents.data.copy_(trainer.embed())
-    return trainer.step

@@ -1,16 +1,17 @@
-"""How far a fit is, and how the rate of its descent falls."""
+"""How far a fit is, and how the rate of its descent falls: the phases of a fit as data."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pcqaad.progress import Progress
+from pcqaad.monitor import Stage
 from pcqaad.settings import Settings
 
 # What is left of a rate in the end: the last steps then move less than quantisation will.
 LAST_RATE = 0.01
+# The rate at which quantisation-aware training begins, in learning rates: enough to move numbers by a step size.
+TUNING_RATE = 0.2
 
 
 def cosine(done: float, last: float) -> float:
@@ -20,7 +21,7 @@ def cosine(done: float, last: float) -> float:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What the settings say of the steps of a fit to so many clouds.
+    """What the settings say of the steps of a fit to N clouds.
 
     Attributes:
         settings: resolved.
@@ -47,16 +48,73 @@ class Schedule:
         # The rate must have fallen when the time is up, wherever the steps are by then.
         return max(steps / self.steps, seconds / (60 * minutes)) if minutes else steps / self.steps
 
-    def rate(self, step: int, done: float) -> float:
-        """Return the rate of a step when a part `done` of the descent is over."""
-        warm = min(1.0, (step + 1) / self.settings.warmup)
-        falling = 1.0 if self.settings.schedule == "constant" else cosine(done, LAST_RATE)
-        return self.settings.learning_rate * (warm * falling)
-
-    def progress(self, stage: str, steps: int, seconds: float, figures: Mapping[str, float]) -> Progress:
-        """Tell how far a fit is: in its seconds where its minutes will end it, else in its steps."""
+    def told(self, steps: int, seconds: float) -> tuple[float, float, str]:
+        """Return how much is done, of how much, in which unit: seconds where the minutes will end the fit."""
         minutes = self.settings.minutes
         if minutes and seconds / (60 * minutes) > steps / self.steps:
-            return Progress(stage, min(seconds, 60 * minutes), 60 * minutes, "seconds", figures)
-        # Tuning in two parts, each of whole steps, may make one more.
-        return Progress(stage, min(steps, self.steps), self.steps, "steps", figures)
+            return min(seconds, 60 * minutes), 60 * minutes, "seconds"
+        # Quantisation-aware training in two parts, each of whole steps, may make one more.
+        return min(steps, self.steps), self.steps, "steps"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of a fit.
+
+    Attributes:
+        stage: its name.
+        schedule: of the fit.
+        share: the part of the fit's epochs or minutes that it may use.
+        begins: the part of it that is over before its first step.
+        descent: how far down the cosine it gets; the next phase goes on from there.
+        rate: at the top of the cosine, in learning rates.
+        warmup: steps of linear growth of the rate, counted from the first step of the fit.
+        falls: whether the rate falls at all.
+        first_step: the number of the step that it counts from.
+        began: the second of the fit that it counts from.
+    """
+
+    stage: Stage
+    schedule: Schedule
+    share: float
+    begins: float = 0.0
+    descent: float = 1.0
+    rate: float = 1.0
+    warmup: int = 1
+    falls: bool = True
+    first_step: int = 0
+    began: float = 0.0
+
+    def done(self, step: int, seconds: float) -> float:
+        """Return the part of the phase that is over before a step, `seconds` into the fit."""
+        if self.share == 0:
+            return 1.0
+        return self.schedule.part(step - self.first_step, seconds - self.began) / self.share
+
+    def rate_at(self, step: int, done: float) -> float:
+        """Return the rate of a step when a part `done` of the phase is over."""
+        warm = min(1.0, (step - self.first_step + 1) / self.warmup)
+        fallen = cosine(self.descent * (done - self.begins) / (1 - self.begins), LAST_RATE) if self.falls else 1.0
+        return self.schedule.settings.learning_rate * self.rate * warm * fallen
+
+
+def pretraining(schedule: Schedule) -> Phase:
+    """Return the paper's first phase: `pretrain` is its part of what is not left for tuning (section 4.2)."""
+    s = schedule.settings
+    falls = s.schedule == "cosine"
+    share = s.pretrain * (1 - s.tune)
+    return Phase(Stage.PRETRAIN, schedule, share, descent=s.pretrain, warmup=s.warmup, falls=falls)
+
+
+def fitting(schedule: Schedule, prepared: float) -> Phase:
+    """Return the main phase, `prepared` seconds of the fit having passed before its first step."""
+    s = schedule.settings
+    share = 1 - s.tune
+    begins = schedule.part(0, prepared) / share
+    return Phase(Stage.FIT, schedule, share, begins, warmup=s.warmup, falls=s.schedule == "cosine")
+
+
+def tuning(schedule: Schedule, share: float, step: int, seconds: float) -> Phase:
+    """Return a phase of quantisation-aware training: a share of what the settings leave for it, from here on."""
+    part = share * schedule.settings.tune
+    return Phase(Stage.TUNE, schedule, part, rate=TUNING_RATE, first_step=step, began=seconds)

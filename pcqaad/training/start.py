@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from pcqaad.matching import intermediates as intermediates
 from pcqaad.matching.assign import TOGETHER, Assignment, greedy, match_cells, optimal
 from pcqaad.matching.fan2017 import paper_auction
 from pcqaad.matching.solvers import Solver
+from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.parallel import in_parallel
 from pcqaad.points.collect import allocate
 from pcqaad.points.fixed_point import Targets
@@ -53,7 +54,7 @@ def first_matching(
     template: NDArray[np.float32],
     clouds: Targets,
     settings: Settings,
-    on_cloud: Callable[[int], None],
+    monitor: Monitor = SILENT,
     on_gpu: Solver | None = None,
 ) -> Assignments:
     """Assign every cloud to the template (M, 3), as the settings' `matching` says: (N, M).
@@ -64,7 +65,7 @@ def first_matching(
     assignments: Assignments = allocate((count, points), np.int32)
     found: Iterator[Assignment]
     if settings.matching == "optimal":
-        _match_by_relays(template, clouds, settings, assignments, on_cloud)
+        _match_by_relays(template, clouds, settings, assignments, monitor)
         return assignments
     if settings.matching == "random":
         found = (generator(settings.seed, Use.RANDOM_MATCHING, i).permutation(points) for i in range(count))
@@ -76,7 +77,7 @@ def first_matching(
         found = greedy(template, clouds, settings.greedy_cell)
     for i, assignment in enumerate(found):
         assignments[i] = assignment
-        on_cloud(i + 1)
+        monitor.update(Stage.MATCH, i + 1, count, "clouds")
     return assignments
 
 
@@ -85,7 +86,7 @@ def _match_by_relays(
     clouds: Targets,
     settings: Settings,
     assignments: Assignments,
-    on_cloud: Callable[[int], None],
+    monitor: Monitor,
 ) -> None:
     """Match all points at once, the clouds far from the template by way of others; fills the assignments (N, M)."""
     rng = generator(settings.seed, Use.INTERMEDIATE_SAMPLES)
@@ -94,9 +95,7 @@ def _match_by_relays(
     drawn = np.stack([clouds.gather(np.array([i]), some)[0] for i, some in enumerate(rows)])
     sample = template[rng.permutation(clouds.points)[:size]]
     stations = min(settings.intermediates, clouds.points // _POINTS_A_RELAY)
-    parents = intermediates.parents(
-        sample, drawn[:, :size], drawn[:, -size:], stations, settings.seed, lambda: on_cloud(0)
-    )
+    parents = intermediates.parents(sample, drawn[:, :size], drawn[:, -size:], stations, settings.seed, monitor)
 
     def pair(cloud: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         parent = int(parents[cloud])
@@ -108,7 +107,7 @@ def _match_by_relays(
         for cloud, found in zip(together, optimal(map(pair, together)), strict=True):
             assignments[cloud] = found
             done += 1
-            on_cloud(done)
+            monitor.update(Stage.MATCH, done, len(clouds), "clouds")
 
 
 def principal_components(clouds: Targets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -136,7 +135,7 @@ def first_latents(basis: NDArray[np.float64], size: int, settings: Settings) -> 
     count = len(basis)
     rng = generator(settings.seed, Use.LATENTS)
     latents = rng.standard_normal((count, size)) * 0.1
-    if settings.latents == "components":
+    if settings.latent_init == "components":
         kept = min(size, count)
         latents[:, :kept] = basis[:, :kept] * np.sqrt(count)
     return latents.astype(np.float32)

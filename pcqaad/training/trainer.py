@@ -1,11 +1,10 @@
-"""The fit: an Adam loop over assigned points, or nearest ones, top to bottom."""
+"""A step of the fit, by assigned points or by nearest ones, and its re-matching."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,18 +21,15 @@ from pcqaad.matching.gpu.auction import batched
 from pcqaad.matching.reassignment import reassign
 from pcqaad.parallel import in_parallel
 from pcqaad.points.fixed_point import Targets, permute_some
-from pcqaad.progress import Report, Stop
 from pcqaad.seeds import Use, generator
 from pcqaad.settings import Settings
 from pcqaad.training.quantisation_aware import FakeQuantisation, straight_through
-from pcqaad.training.schedule import LAST_RATE, Schedule, cosine
+from pcqaad.training.schedule import Schedule
 
-# Steps whose error is averaged for the reader.
-_WINDOW = 50
+# Steps whose distance is averaged for the reader.
+_AVERAGED_STEPS = 50
 # Clouds re-matched at once, so that cores can share them; the result must not depend on the cores.
 _TOGETHER = 4
-# The rate at which tuning begins, of that at which training did: enough to move numbers by a step.
-_TUNING_RATE = 0.2
 # Pairs of a block that a GPU re-matches; whole clouds would leave it idle.
 _GPU_BLOCK = 1024
 
@@ -54,7 +50,9 @@ class Trainer:
         targets: Targets,
         assignments: NDArray[np.int32],
         settings: Settings,
+        percent: float = 25.0,
     ) -> None:
+        """Take resolved settings, and what a normalised length of 1 is in percent of the clouds' diagonal."""
         self.network = network
         self.targets = targets
         self.assignments = assignments
@@ -63,7 +61,9 @@ class Trainer:
         self.device = network.template.device
         self.solver = None if self.device.type == "cpu" else batched(self.device)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-        self.rounding: FakeQuantisation | None = None
+        self.quantisation: FakeQuantisation | None = None
+        self._percent = percent
+        self._distances: deque[float] = deque(maxlen=_AVERAGED_STEPS)
         self._criterion = None
         if settings.criterion != "matched":
             name, parameters = parse(settings.criterion)
@@ -71,66 +71,20 @@ class Trainer:
         self._schedule = Schedule(settings, len(targets))
         self._sizes = patch_sizes(targets.points, network.patches)
 
-    def run(
-        self,
-        elapsed: Callable[[], float],
-        prepared: float,
-        report: Report,
-        should_stop: Stop,
-        save: Callable[[], None],
-        save_every: float = 60.0,
-    ) -> bool:
-        """Train until what the settings leave for tuning is left of their epochs or minutes; False when stopped.
+    def descend(self, rate: float) -> dict[str, float]:
+        """Make one step at a rate, re-match, and return the loss and what bounds the EM-kD from above.
 
-        Raises CloudError where a step makes numbers that are none.
-
-        Args:
-            elapsed: seconds spent on the fit so far, preparations included.
-            prepared: seconds that these took: the rate falls from their end on.
-            report: gets the progress with `loss` (the criterion's, or mean squared distance) and `matched` (mean
-                distance to the assigned targets over the last steps), normalised.
-            should_stop: asked before every step.
-            save: writes a checkpoint; called every `save_every` seconds and when stopped.
-            save_every: seconds.
+        The mean distance to the assigned targets over the last steps is one, in percent of the clouds' diagonal.
         """
-        end = 1 - self.settings.tune
-        first = self._schedule.part(0, prepared) / end
-        saved = time.monotonic()
-        window = _Window()
-        while (done := self._schedule.part(self.step, elapsed()) / end) < 1:
-            if should_stop():
-                save()
-                return False
-            window.add(*self._train_step(self._schedule.rate(self.step, (done - first) / (1 - first))))
-            self._rematch()
-            self.step += 1
-            report(self._schedule.progress("fit", self.step, elapsed(), window.figures()))
-            if time.monotonic() - saved > save_every:
-                save()
-                saved = time.monotonic()
-        return True
+        loss, distance = self._train_step(rate)
+        self._rematch()
+        self._distances.append(distance)
+        return {"loss": loss, "emkd_percent": self._percent * float(np.mean(self._distances))}
 
-    def tune(
-        self, rounding: FakeQuantisation, share: float, elapsed: Callable[[], float], report: Report, should_stop: Stop
-    ) -> bool:
-        """Train on, rounding what a file will hold, for a share of the epochs or minutes that `run` left for it.
-
-        What `run` ended with stays in its last checkpoint: an interrupted fit tunes anew. Returns False when
-        stopped.
-        """
-        first, began = self.step, elapsed()
+    def quantisation_aware(self, steps: FakeQuantisation) -> None:
+        """From the next step on, train the network as a file of these step sizes would hold it."""
         self.optimiser = torch.optim.Adam(self.network.parameters())
-        self.rounding = rounding
-        window = _Window()
-        # From its own beginning: what was measured since `run` takes no time from it.
-        while (done := self._schedule.part(self.step - first, elapsed() - began) / (share * self.settings.tune)) < 1:
-            if should_stop():
-                return False
-            window.add(*self._train_step(_TUNING_RATE * self.settings.learning_rate * cosine(done, LAST_RATE)))
-            self._rematch()
-            self.step += 1
-            report(self._schedule.progress("tune", self.step, elapsed(), window.figures()))
-        return True
+        self.quantisation = steps
 
     def _train_step(self, rate: float) -> tuple[float, float]:
         """Draw clouds and points, decode, swap, descend. Returns the loss and the mean distance to the targets."""
@@ -140,10 +94,10 @@ class Trainer:
         latents = self.network.latents[torch.from_numpy(clouds).to(self.device)]
         template = self.network.template[torch.from_numpy(points).to(self.device)]
         weights = None
-        if self.rounding is not None:
-            latents = straight_through(latents, self.rounding.latents)
-            template = straight_through(template, self.rounding.template)
-            weights = self.rounding.weights(self.network)
+        if self.quantisation is not None:
+            latents = straight_through(latents, self.quantisation.latents)
+            template = straight_through(template, self.quantisation.template)
+            weights = self.quantisation.weights(self.network)
         predicted = self.network.fold(latents, template, weights)  # (K, B, S, 3)
         target = self.targets.gather(clouds, points.ravel())  # (B, K * S, 3)
         if self.settings.reassign:
@@ -225,7 +179,7 @@ class Trainer:
         return arrays
 
     def load_state(self, arrays: dict[str, NDArray[Any]], step: int) -> None:
-        """Go on from `state` at a step."""
+        """Go on from `state` at a step; raises KeyError, RuntimeError or ValueError for that of another network."""
         network = {n.removeprefix("network "): v for n, v in arrays.items() if n.startswith("network ")}
         self.network.load_state_dict({n: torch.from_numpy(v) for n, v in network.items()})
         slots: dict[int, dict[str, torch.Tensor]] = {}
@@ -233,25 +187,16 @@ class Trainer:
             if name.startswith("adam "):
                 _, index, slot = name.split(" ")
                 slots.setdefault(int(index), {})[slot] = torch.from_numpy(value)
+        for i, parameter in enumerate(self.network.parameters()):
+            own = slots.get(i, {})
+            if slots and {n: v.shape for n, v in own.items()} != {
+                "step": torch.Size(),
+                "exp_avg": parameter.shape,
+                "exp_avg_sq": parameter.shape,
+            }:
+                raise ValueError(f"expected Adam's averages of parameter {i}")
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
         self.step = step
-
-
-class _Window:
-    """The loss of the last step, and the mean distance of the last steps."""
-
-    def __init__(self) -> None:
-        self.loss = 0.0
-        self.distances: deque[float] = deque(maxlen=_WINDOW)
-
-    def add(self, loss: float, distance: float) -> None:
-        """Take in a step's loss and its mean distance to the assigned targets."""
-        self.loss = loss
-        self.distances.append(distance)
-
-    def figures(self) -> dict[str, float]:
-        """Return what a reader is told."""
-        return {"loss": self.loss, "matched": float(np.mean(self.distances))}
 
 
 def must_be_finite(figure: float, step: int) -> None:

@@ -17,7 +17,7 @@ import pcqaad
 from pcqaad.cli.progress import Display
 from pcqaad.cli.show.text import figure
 from pcqaad.formats.clouds.ply import write_ply
-from pcqaad.progress import Progress
+from pcqaad.monitor import Progress, Stage
 from tests.cli.commands import CLOUDS, POINTS, refused, run
 
 
@@ -100,9 +100,13 @@ def test_of_two_appends_at_once_none_is_lost(
     assert message == f"{mine}: was replaced while the clouds were fitted; nothing is written: append anew"
     with pcqaad.open(mine) as collection:
         assert collection.names[CLOUDS:] == ["egg21"]
-    for found in (0, 1):
-        stderr = run("append", mine, one, "-o", tmp_path / "x.qaad", *quick[:-1]).stderr
-        assert stderr.count(f"note: {tmp_path / 'x.qaad'} is there and will be replaced") == found
+
+
+def test_another_file_is_replaced_only_where_it_is_told_to(mine: Path, new: Path, tmp_path: Path) -> None:
+    call = ["append", mine, new / "egg20.ply", "-o", tmp_path / "x.qaad", "--steps", "1", "--device", "cpu"]
+    assert run(*call).exit_code == 0
+    assert refused(*call) == f"{tmp_path / 'x.qaad'}: is there already; --overwrite replaces it"
+    assert run(*call, "--overwrite").exit_code == 0
 
 
 def test_append_refuses_in_one_line(mine: Path, new: Path, originals: Path, tmp_path: Path) -> None:
@@ -123,18 +127,18 @@ def test_append_needs_torch(mine: Path, new: Path, monkeypatch: pytest.MonkeyPat
     assert refused("append", mine, new) == "append needs torch: pip install 'pcqaad[fit]'"
 
 
-@pytest.mark.parametrize("stage", ["read", "fit", "measure"])
+@pytest.mark.parametrize("stage", [Stage.READ, Stage.FIT, Stage.MEASURE])
 def test_an_interrupted_append_leaves_the_file(
-    stage: str, mine: Path, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, mine: Path, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Impatient(Display):
         def __call__(self, progress: Progress) -> None:
             super().__call__(progress)
-            if progress.stage == stage and signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+            if progress.stage is stage and signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
                 signal.raise_signal(signal.SIGINT)
 
     before = mine.read_bytes()
-    monkeypatch.setattr("pcqaad.cli.commands.append.Display", Impatient)
+    monkeypatch.setattr("pcqaad.cli.progress.Display", Impatient)
     result = run("append", mine, new, "--steps", "4", "--device", "cpu")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1] == f"pcqaad: interrupted; {mine} is as it was"

@@ -22,7 +22,7 @@ from pcqaad.cli.progress import Display
 from pcqaad.cli.show.text import figure, size
 from pcqaad.cli.stopping import StopSignals
 from pcqaad.formats.clouds.ply import read_ply, write_ply
-from pcqaad.progress import Progress
+from pcqaad.monitor import Progress, Stage
 from tests.cli.commands import CLOUDS, COMMANDS, POINTS, QUICK, python, refused, run
 
 # Usage.
@@ -224,10 +224,10 @@ def test_a_file_that_goes_while_the_clouds_are_read(
     class Careless(Display):
         def __call__(self, progress: Progress) -> None:
             super().__call__(progress)
-            if progress.stage == "normalise":
+            if progress.stage is Stage.NORMALISE:
                 (many / "x7.ply").unlink(missing_ok=True)
 
-    monkeypatch.setattr("pcqaad.cli.commands.compress.Display", Careless)
+    monkeypatch.setattr("pcqaad.cli.progress.Display", Careless)
     message = refused("compress", many, "-o", tmp_path / "x.qaad", *QUICK)
     assert message == f"{many / 'x7.ply'}: cannot read: No such file or directory"
     assert list(tmp_path.iterdir()) == [many]
@@ -237,10 +237,10 @@ def test_interrupted_while_reading(many: Path, tmp_path: Path, monkeypatch: pyte
     class AtOnce(Display):
         def __call__(self, progress: Progress) -> None:
             super().__call__(progress)
-            if progress.stage == "read" and progress.done == 3:
+            if progress.stage is Stage.READ and progress.done == 3:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("pcqaad.cli.commands.compress.Display", AtOnce)
+    monkeypatch.setattr("pcqaad.cli.progress.Display", AtOnce)
     result = run("compress", many, "-o", tmp_path / "x.qaad", *QUICK)
     *_, reading, last = result.stderr.splitlines()
     assert (result.exit_code, last) == (1, "pcqaad: interrupted before there was anything to resume from")
@@ -323,14 +323,14 @@ class Impatient(Display):
 
     def __call__(self, progress: Progress) -> None:
         super().__call__(progress)
-        if progress.stage == "fit" and signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+        if progress.stage is Stage.FIT and signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
             signal.raise_signal(signal.SIGINT)
 
 
 def test_interrupt_and_resume(originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "eggs.qaad"
     again = ["compress", str(originals), "-o", str(target), *QUICK, "--resume"]
-    monkeypatch.setattr("pcqaad.cli.commands.compress.Display", Impatient)
+    monkeypatch.setattr("pcqaad.cli.progress.Display", Impatient)
     result = run(*again)
     assert (result.exit_code, result.stdout) == (1, "")
     *_, fitting, last = result.stderr.splitlines()

@@ -16,7 +16,7 @@ from pcqaad.cli.progress import Display
 from pcqaad.cli.show.text import figure
 from pcqaad.formats.clouds.npy import read_npy
 from pcqaad.formats.clouds.ply import read_ply, write_ply
-from pcqaad.progress import Progress
+from pcqaad.monitor import Progress, Stage
 from tests.cli.commands import POINTS, refused, run
 
 
@@ -95,10 +95,14 @@ def test_an_interrupted_completion_writes_nothing(
     class Impatient(Display):
         def __call__(self, progress: Progress) -> None:
             super().__call__(progress)
-            if progress.stage == "fit" and progress.done == 6 and signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+            if (
+                progress.stage is Stage.FIT
+                and progress.done == 6
+                and signal.getsignal(signal.SIGINT) is not signal.SIG_DFL
+            ):
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("pcqaad.cli.commands.complete.Display", Impatient)
+    monkeypatch.setattr("pcqaad.cli.progress.Display", Impatient)
     result = run("complete", eggs, broken, "-o", tmp_path / "whole", *QUICK)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1] == "pcqaad: interrupted; nothing was written"

@@ -19,7 +19,7 @@ from pcqaad.formats.clouds.find import find_clouds
 from pcqaad.formats.clouds.ply import write_ply
 from pcqaad.formats.clouds.write import write_clouds
 from pcqaad.formats.errors import FormatError
-from pcqaad.progress import Progress
+from pcqaad.monitor import Progress, Stage, log
 from tests.cli.commands import CLOUDS, QUICK, python, refused, run
 
 
@@ -96,11 +96,13 @@ def test_a_file_of_another_kind_is_not_replaced(mine: Path, originals: Path, tmp
     check_output(tmp_path / "new.qaad", QAAD)
 
 
-def test_a_fit_says_that_it_replaces_another(mine: Path, originals: Path) -> None:
+def test_a_fit_replaces_another_only_where_it_is_told_to(mine: Path, originals: Path) -> None:
     mine.chmod(0o600)
-    result = run("compress", originals, "-o", mine, *QUICK)
-    assert result.exit_code == 0
-    assert f"note: {mine} is there and will be replaced once the new one stands" in result.stderr
+    before = mine.read_bytes()
+    assert refused("compress", originals, "-o", mine, *QUICK) == f"{mine}: is there already; --overwrite replaces it"
+    assert mine.read_bytes() == before
+    assert run("compress", originals, "-o", mine, "--overwrite", *QUICK).exit_code == 0
+    assert mine.read_bytes() != before
     # What was kept from others stays so.
     assert stat.S_IMODE(mine.stat().st_mode) == 0o600
 
@@ -149,7 +151,7 @@ def test_empty_paths_are_misuse(arguments: list[str]) -> None:
     [
         (["--seed", str(2**63)], "is not in the range"),
         (["--minutes", "nan"], "minutes is nan, expected more than 0 and finite"),
-        (["--latents", "encoder"], "need a latent size"),
+        (["--latent-init", "encoder"], "needs a latent size"),
     ],
     ids=str,
 )
@@ -214,14 +216,14 @@ def test_progress_that_nobody_reads_costs_no_job(terminal: bool, monkeypatch: py
     stream = Leaving(1)
     monkeypatch.setattr(stream, "isatty", lambda: terminal)
     with Display(stream=stream) as show:
-        for i in range(5):
-            show(Progress(f"stage {i}", i, 5, "steps"))
-        show.note("a word")
-    assert stream.getvalue().strip().startswith("stage 0")
+        for i, stage in enumerate([Stage.READ, Stage.MATCH, Stage.FIT]):
+            show(Progress(stage, i, 5, "steps"))
+        log.warning("a word")
+    assert stream.getvalue().strip().startswith("reading")
     monkeypatch.setattr(progress.sys, "stderr", None)
     with Display() as show:
-        show(Progress("fit", 1, 2, "steps"))
-        show.note("a word")
+        show(Progress(Stage.FIT, 1, 2, "steps"))
+        log.warning("a word")
 
 
 def test_a_job_ends_well_with_stderr_closed(eggs: Path, tmp_path: Path) -> None:
@@ -242,7 +244,7 @@ def test_a_fit_does_not_go_on_to_fewer_epochs_than_it_has(originals: Path, tmp_p
     checkpoint = tmp_path / "x.checkpoint"
     settings = {"latent": 2, "patches": 1, "device": "cpu"}
     with pytest.raises(pcqaad.Interrupted):
-        pcqaad.fit(clouds, pcqaad.Settings(epochs=50, **settings), checkpoint=checkpoint, **stop_in("fit", 9))
+        pcqaad.fit(clouds, pcqaad.Settings(epochs=50, **settings), checkpoint=checkpoint, **stop_in(Stage.FIT, 9))
     fewer = pcqaad.Settings(epochs=3, **settings)
     with pytest.raises(
         pcqaad.CheckpointError, match="steps were made already, more than 3 epochs have; expected at least"
