@@ -94,6 +94,7 @@ class Checkpoint:
             was = ", ".join(f"{k} {made.get(k)}" for k in other)
             raise CheckpointError(f"{path}: fitted with other settings ({was}); give the same ones, or remove it")
         sane = step >= 0 and 0 <= prepared < math.inf and 0 <= elapsed < math.inf
+        sane &= arrays.get("network latents", np.zeros((1, 1))).ndim == 2
         sane &= all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values())
         if not (sane and all(map(_is_permutation, assignments))):
             raise CheckpointError(f"{path}: {_UNREADABLE}")
