@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Seconds between two lines in a pipe.
 _REPEAT = 10.0
 # What tqdm shows of a stage that counts, and of one that only takes time.
-_COUNTED = "{desc}: {percentage:3.0f} %|{bar:20}| {n_fmt} of {total_fmt} {unit}, {rate_fmt}, {remaining} left{postfix}"
+_COUNTED = "{desc}: {percentage:3.0f} %|{bar:20}| {n_fmt} of {total_fmt}{unit}, {rate_noinv_fmt}, {remaining} left{postfix}"
 _TIMED = "{desc}: {percentage:3.0f} %|{bar:20}| {elapsed}, {remaining} left{postfix}"
 _UNCOUNTED = "{desc}: {elapsed}{postfix}"
 
@@ -94,15 +94,18 @@ class Display(logging.Handler):
                 desc=progress.stage.value,
                 total=progress.total or None,
                 initial=progress.done,
-                unit=progress.unit,
+                unit=f" {progress.unit}",
                 bar_format=counted if progress.total else _UNCOUNTED,
                 file=self._stream,
                 dynamic_ncols=True,
                 smoothing=0.1,
             )
-        self._bar.total = progress.total or None
         self._bar.set_postfix_str(", ".join(self._texts()), refresh=False)
-        self._bar.update(progress.done - self._bar.n)
+        if progress.total:
+            self._bar.total = progress.total
+            self._bar.update(progress.done - self._bar.n)
+        else:
+            self._bar.refresh()
 
     def _end(self) -> None:
         """Leave the stage's last line behind, with the time it took if it ran to its end."""

@@ -95,7 +95,7 @@ def test_progress_on_a_terminal_rewrites_one_line(monkeypatch: pytest.MonkeyPatc
     assert note == "note: a?[31mnote"
     assert fitting.count("\r") > 50
     assert re.search(
-        r"fitting:  50 %\|█+ *\| 50 of 100 steps, +[0-9.]+steps/s, [0-9:]+ left, loss 0.01961, EM", fitting
+        r"fitting:  50 %\|█+ *\| 50 of 100 steps, +[0-9.]+ steps/s, [0-9:]+ left, loss 0.01961, EM", fitting
     )
     assert "100 of 100 steps" in fitting.split("\r")[-1]
     assert "measuring:   0 %" in measuring
