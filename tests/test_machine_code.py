@@ -1,14 +1,15 @@
 """Kept machine code: what is damaged, stale or cannot be kept is compiled anew, and nothing ends for it."""
 
-import logging
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from numba import config
 
+from pcqaad.matching import cpu
 from pcqaad.matching.cpu import auction, jit, price_tree
 
 
@@ -18,15 +19,10 @@ def triple(x):
 
 @pytest.fixture
 def warnings(monkeypatch):
-    """Collect what is told, as in a new process."""
-    told = []
-
-    def tell(message, *arguments):
-        if message not in [m for m, _ in told]:
-            told.append((message, message % arguments))
-
-    monkeypatch.setattr(jit, "_warn_once", tell)
-    return told
+    """Collect the warnings."""
+    given = []
+    monkeypatch.setattr(jit, "warn_once", lambda message, *arguments: given.append((message, message % arguments)))
+    return given
 
 
 @pytest.fixture
@@ -160,8 +156,7 @@ def test_importing_the_matcher_touches_no_file(tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in jit._HERE.rglob("*") if path.is_file()}
 
 
-def test_warnings_go_to_the_logger_of_the_package(caplog):
-    with caplog.at_level(logging.WARNING, "pcqaad"):
-        for _ in range(2):
-            jit._warn_once("said %s", "once")
+def test_a_warning_comes_once_whichever_thread_gives_it(caplog):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: cpu.warn_once("said %s", "once"), range(200)))
     assert [(record.name, record.getMessage()) for record in caplog.records] == [("pcqaad", "said once")]

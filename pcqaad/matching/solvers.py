@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,7 +13,6 @@ from scipy.spatial.distance import cdist
 
 from pcqaad.errors import SettingsError
 from pcqaad.matching import cpu
-from pcqaad.monitor import log
 from pcqaad.parallel import cores, in_parallel
 
 Points = NDArray[np.floating]
@@ -30,7 +29,6 @@ _WITHOUT_NUMBA = (
     "matching by SciPy, to the same figures in about ten times the time, as numba cannot be loaded (%s): "
     "pip install 'pcqaad[fast]' brings it"
 )
-_warn_once = cache(log.warning)
 
 
 class Solution(NamedTuple):
@@ -122,7 +120,7 @@ def certified(
                 f"matching {sizes.max():,} points at once needs numba, which cannot be loaded ({reason}): "
                 f"pip install 'pcqaad[fast]', or match at most {_LARGEST_EXACT:,} points at once"
             )
-        _warn_once(_WITHOUT_NUMBA, reason)
+        cpu.warn_once(_WITHOUT_NUMBA, reason)
         return by_scipy(a, b, bounds)
     # Here, not above: numba takes a second to load, and is not always installed.
     from pcqaad.matching.cpu.auction import solve_cells

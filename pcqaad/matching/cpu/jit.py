@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,12 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
 from pcqaad._version import __version__
-from pcqaad.monitor import log
+from pcqaad.matching.cpu import warn_once
 
 _HERE = Path(__file__).parent
 _SEAL = hashlib.sha256().digest_size  # bytes
 _COMPILING = "compiling the matcher for this machine: 5 to 15 s, once"
 _NOT_KEPT = "no folder keeps the compiled matcher (%s): NUMBA_CACHE_DIR=FOLDER in the environment names another"
-_warn_once = cache(log.warning)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -76,7 +74,7 @@ class MachineCode:
             code = content[_SEAL:]
             if content[:_SEAL] == _seal(code):
                 return CompileResult._rebuild(target, *loads(code))
-        _warn_once(_COMPILING)
+        warn_once(_COMPILING)
         return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
@@ -89,7 +87,7 @@ class MachineCode:
                 return
             except OSError as error:
                 refusals.append(f"{path.parent}: {error.strerror}")
-        _warn_once(_NOT_KEPT, "; ".join(refusals))
+        warn_once(_NOT_KEPT, "; ".join(refusals))
 
     def _paths(self, signature: Any, codegen: Any) -> Iterator[Path]:
         """Yield where the code may be: in NUMBA_CACHE_DIR, beside the sources, in the user's cache."""
