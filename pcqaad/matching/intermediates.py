@@ -37,7 +37,7 @@ def parents(
         template: (S, 3) random points of the template, normalised.
         clouds: (N, S, 3) random points of every cloud.
         again: (n, S, 3) other points of the first n clouds: the distance of two samples of one cloud.
-        intermediates: the number of clouds by way of which others may be matched.
+        intermediates: the number of clouds that may serve as such, at most.
         seed: draws these where there are more clouds.
         monitor: asked to stop after every distance.
 
