@@ -43,8 +43,8 @@ from pcqaad.evaluation.metrics import CELL, EFFORTS, percent
 from pcqaad.formats.clouds.find import find_clouds
 from pcqaad.formats.errors import FormatError
 from pcqaad.matching import solvers
-from pcqaad.matching.assign import GREEDY_CELL, Matching, match_all, match_cells, refine
-from pcqaad.matching.fan2017 import paper_auction
+from pcqaad.matching.assign import GREEDY_CELL, Matching, match_all, match_cells, refine_many
+from pcqaad.matching.fan2017 import fan2017_auction
 from pcqaad.matching.kd import paired_cells
 from pcqaad.points.collect import diagonal
 
@@ -193,7 +193,7 @@ def run(pair: Pair, matcher: str, among: str, work: Callable[[], Matching]) -> t
     matching, seconds = timed(work)
     cost = cost_of(f"{pair.key}: {matcher}", pair.a, pair.b, matching.assignment)
     # Summed in another order, an optimum can come out below its certificate.
-    proven = max(cost / matching.least - 1, 0.0) if matching.least > 0 else None
+    proven = max(cost / matching.lower_bound - 1, 0.0) if matching.lower_bound > 0 else None
     return Row(matcher, seconds, (cost, cost), proven, among), matching
 
 
@@ -209,7 +209,7 @@ def refined(pair: Pair, seed: int) -> Iterator[Row]:
 
         def improve(targets: Points = b[assignment], turn: int = turn) -> NDArray[np.int64]:
             # The generator begins anew, so that a repetition does the same.
-            return refine(a, targets, np.random.default_rng([seed, turn]), workers=1)
+            return refine_many([(a, targets)], [np.random.default_rng([seed, turn])], workers=1)[0]
 
         permutation, more = timed(improve)
         assignment, seconds = assignment[permutation], seconds + more
@@ -231,15 +231,15 @@ def judge(pair: Pair, count: int, seed: int) -> tuple[list[Row], Sample, float]:
     emkd, matching = in_cells(f"`certified`, cells of {CELL:,} (EM-kD)", CELL)
     seconds, error = sample.whole()
     known = float(sample.costs[0].sum())
-    cost = (known, known) if sample.costs.shape[1] == sample.cells else (matching.least, emkd.cost[1])
+    cost = (known, known) if sample.costs.shape[1] == sample.cells else (matching.lower_bound, emkd.cost[1])
     rows = [Row(f"SciPy, cells of {CELL:,}", seconds, cost, 0.0, error=error)]
-    rows.append(in_cells(f"the paper's auction, cells of {CELL:,}", CELL, paper_auction)[0])
+    rows.append(in_cells(f"the paper's auction, cells of {CELL:,}", CELL, fan2017_auction)[0])
     rows += [emkd, *(in_cells(f"`certified`, cells of {cell}", cell)[0] for cell in (256, 128))]
     rows += refined(pair, seed)
     rows.append(in_cells("k-d splits down to one point", 1)[0])
     rows += [at_once(f" (`emd`, {effort})", tolerance)[0] for effort, tolerance in EFFORTS.items()]
     last, best = at_once(" (for OPT)", OPT_TOLERANCE)
-    return [*rows, last], sample, best.least
+    return [*rows, last], sample, best.lower_bound
 
 
 def figures(pair: Pair, rows: Sequence[Row], sample: Sample, opt: float) -> dict[str, Any]:

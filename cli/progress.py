@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 # Seconds between two lines in a pipe.
 _REPEAT = 10.0
 # What tqdm shows of a stage that counts, and of one that only takes time.
-_COUNTED = "{desc}: {percentage:3.0f} %|{bar:20}| {n_fmt} of {total_fmt}{unit}, {rate_noinv_fmt}, {remaining} left{postfix}"
+_COUNTED = (
+    "{desc}: {percentage:3.0f} %|{bar:20}| {n_fmt} of {total_fmt}{unit}, {rate_noinv_fmt}, {remaining} left{postfix}"
+)
 _TIMED = "{desc}: {percentage:3.0f} %|{bar:20}| {elapsed}, {remaining} left{postfix}"
 _UNCOUNTED = "{desc}: {elapsed}{postfix}"
 

@@ -11,15 +11,21 @@ import torch
 
 from pcqaad._version import __version__
 from pcqaad.errors import SettingsError
+from pcqaad.parallel import limited
 from pcqaad.settings import CHOICES
 
 
 def choose(device: str) -> torch.device:
-    """Turn "auto", "cpu" or "cuda" into a device; raises SettingsError for another, and where there is no GPU."""
+    """Turn "auto", "cpu" or "cuda" into a device, and hold torch to the process's number of threads.
+
+    Raises SettingsError for another choice, and for "cuda" where there is no GPU.
+    """
     if device not in CHOICES["device"]:
         raise SettingsError(f"device is {device!r}, expected {' or '.join(CHOICES['device'])}")
     if device == "cuda" and not torch.cuda.is_available():
         raise SettingsError("device is 'cuda', but torch finds no GPU here; expected cpu")
+    if (threads := limited()) is not None:
+        torch.set_num_threads(min(threads, torch.get_num_threads()))
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -29,7 +35,7 @@ def describe(device: torch.device) -> str:
 
 
 def versions(device: torch.device) -> dict[str, str]:
-    """Return what a fit ran on and with, for the record."""
+    """Return the provenance of a fit, JSON-able: the versions and the device it ran on."""
     return {
         "pcqaad": __version__,
         "torch": torch.__version__,

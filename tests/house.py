@@ -36,7 +36,7 @@ ROOMS = (
     Room("pcqaad/errors.py", "every error, one tree"),
     Room("pcqaad/seeds.py", "every use of a seed, one table", ("numpy",)),
     Room("pcqaad/monitor.py", "what a long job tells, and how it is asked to stop"),
-    Room("pcqaad/parallel.py", "work on all cores"),
+    Room("pcqaad/parallel.py", "work on all cores, or on fewer", ("threadpoolctl",)),
     Room("pcqaad/decoder", "one network, four ways to run it", ("numpy",)),
     Room("pcqaad/points", "arrays in: checked, sampled, normalised, kept in 16 bits", ("numpy",)),
     Room("pcqaad/losses", "the Chamfer family: neighbours, densities, criteria", ("numpy", "scipy")),

@@ -5,7 +5,7 @@ what is computed from them carries it too; `device` says what the mark says. As 
 both places is refused, and so is turning a marked one into an array. Every path for GPUs then runs anywhere, to the
 same numbers as on the CPU; how fast it is there, and whether CUDA's own kernels sum alike, it does not tell.
 
-What this package does in threads of its own is done in turn meanwhile: marks know one thread.
+Meanwhile this package works in one thread, the only one that the marks know.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def pretend_cuda(solving: bool = False) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(torch.cuda, "is_available", return_value=True))
         stack.enter_context(mock.patch.object(torch.cuda, "get_device_name", return_value=NAME))
-        stack.enter_context(mock.patch.object(parallel, "cores", return_value=1))
+        stack.enter_context(parallel.limit(1))
         stack.enter_context(mock.patch.object(batched, "_phase_for", return_value=batched.torch_phase))
         if not solving:
             stack.enter_context(mock.patch.object(batched, "_solve", _on_the_cpu))

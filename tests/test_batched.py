@@ -16,7 +16,7 @@ import pcqaad
 from pcqaad.decoder.module import Decoder
 from pcqaad.evaluation.metrics import measure
 from pcqaad.matching import reassignment
-from pcqaad.matching.assign import greedy, match_cells, match_many, refine, refine_many
+from pcqaad.matching.assign import greedy, match_cells, match_many, refine_many
 from pcqaad.matching.gpu.auction import batched
 from pcqaad.matching.solvers import TOLERANCE, exact
 from pcqaad.points.fixed_point import Targets
@@ -46,8 +46,8 @@ def test_all_cells_at_once_agree_with_scipy(device, pair, cell, power):
     assert is_permutation(found.assignment, len(a))
     cost = (cdist(a, b) ** power)[np.arange(len(a)), found.assignment].sum()
     assert found.cost == pytest.approx(cost, 1e-9, 1e-300)
-    assert found.least <= best.cost * (1 + 1e-9)
-    assert found.cost - found.least <= TOLERANCE * found.cost
+    assert found.lower_bound <= best.cost * (1 + 1e-9)
+    assert found.cost - found.lower_bound <= TOLERANCE * found.cost
     assert found.cost <= best.cost * (1 + TOLERANCE) * (1 + 1e-9) + 1e-300
 
 
@@ -65,11 +65,11 @@ def test_where_float32_proves_nothing_the_certified_solver_takes_over(device):
     rng = np.random.default_rng(6)
     a, b = (np.concatenate([rng.random((39, 3)) * 1e-9, [[1, 0, 0]]]) for _ in range(2))
     found = match_cells(a, b, 40, solver=batched(device))
-    assert found.cost == found.least == pytest.approx(match_cells(a, b, 40, solver=exact).cost)
+    assert found.cost == found.lower_bound == pytest.approx(match_cells(a, b, 40, solver=exact).cost)
 
 
 def test_cells_too_large_for_a_gpu_are_left_to_the_certified_solver(monkeypatch):
-    monkeypatch.setattr("pcqaad.matching.gpu.auction._MOST_SLOTS", 40)
+    monkeypatch.setattr("pcqaad.matching.gpu.auction._LARGEST_CELL", 40)
     a, b = np.random.default_rng(3).random((2, 90, 3))
 
     def none(cells, power):
@@ -88,7 +88,7 @@ def test_many_clouds_together_are_matched_as_each_alone(together):
     alone = [match_cells(a, b, 30) for a, b in pairs]
     for found, one in zip(match_many(iter(pairs), 30, together=together, workers=2), alone, strict=True):
         assert np.array_equal(found.assignment, one.assignment)
-        assert (found.cost, found.least) == pytest.approx((one.cost, one.least), 1e-12)
+        assert (found.cost, found.lower_bound) == pytest.approx((one.cost, one.lower_bound), 1e-12)
 
 
 def test_greedy_by_groups_is_greedy():
@@ -115,7 +115,7 @@ def test_refinement_of_many_clouds_is_that_of_each():
     pairs = [tuple(rng.random((2, n, 3))) for n in (80, 33)]
     both = refine_many(pairs, [np.random.default_rng(i) for i in range(2)], 20)
     for i, (pair, found) in enumerate(zip(pairs, both, strict=True)):
-        assert np.array_equal(found, refine(*pair, np.random.default_rng(i), 20))
+        assert np.array_equal(found, refine_many([pair], [np.random.default_rng(i)], 20)[0])
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -157,8 +157,8 @@ for power, n, cell in ((1, 10, 5), (2, 4, 4), (1, 2, 1)):
     assert 1 < len(phases) < 7, phases
     best = match_cells(a, b, cell, power, exact)
     assert np.array_equal(np.sort(found.assignment), np.arange(n))
-    assert found.least <= best.cost * (1 + 1e-9) and best.cost * (1 - 1e-9) <= found.cost
-    assert found.cost - found.least <= 0.05 * found.cost
+    assert found.lower_bound <= best.cost * (1 + 1e-9) and best.cost * (1 - 1e-9) <= found.cost
+    assert found.cost - found.lower_bound <= 0.05 * found.cost
     print(power, n, cell, found.cost / best.cost, phases)
 """
 

@@ -56,7 +56,7 @@ class Errors:
     def matched(cls, a: Points, b: Points, matching: Matching) -> Errors:
         """Summarise the distances between matched points of clouds (n, 3), with the matching's certificate."""
         errors = cls.of(np.linalg.norm(a - b[matching.assignment], axis=1))
-        return replace(errors, at_least=min(matching.least / len(a), errors.mean))
+        return replace(errors, at_least=min(matching.lower_bound / len(a), errors.mean))
 
     def scaled(self, scale: float) -> Errors:
         """Return the same errors in a unit 1 / scale as long."""

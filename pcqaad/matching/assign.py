@@ -1,14 +1,14 @@
 """Assignments of whole clouds: cell by cell (EM-kD, QAAD_GREEDY), all at once, and refined block by block.
 
-An assignment of a cloud to a reference is a permutation: row i of the reference belongs to row
-assignment[i] of the cloud. All of it is squared or plain Euclidean cost, and always a bijection.
+An assignment of a cloud to a reference is a permutation: row i of the reference belongs to row assignment[i] of the
+cloud. Costs are Euclidean distances, or squared ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,13 @@ from pcqaad.points.collect import LARGEST
 
 Assignment = NDArray[np.int64]
 
-GREEDY_CELL = 256
-BLOCK = 128
+# Two clouds (n, 3), cell after cell, and the bounds (cells + 1,) of the cells.
+_Cells = tuple[Points, Points, NDArray[np.intp]]
+# The orders (n,) that put two clouds into cells, and these.
+_Cut = tuple[NDArray[np.intp], NDArray[np.intp], _Cells]
+
+GREEDY_CELL = 256  # points of a cell of QAAD_GREEDY, at most
+BLOCK = 128  # pairs of a block of refinement, at most
 # Clouds that a GPU matches in one call: 2,048 cells of 1,024 where a cloud has 65,536 points.
 TOGETHER = 32
 
@@ -34,12 +39,12 @@ class Matching:
     Attributes:
         assignment: (n,) a permutation: row i of the reference belongs to row assignment[i] of the cloud.
         cost: summed distance, or squared distance.
-        least: no bijection of the same kind costs less: for cells, none that keeps to them.
+        lower_bound: no bijection of the same kind costs less: for cells, none that keeps to them.
     """
 
     assignment: Assignment
     cost: float
-    least: float
+    lower_bound: float
 
 
 def match_cells(
@@ -56,7 +61,7 @@ def match_cells(
     The order of the points does not matter to its cost. Raises CloudError where the clouds are not finite, or
     not of one size.
     """
-    return _solve_together([_cut(reference, cloud, cell)], power, solver, workers)[0]
+    return next(_match([_cut(reference, cloud, cell)], power, solver, workers))
 
 
 def match_many(
@@ -69,59 +74,43 @@ def match_many(
 ) -> Iterator[Matching]:
     """Yield what `match_cells` gives for each pair (reference, cloud), in order.
 
-    With `together` 1 the pairs are shared among the workers. A solver that works on a GPU gets the cells of
-    so many pairs in one call instead, while the workers cut the next ones.
+    With `together` 1 the pairs are shared among the workers. A solver on a GPU gets the cells of `together` pairs in
+    one call instead, while the workers cut the next ones.
     """
     if together == 1:
         yield from in_parallel(lambda pair: match_cells(*pair, cell, power, solver, 1), pairs, workers)
         return
-    waiting: list[_Cut] = []
-    for cut in in_parallel(lambda pair: _cut(*pair, cell), pairs, workers):
-        waiting.append(cut)
-        if len(waiting) == together:
-            yield from _solve_together(waiting, power, solver, workers)
-            waiting = []
-    if waiting:
-        yield from _solve_together(waiting, power, solver, workers)
-
-
-class _Cut(NamedTuple):
-    """Two clouds in cells: their points and orders, (n, 3) and (n,), cell after cell, and the cells' bounds."""
-
-    reference: Points
-    cloud: Points
-    order_r: NDArray[np.intp]
-    order_c: NDArray[np.intp]
-    bounds: NDArray[np.intp]
+    cuts = in_parallel(lambda pair: _cut(*pair, cell), pairs, workers)
+    while some := list(islice(cuts, together)):
+        yield from _match(some, power, solver, workers)
 
 
 def _cut(reference: Points, cloud: Points, cell: int) -> _Cut:
+    """Cut two clouds in step."""
     _check(reference, cloud)
     order_r, order_c, bounds = paired_cells(reference, cloud, cell)
-    return _Cut(reference[order_r], cloud[order_c], order_r, order_c, bounds)
+    return order_r, order_c, (reference[order_r], cloud[order_c], bounds)
 
 
-def _solve_together(cuts: Sequence[_Cut], power: int, solver: Solver, workers: int | None) -> list[Matching]:
-    """Solve the cells of several pairs in one call."""
-    found, first = _solve_blocks([(cut.reference, cut.cloud, cut.bounds) for cut in cuts], power, solver, workers)
-    matchings, cell = [], 0
-    for cut, low in zip(cuts, first, strict=True):
-        assignment = np.empty(len(cut.order_r), np.int64)
-        assignment[cut.order_r] = cut.order_c[found.columns[low : low + len(cut.order_r)] - low]
-        cells = slice(cell, cell + len(cut.bounds) - 1)
-        cell = cells.stop
-        matchings.append(Matching(assignment, float(found.costs[cells].sum()), float(found.least[cells].sum())))
-    return matchings
+def _match(cuts: Sequence[_Cut], power: int, solver: Solver, workers: int | None) -> Iterator[Matching]:
+    """Match several pairs of clouds, cut before, in one call."""
+    solved = _solve([cells for _, _, cells in cuts], power, solver, workers)
+    for (order_r, order_c, _), found in zip(cuts, solved, strict=True):
+        assignment = np.empty(len(order_r), np.int64)
+        assignment[order_r] = order_c[found.columns]
+        yield Matching(assignment, float(found.costs.sum()), float(found.lower_bounds.sum()))
 
 
-def _solve_blocks(
-    parts: Sequence[tuple[Points, Points, NDArray[np.intp]]], power: int, solver: Solver, workers: int | None
-) -> tuple[Solution, NDArray[np.int64]]:
-    """Solve the blocks of several pairs of clouds in one call; returns where each pair begins in it, too."""
+def _solve(parts: Sequence[_Cells], power: int, solver: Solver, workers: int | None) -> Iterator[Solution]:
+    """Solve the cells of several pairs of clouds in one call."""
     first = np.cumsum([0, *(len(a) for a, _, _ in parts)])
-    bounds = np.concatenate([[0], *(bounds[1:] + low for (_, _, bounds), low in zip(parts, first, strict=False))])
+    bounds = np.concatenate([[0], *(part[2][1:] + low for part, low in zip(parts, first, strict=False))])
     a, b = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-    return solver(a, b, bounds, power, workers), first[:-1]
+    found, cell = solver(a, b, bounds, power, workers), 0
+    for part, low, high in zip(parts, first, first[1:], strict=False):
+        cells = slice(cell, cell + len(part[2]) - 1)
+        cell = cells.stop
+        yield Solution(found.columns[low:high] - low, found.costs[cells], found.lower_bounds[cells])
 
 
 def match_all(
@@ -132,22 +121,23 @@ def match_all(
     Args:
         reference: (n, 3) finite.
         cloud: (n, 3) finite.
-        tolerance: how far `cost` may lie above `least`, as a part of it.
+        tolerance: how far `cost` may lie above `lower_bound`, as a part of it.
         power: 1, or 2 for squared distances.
-        start: (n,) a permutation to start from: the fewer pairs of it are wrong, the sooner the end.
+        start: (n,) a permutation to start from: the fewer of its pairs are wrong, the sooner the end.
 
     Returns:
-        A matching whose `least` bounds all bijections. Where even prices in float64 cannot prove the tolerance (points
-        that lie apart by less than some 1e-11 of the clouds' extent) the bracket is as wide as it says.
+        A matching whose `lower_bound` holds for all bijections. It lies farther from `cost` than asked for where even
+        float64 proves no more: where points lie apart by less than some 1e-11 of the clouds' extent.
 
     Raises:
         CloudError: the clouds are not finite, or not of one size.
+        SettingsError: they are too large to be matched without numba.
     """
     _check(reference, cloud)
-    # What is proven is a part of the cost, what is asked for a part of the bound.
+    # The solver's tolerance is a part of the cost, the caller's a part of the bound.
     part = tolerance / (1 + tolerance)
     found = certified(reference, cloud, np.array([0, len(reference)]), power, 1, tolerance=part, start=start)
-    return Matching(found.columns, float(found.costs[0]), float(found.least[0]))
+    return Matching(found.columns, float(found.costs[0]), float(found.lower_bounds[0]))
 
 
 def _check(reference: Points, cloud: Points) -> None:
@@ -157,17 +147,16 @@ def _check(reference: Points, cloud: Points) -> None:
     for points in (reference, cloud):
         if not np.isfinite(points).all():
             raise CloudError("expected finite coordinates, found NaN or infinity")
-        # Of float64 ones the squares have to be finite as well.
+        # Their squares have to be finite too.
         if (farthest := np.abs(points).max()) > LARGEST:
             raise CloudError(f"expected coordinates of at most {LARGEST:.3g}, found {farthest:.3g}")
 
 
 def rematch(predicted: Points, assigned: Points, tolerance: float = 0.01) -> Assignment:
-    """Re-match decoded points (n, 3) to their targets (n, 3), row by row their own, never at a higher cost.
+    """Re-match decoded points (n, 3) to their targets (n, 3), paired row by row, never at a higher cost.
 
-    All points at once, squared cost within `tolerance` of the optimum, from the pairs as they are. Fresh k-d
-    cells, in contrast, would throw away pairs that fit across a border. Returns the permutation (n,) for which
-    assigned[permutation] are the new targets.
+    All points are matched at once, from the pairs as they are, to a squared cost within `tolerance` of the optimum.
+    Returns the permutation (n,) for which assigned[permutation] are the new targets.
     """
     found = match_all(predicted, assigned, tolerance, 2, np.arange(len(predicted))).assignment
     p, t = predicted.astype(np.float64), assigned.astype(np.float64)
@@ -192,42 +181,13 @@ def optimal(
 ) -> Iterator[Assignment]:
     """Assign clouds to references (reference, cloud), all points at once: what QAAD_GREEDY stands in for.
 
-    Squared cost within `tolerance` of the optimum. Without cells no borders part what belongs together.
+    The squared cost lies within `tolerance` of the optimum. Without cells no border parts true partners.
     """
 
     def match(pair: tuple[Points, Points]) -> Assignment:
         return match_all(*pair, tolerance, power=2).assignment
 
     return in_parallel(match, pairs, workers)
-
-
-def refine(
-    predicted: Points,
-    assigned: Points,
-    rng: np.random.Generator,
-    block: int = BLOCK,
-    solver: Solver = certified,
-    workers: int | None = None,
-) -> Assignment:
-    """Improve an assignment without ever raising its cost: re-matching in blocks of *pairs*.
-
-    The pairs (predicted[i], assigned[i]) are cut into blocks by a randomly rotated balanced split of their
-    midpoints; in each block the solver re-assigns the targets under squared cost, and the block keeps its old
-    pairs unless the new ones are strictly cheaper. Fresh k-d cells, in contrast, would throw away pairs
-    that fit across a border.
-
-    Args:
-        predicted: (n, 3) decoded points.
-        assigned: (n, 3) their targets, row by row.
-        rng: draws the rotation.
-        block: pairs in a block, at most.
-        solver: of one block.
-        workers: threads that share the blocks; the result does not depend on them.
-
-    Returns:
-        The permutation (n,) for which assigned[permutation] are the new targets.
-    """
-    return refine_many([(predicted, assigned)], [rng], block, solver, workers)[0]
 
 
 def refine_many(
@@ -237,24 +197,34 @@ def refine_many(
     solver: Solver = certified,
     workers: int | None = None,
 ) -> list[Assignment]:
-    """Do as `refine` does with several clouds (predicted, assigned), each with a generator, in one call."""
+    """Improve the assignments of several clouds without ever raising a cost: re-matching in blocks of *pairs*.
 
-    def cut(drawn: tuple[tuple[Points, Points], np.random.Generator]) -> tuple[NDArray[np.intp], ...]:
+    The pairs (predicted[i], assigned[i]) of a cloud are cut into blocks by a randomly rotated balanced split of their
+    midpoints. In each block the solver re-assigns the targets under squared cost, and the block keeps its old pairs
+    unless the new ones are strictly cheaper. Fresh k-d cells, in contrast, would lose pairs that fit across a border.
+
+    Args:
+        pairs: (n, 3) decoded points and (n, 3) their targets, row by row, of each cloud.
+        rngs: one a cloud, which draws the rotation.
+        block: pairs in a block, at most.
+        solver: of all blocks in one call.
+        workers: threads that share the work; the result does not depend on them.
+
+    Returns:
+        For each cloud the permutation (n,) for which assigned[permutation] are the new targets.
+    """
+
+    def cut(drawn: tuple[tuple[Points, Points], np.random.Generator]) -> tuple[NDArray[np.intp], _Cells]:
         (predicted, assigned), rng = drawn
-        return rotated_blocks(predicted + assigned, block, rng)
+        order, bounds = rotated_blocks(predicted + assigned, block, rng)
+        return order, (predicted[order].astype(np.float64), assigned[order].astype(np.float64), bounds)
 
-    cuts = list(in_parallel(cut, zip(pairs, rngs, strict=True), workers))
-    parts = [
-        (p[order].astype(np.float64), t[order].astype(np.float64), bounds)
-        for (p, t), (order, bounds) in zip(pairs, cuts, strict=True)
-    ]
-    found, first = _solve_blocks(parts, 2, solver, workers)
+    orders, parts = zip(*in_parallel(cut, zip(pairs, rngs, strict=True), workers), strict=True)
     permutations = []
-    for (p, t, bounds), (order, _), low in zip(parts, cuts, first, strict=True):
-        columns = found.columns[low : low + len(p)] - low
-        before, after = (np.add.reduceat(np.square(p - x).sum(1), bounds[:-1]) for x in (t, t[columns]))
+    for order, (p, t, bounds), found in zip(orders, parts, _solve(parts, 2, solver, workers), strict=True):
+        before, after = (np.add.reduceat(np.square(p - x).sum(1), bounds[:-1]) for x in (t, t[found.columns]))
         better = np.repeat(after < before, np.diff(bounds))
         permutation = np.arange(len(p))
-        permutation[order] = order[np.where(better, columns, permutation)]
+        permutation[order] = order[np.where(better, found.columns, permutation)]
         permutations.append(permutation)
     return permutations

@@ -1,51 +1,41 @@
-"""The auction as the paper runs it: a fixed number of rounds at one eps, then completed to a bijection."""
+"""The auction as the paper runs it: a fixed number of iterations at one eps, then completed to a bijection."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
-from pcqaad.matching.solvers import Indices, Points, Solution
-from pcqaad.parallel import in_parallel
+from pcqaad.matching.solvers import Costs, Indices, Points, Solution, by_cost_matrix
 from pcqaad.seeds import Use, generator
 
-ROUNDS = 100
-# In units of the cell's own: the mean cost from a row to its nearest column is 1. The paper's implementation
-# takes eps in the data's units, in which no number suits two data sets.
+ITERATIONS = 100
+# In mean costs from a row of the cell to its nearest column. The paper's implementation takes eps in the data's unit,
+# where no number suits two data sets.
 EPS = 1.0
 
 
-def paper_auction(a: Points, b: Points, bounds: Indices, power: int, workers: int | None = None) -> Solution:
-    """Solve by the auction the paper uses (section 4.2, after Fan et al., 2017): 100 rounds at eps 1.
+def fan2017_auction(a: Points, b: Points, bounds: Indices, power: int, workers: int | None = None) -> Solution:
+    """Solve by the auction the paper uses (section 4.2, after Fan et al., 2017): 100 iterations at eps 1.
 
-    In every round all rows without a column bid at once, and a column goes to its highest bidder. Columns left
-    over then go to the rows left over, at random (section 3.4). The same interface as `certified`, whose cost
+    In every iteration all rows without a column bid at once, and a column goes to its highest bidder. Columns left
+    over then go to the rows left over, at random (section 3.4). The interface is that of `certified`, whose cost
     is lower and whose certificate is narrower; this one is here to be compared with.
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    metric = "sqeuclidean" if power == 2 else "euclidean"
 
-    def solve(cell: int) -> tuple[NDArray[np.int64], float, float]:
-        low, high = bounds[cell], bounds[cell + 1]
-        cost = cdist(a[low:high], b[low:high], metric)
-        columns, prices = _rounds(cost, generator(0, Use.LEFTOVER_COLUMNS, cell, int(high - low)))
-        reached = float(cost[np.arange(high - low), columns].sum())
-        least = float((cost + prices).min(1).sum() - prices.sum())
-        return low + columns, reached, min(max(least, 0.0), reached)
+    def assign(cost: Costs, cell: int) -> tuple[NDArray[np.int64], float]:
+        columns, prices = _iterate(cost, generator(0, Use.LEFTOVER_COLUMNS, cell, len(cost)))
+        return columns, float((cost + prices).min(1).sum() - prices.sum())
 
-    solved = list(in_parallel(solve, range(len(bounds) - 1), workers))
-    columns, costs, least = zip(*solved, strict=True)
-    return Solution(np.concatenate(columns), np.array(costs), np.array(least))
+    return by_cost_matrix(assign, a, b, bounds, power, workers)
 
 
-def _rounds(cost: NDArray[np.float64], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Assign the columns (n,) of a cost (n, n), and return the prices (n,) they ended at."""
+def _iterate(cost: Costs, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Assign the columns (n,) of a cost (n, n); returns them and the final prices (n,)."""
     n = len(cost)
     eps = EPS * cost.min(1).mean()
     prices = np.zeros(n)
     columns, owner = np.full((2, n), -1)
-    for _ in range(ROUNDS):
+    for _ in range(ITERATIONS):
         free = np.flatnonzero(columns < 0)
         if len(free) == 0 or n == 1:
             break

@@ -1,8 +1,8 @@
-"""Matching by way of clouds between.
+"""Matching by way of intermediate shapes.
 
 Where two shapes are far apart, the cheapest bijection between them tears: points of one arm go to another, or to the
-trunk. Where they are near, it does not. So a cloud far from the template is matched to one nearer to it that is
-matched already, and so on along a path: of all paths through some of the clouds, the one of least risk.
+trunk. Where they are near, it does not. So a cloud far from the template is matched to an intermediate one nearer to
+it, which is matched already, and so on along a path: of all paths through the intermediates, the one of least risk.
 """
 
 from __future__ import annotations
@@ -18,64 +18,68 @@ from pcqaad.seeds import Use, generator
 
 Samples = NDArray[np.float32]
 
-# Points of each cloud that distances are taken by.
+# Points of each cloud by which distances are estimated.
 SAMPLE = 256
-# From about this distance on a matching is not to be trusted, in coordinates of which a diagonal is 4: as far as limbs
-# are thick. A step's risk is (distance / this) ** 8, and 1 for the sampling noise that every step adds.
-_FAR, _STEEP = 0.2, 8
-# Clouds of which the noise of sampling is measured.
-_NOISE = 16
+# The distance from which on a matching is not to be trusted, normalised (a diagonal is about 4): the width of limbs.
+_FAR = 0.2
+# The risk of one matching is (distance / _FAR) ** _STEEPNESS, and 1 for the sampling noise that each one adds.
+_STEEPNESS = 8
+# Clouds by which the noise of sampling is measured.
+_NOISE_CLOUDS = 16
 
 
 def parents(
     template: Samples, clouds: Samples, again: Samples, intermediates: int, seed: int, monitor: Monitor
 ) -> NDArray[np.int64]:
-    """Choose for every cloud what it is matched to: another cloud, matched before it, or the template itself.
+    """Choose for every cloud its parent, to which it is matched: a cloud matched before it, or the template itself.
 
     Args:
         template: (S, 3) random points of the template, normalised.
         clouds: (N, S, 3) random points of every cloud.
-        again: (n, S, 3) other points of the first n of them: how far two samples of one cloud are apart.
-        intermediates: how many clouds others may be matched by way of.
+        again: (n, S, 3) other points of the first n clouds: the distance of two samples of one cloud.
+        intermediates: the number of clouds that may serve as such, at most.
         seed: draws these where there are more clouds.
-        monitor: asked for a stop as distances are taken.
+        monitor: asked to stop after every distance.
 
     Returns:
         (N,) numbers of clouds, -1 for the template. No cloud depends on itself.
+
+    Raises:
+        Interrupted: the monitor said so.
     """
-    noise = np.mean([_apart(a, b) for a, b in zip(clouds[:_NOISE], again[:_NOISE], strict=False)])
+    noise = np.mean([_distance(a, b) for a, b in zip(clouds[:_NOISE_CLOUDS], again[:_NOISE_CLOUDS], strict=False)])
 
     def risks(sample: Samples, others: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the risk (n,) of matching a cloud and each of others."""
         found = []
-        for apart in in_parallel(lambda other: _apart(sample, clouds[other]), others.tolist()):
-            found.append(apart)
+        for distance in in_parallel(lambda other: _distance(sample, clouds[other]), others.tolist()):
+            found.append(distance)
             monitor.check()
-        # What two samplings differ in says nothing of shapes.
+        # Less the distance of two samplings of one shape.
         shapes: NDArray[np.float64] = np.sqrt(np.maximum(np.square(found) - noise**2, 0))
-        return 1 + np.power(shapes / _FAR, _STEEP)
+        return 1 + np.power(shapes / _FAR, _STEEPNESS)
 
     direct = risks(template, np.arange(len(clouds)))
     chosen = np.full(len(clouds), -1)
-    # No path by way of another cloud has a risk below 2.
+    # A path by way of another cloud has a risk of 2 or more.
     far = np.flatnonzero(direct > 2)
     if not len(far) or intermediates == 0:
         return chosen
-    stations = np.sort(generator(seed, Use.INTERMEDIATES).permutation(len(clouds))[:intermediates])
+    nodes = np.sort(generator(seed, Use.INTERMEDIATES).permutation(len(clouds))[:intermediates])
     # The template is the first of the graph's nodes, and nothing leads back to it.
-    steps = np.zeros((len(stations) + 1, len(stations) + 1))
-    steps[0, 1:] = direct[stations]
-    rest = np.setdiff1d(far, stations)
-    last = np.empty((len(stations), len(rest)))
-    for k, station in enumerate(stations):
-        found = risks(clouds[station], np.concatenate([stations[k + 1 :], rest]))
-        steps[k + 1, k + 2 :] = steps[k + 2 :, k + 1] = found[: len(stations) - k - 1]
-        last[k] = found[len(stations) - k - 1 :]
-    total, before = dijkstra(steps, indices=0, return_predecessors=True)
-    chosen[stations] = np.where(before[1:] > 0, stations[before[1:] - 1], -1)
+    risk = np.zeros((len(nodes) + 1, len(nodes) + 1))
+    risk[0, 1:] = direct[nodes]
+    rest = np.setdiff1d(far, nodes)
+    last = np.empty((len(nodes), len(rest)))
+    for k, node in enumerate(nodes):
+        found = risks(clouds[node], np.concatenate([nodes[k + 1 :], rest]))
+        risk[k + 1, k + 2 :] = risk[k + 2 :, k + 1] = found[: len(nodes) - k - 1]
+        last[k] = found[len(nodes) - k - 1 :]
+    total, before = dijkstra(risk, indices=0, return_predecessors=True)
+    chosen[nodes] = np.where(before[1:] > 0, nodes[before[1:] - 1], -1)
     paths = total[1:, None] + last
     best = paths.argmin(0)
-    chosen[rest] = np.where(paths.min(0) < direct[rest], stations[best], -1)
+    chosen[rest] = np.where(paths.min(0) < direct[rest], nodes[best], -1)
     return chosen
 
 
@@ -90,6 +94,6 @@ def generations(parents: NDArray[np.int64]) -> list[list[int]]:
     return found
 
 
-def _apart(a: Samples, b: Samples) -> float:
-    """Return the earth mover's distance of two samples, a point."""
+def _distance(a: Samples, b: Samples) -> float:
+    """Return the earth mover's distance of two samples, per point."""
     return match_cells(a, b, len(a), workers=1).cost / len(a)

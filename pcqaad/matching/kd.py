@@ -1,9 +1,9 @@
 """Balanced k-d trees: equal-rank cells of one cloud, or of two clouds in step.
 
-The papers leave the axis rule open. Here a node is cut across the widest side of the bounding box that its
-clouds have together: symmetric in the two clouds, and up to 30 % tighter for EM-kD than cycling the axes.
-Each cloud is cut at its own rank, ties broken by the other coordinates, so that the halves are of equal size in both
-and do not depend on the order of the points; of sides equally wide but for rounding the first is cut.
+The papers leave the axis rule open. Here a node is cut across the widest side of the joint bounding box of its
+clouds: symmetric in the two clouds, and up to 30 % tighter for EM-kD than cycling the axes. Each cloud is cut at the
+same rank of its own points, so the halves are of equal size in both. The other coordinates break ties, so the halves
+do not depend on the order of the points. Where sides are equally wide but for rounding, the first is cut.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Points = NDArray[np.floating]
 Order = NDArray[np.intp]
 Cut = Callable[[int, int], "int | None"]
 
-# This part of the widest side counts as as wide: what units and places round off must not decide.
-_AS_WIDE = 1 - 1e-6
+# A side of at least this part of the widest counts as equally wide: rounding by unit and place must not decide.
+_EQUAL_WIDTH = 1 - 1e-6
 
 
 def split(clouds: Sequence[Points], cut: Cut) -> tuple[list[Order], Order]:
@@ -35,7 +35,7 @@ def split(clouds: Sequence[Points], cut: Cut) -> tuple[list[Order], Order]:
     """
     n = len(clouds[0])
     orders = [np.arange(n) for _ in clouds]
-    # One row an axis, kept in order: what is looked at lies side by side.
+    # One row an axis, kept in order: the coordinates of a node lie side by side.
     rows = [np.ascontiguousarray(cloud.T) for cloud in clouds]
     bounds = [0]
     stack = [(0, n)]
@@ -47,7 +47,7 @@ def split(clouds: Sequence[Points], cut: Cut) -> tuple[list[Order], Order]:
             continue
         node = slice(low, high)
         width = np.max([x[:, node].max(1) for x in rows], 0) - np.min([x[:, node].min(1) for x in rows], 0)
-        axis = int(np.argmax(width >= width.max() * _AS_WIDE))
+        axis = int(np.argmax(width >= width.max() * _EQUAL_WIDTH))
         for x, order in zip(rows, orders, strict=True):
             by_rank = _rank(x[:, node], axis)
             order[node] = order[node][by_rank]
@@ -57,10 +57,9 @@ def split(clouds: Sequence[Points], cut: Cut) -> tuple[list[Order], Order]:
 
 
 def _rank(rows: NDArray[np.floating], axis: int) -> Order:
-    """Return the order (n,) of points (3, n) along an axis; of equal ones, along the others; of equal points, as given.
+    """Return the order (n,) of points (3, n) along an axis. The other axes break ties; equal points stay in order.
 
-    Numpy's vectorised sort takes a fifth of the time of a stable one; the few values that are equal are put right
-    behind it.
+    Numpy's vectorised sort takes a fifth of the time of a stable one; the few equal values are put in order after it.
     """
     order = np.argsort(rows[axis])
     found = rows[axis, order]
@@ -101,11 +100,11 @@ def patch_order(points: Points, patches: int) -> Order:
 def rotated_blocks(points: Points, block: int, rng: np.random.Generator) -> tuple[Order, Order]:
     """Cut a cloud (n, 3) into blocks of at most `block` points along randomly rotated axes.
 
-    Two calls share hardly a border, so what one cut separates the next can bring together.
+    Two calls share hardly a border: the next one can join pairs that this one separates.
     Returns the order (n,) and the blocks' bounds.
     """
     rotation = np.linalg.qr(rng.standard_normal((3, 3)))[0]
-    # The cut itself is moved as well: halving at the median every time would return to the same middle.
+    # The first cut moves as well: halving at the median every time would return to the same middle.
     shift = rng.uniform(0.4, 0.6)
     n = len(points)
 

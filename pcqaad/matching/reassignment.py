@@ -8,20 +8,22 @@ from torch import Tensor
 
 from pcqaad.parallel import cores, in_parallel
 
-# Distances that a GPU compares at once.
-_DISTANCES = 1 << 27
+# Distances that a GPU compares at once: 512 MiB.
+_BATCH_DISTANCES = 1 << 27
+# The gain by which a swap counts, as a part of the costs before it: less may be rounding.
+_SMALLEST_GAIN = 1e-12
 
 
 def nearest(predicted: Tensor, targets: Tensor) -> Tensor:
-    """For each predicted point the row of the nearest target of its cloud: (B, S, 3) x 2 -> (B, S), float32."""
+    """Return for each predicted point the row of the nearest target of its cloud: (B, S, 3) x 2 -> (B, S), float32."""
     return (_nearest_by_tree if predicted.device.type == "cpu" else _nearest_of_all)(predicted, targets)
 
 
 def _nearest_of_all(predicted: Tensor, targets: Tensor) -> Tensor:
-    """Compare all distances: what a GPU is fast at."""
+    """Compare all distances, as a GPU is fast at."""
     clouds, points = predicted.shape[:2]
     found = torch.empty(clouds, points, dtype=torch.long, device=predicted.device)
-    rows = max(1, _DISTANCES // (clouds * points))
+    rows = max(1, _BATCH_DISTANCES // (clouds * points))
     for low in range(0, points, rows):
         squared = torch.zeros((), device=predicted.device)
         for k in range(3):
@@ -32,13 +34,13 @@ def _nearest_of_all(predicted: Tensor, targets: Tensor) -> Tensor:
 
 def _nearest_by_tree(predicted: Tensor, targets: Tensor) -> Tensor:
     """Search a tree of each cloud's targets, the clouds shared among the cores."""
-    # Here, not above: numba takes a second to load.
+    # Here, not above: numba takes a second to load, and `fit` brings it with torch.
     from pcqaad.matching.cpu.price_tree import nearest_points
 
     clouds, points = predicted.shape[:2]
     p, t = (cloud.detach().numpy().astype(np.float64) for cloud in (predicted, targets))
     found = np.empty((clouds, points), np.int64)
-    own = np.arange(points)  # what a point is assigned to is near it
+    own = np.arange(points)  # a guess: a point's own target is near it
 
     def search(rows: np.ndarray) -> None:
         part = slice(int(rows[0]), int(rows[-1]) + 1)
@@ -54,9 +56,9 @@ def reassign(predicted: Tensor, targets: Tensor) -> Tensor:
 
     Every point proposes to swap its target with the one nearest to its prediction (Algorithm 2, with squared
     error and a strict comparison: the sum falls with every swap and cannot cycle). A swap is applied where
-    it is the most gainful one at both of its points, ties going to the lowest proposer. So no point is
-    touched twice, and the sum falls by exactly the gains. The subset is drawn as the assigned targets of the
-    sampled template points, which puts every partner into it.
+    both of its points gain most by it; the lowest proposer wins ties. So no point takes part in two swaps, and the
+    sum falls by exactly the gains. The subset consists of the targets assigned to the sampled template points, so it
+    holds every partner.
 
     Args:
         predicted: (B, S, 3) float32, decoded points of B clouds.
@@ -69,20 +71,19 @@ def reassign(predicted: Tensor, targets: Tensor) -> Tensor:
     mine = torch.arange(clouds * points, device=predicted.device)
     first = points * torch.arange(clouds, device=predicted.device)[:, None]
     partner = (nearest(predicted, targets) + first).view(-1)
-    # float64: a gain near rounding must not be taken for one.
+    # In float64, so that rounding is not taken for a gain.
     p, t = (cloud.reshape(-1, 3).double() for cloud in (predicted, targets))
     before = (p - t).square().sum(1)
     gain = before + before[partner] - (p - t[partner]).square().sum(1) - (p[partner] - t).square().sum(1)
-    proposer = mine[gain > 1e-12 * (before + before[partner])]
+    proposer = mine[gain > _SMALLEST_GAIN * (before + before[partner])]
     accepter, gain = partner[proposer], gain[proposer]
 
-    # The most gainful swap of each point. Neither a greatest nor a least number depends on the order in which a GPU
-    # comes upon them.
+    # The best swap of each point. A maximum or a minimum does not depend on the order in which a GPU finds numbers.
     best = torch.zeros(len(mine), dtype=gain.dtype, device=gain.device)
     best.scatter_reduce_(0, proposer, gain, "amax").scatter_reduce_(0, accepter, gain, "amax")
     agreed = (best[proposer] == gain) & (best[accepter] == gain)
     proposer, accepter = proposer[agreed], accepter[agreed]
-    # Equal gains can still meet at a point (two points that propose each other, say): the lowest proposer's goes.
+    # Equal gains can still meet at a point, where two points propose each other: the lowest proposer's swap stays.
     lowest = torch.full_like(mine, len(mine))
     lowest.scatter_reduce_(0, proposer, proposer, "amin").scatter_reduce_(0, accepter, proposer, "amin")
     chosen = (lowest[proposer] == proposer) & (lowest[accepter] == proposer)

@@ -11,18 +11,24 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from pcqaad.errors import SettingsError
+from pcqaad.matching import cpu
 from pcqaad.parallel import cores, in_parallel
 
 Points = NDArray[np.floating]
 Indices = NDArray[np.integer]
+Costs = NDArray[np.float64]
 
-# How far above the optimum the default solver may stay. What it returns lies far nearer to it.
+# The part of its cost by which an assignment of the default solver may exceed the optimum. The true excess is far less.
 TOLERANCE = 1e-3
-# A cost matrix of more points than this does not fit beside others: no exact solver then takes over.
-_MOST_EXACT = 4096
-# Cells of so few points SciPy solves sooner than the auction in float64 is compiled.
-_FEW = 1024
-_SINGLE, _DOUBLE = np.empty(0, np.float32), np.empty(0, np.float64)
+# Points of a cell that SciPy may solve: its cost matrix takes 128 MiB.
+_LARGEST_EXACT = 4096
+# Points of a cell up to which SciPy solves it sooner than the auction in float64 is compiled.
+_SMALL = 1024
+_WITHOUT_NUMBA = (
+    "matching by SciPy, to the same figures in about ten times the time, as numba cannot be loaded (%s): "
+    "pip install 'pcqaad[fast]' brings it"
+)
 
 
 class Solution(NamedTuple):
@@ -31,16 +37,16 @@ class Solution(NamedTuple):
     Attributes:
         columns: (n,) the row of `b` assigned to each row of `a`: in every cell a permutation.
         costs: (cells,) summed cost of each cell.
-        least: (cells,) the certificate: no permutation of the cell costs less than this.
+        lower_bounds: (cells,) the certificates: no permutation of the cell costs less.
     """
 
     columns: NDArray[np.int64]
     costs: NDArray[np.float64]
-    least: NDArray[np.float64]
+    lower_bounds: NDArray[np.float64]
 
 
 class Solver(Protocol):
-    """What a solver is: in every cell a bijection of little summed |a[i] - b[columns[i]]| ** power."""
+    """A solver finds in every cell a bijection of little summed |a[i] - b[columns[i]]| ** power."""
 
     def __call__(self, a: Points, b: Points, bounds: Indices, power: int, workers: int | None = None) -> Solution:
         """Assign.
@@ -55,19 +61,36 @@ class Solver(Protocol):
 
 
 def exact(a: Points, b: Points, bounds: Indices, power: int, workers: int | None = None) -> Solution:
-    """Solve by shortest augmenting paths (SciPy), in float64. Its time grows with the cube of a cell."""
+    """Solve by shortest augmenting paths (SciPy), in float64. Its time grows with the cube of a cell's points."""
+    # The cost is its own certificate.
+    return by_cost_matrix(lambda cost, _: (linear_sum_assignment(cost)[1], np.inf), a, b, bounds, power, workers)
+
+
+def by_cost_matrix(
+    assign: Callable[[Costs, int], tuple[NDArray[np.int64], float]],
+    a: Points,
+    b: Points,
+    bounds: Indices,
+    power: int,
+    workers: int | None = None,
+) -> Solution:
+    """Solve every cell by the matrix (m, m) of its costs.
+
+    `assign` gets the matrix and the number of the cell; it returns the columns (m,) and a lower bound of all
+    permutations, or infinity where it finds the optimum.
+    """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     metric = "sqeuclidean" if power == 2 else "euclidean"
 
-    def solve(cell: int) -> tuple[NDArray[np.int64], float]:
+    def solve(cell: int) -> tuple[NDArray[np.int64], float, float]:
         low, high = bounds[cell], bounds[cell + 1]
         cost = cdist(a[low:high], b[low:high], metric)
-        rows, columns = linear_sum_assignment(cost)
-        return low + columns, float(cost[rows, columns].sum())
+        columns, lower_bound = assign(cost, cell)
+        reached = float(cost[np.arange(high - low), columns].sum())
+        return low + columns, reached, min(max(lower_bound, 0.0), reached)
 
-    solved = list(in_parallel(solve, range(len(bounds) - 1), workers))
-    costs = np.array([cost for _, cost in solved])
-    return Solution(np.concatenate([columns for columns, _ in solved]), costs, costs)
+    columns, costs, lower_bounds = zip(*in_parallel(solve, range(len(bounds) - 1), workers), strict=True)
+    return Solution(np.concatenate(columns), np.array(costs), np.array(lower_bounds))
 
 
 def certified(
@@ -80,55 +103,59 @@ def certified(
     tolerance: float = TOLERANCE,
     start: Indices | None = None,
 ) -> Solution:
-    """Solve by auction until each cell's cost is proven to be at most (1 + tolerance) times its least.
+    """Solve by auction until each cell's cost is proven to be at most (1 + tolerance) times the optimum.
 
-    It may start from an assignment, `start` (n,), a permutation of each cell: less of it to change is less to
-    do. Where float32 cannot prove it, float64 tries in large cells, and SciPy (`exact`) solves those that are not too
-    large for that; a larger one is left as near as the auction came, as its certificate tells.
+    It may start from an assignment `start` (n,), a permutation of each cell: the less of it has to change, the sooner
+    the end. Where float32 cannot prove the tolerance, float64 tries in large cells, and SciPy (`exact`) solves those
+    that are not too large for it; a larger one keeps the auction's result, and its certificate tells how near that is.
+
+    Without numba SciPy solves all cells, exactly. Raises SettingsError where one is too large for it.
     """
-    # Here, not above: numba takes a second to load, and decoding comes by this package too.
+    bounds = np.asarray(bounds, np.int64)
+    sizes = np.diff(bounds)
+    by_scipy = partial(exact, power=power, workers=workers)
+    if reason := cpu.why_absent():
+        if sizes.max() > _LARGEST_EXACT:
+            raise SettingsError(
+                f"matching {sizes.max():,} points at once needs numba, which cannot be loaded ({reason}): "
+                f"pip install 'pcqaad[fast]', or match at most {_LARGEST_EXACT:,} points at once"
+            )
+        cpu.warn_once(_WITHOUT_NUMBA, reason)
+        return by_scipy(a, b, bounds)
+    # Here, not above: numba takes a second to load, and is not always installed.
     from pcqaad.matching.cpu.auction import solve_cells
 
-    a, b = np.ascontiguousarray(a, np.float64), np.ascontiguousarray(b, np.float64)
-    bounds = np.asarray(bounds, np.int64)
-    warm = start is not None
-    columns = np.empty(len(a), np.int64) if start is None else np.array(start, np.int64)
-    costs, least = np.empty((2, len(bounds) - 1))
+    def auction(a: Points, b: Points, bounds: Indices, dtype: type, start: Indices | None = None) -> Solution:
+        a, b = np.ascontiguousarray(a, np.float64), np.ascontiguousarray(b, np.float64)
+        columns = np.empty(len(a), np.int64) if start is None else np.array(start, np.int64)
+        costs, lower_bounds = np.empty((2, len(bounds) - 1))
 
-    def solve(cells: NDArray[np.intp]) -> None:
-        first, end = int(cells[0]), int(cells[-1]) + 1
-        part = bounds[first : end + 1]
-        solve_cells(a, b, part, power, tolerance, warm, columns, costs[first:end], least[first:end], _SINGLE)
+        def solve(cells: NDArray[np.intp]) -> None:
+            some = slice(int(cells[0]), int(cells[-1]) + 1)
+            within = bounds[some.start : some.stop + 1]
+            found = columns, costs[some], lower_bounds[some]
+            solve_cells(a, b, within, power, tolerance, start is not None, *found, np.empty(0, dtype))
 
-    def double(a: Points, b: Points, bounds: Indices) -> Solution:
-        found = np.empty(len(a), np.int64), *np.empty((2, len(bounds) - 1))
-        solve_cells(a, b, bounds, power, tolerance, False, *found, _DOUBLE)
-        return Solution(*found)
+        # A few shares a worker, so that none waits long for the others.
+        shares = min(len(costs), 4 * cores(workers)) if cores(workers) > 1 else 1
+        for _ in in_parallel(solve, np.array_split(np.arange(len(costs)), shares), workers):
+            pass
+        return Solution(columns, costs, lower_bounds)
 
-    # A few shares a worker, so that none waits long for the others.
-    shares = min(len(costs), 4 * cores(workers)) if cores(workers) > 1 else 1
-    for _ in in_parallel(solve, np.array_split(np.arange(len(costs)), shares), workers):
-        pass
-    solution, sizes = Solution(columns, costs, least), np.diff(bounds)
-    left = np.flatnonzero(_unproven(solution, tolerance) & (sizes > _FEW))
-    solution = solve_again(solution, left, a, b, bounds, double)
-    left = np.flatnonzero(_unproven(solution, tolerance) & (sizes <= _MOST_EXACT))
-    return solve_again(solution, left, a, b, bounds, partial(exact, power=power, workers=workers))
-
-
-def _unproven(solution: Solution, tolerance: float) -> NDArray[np.bool_]:
-    """Return which cells (cells,) may cost more than the tolerance above their least."""
-    above: NDArray[np.bool_] = solution.costs - solution.least > tolerance * solution.costs
-    return above
+    solution = auction(a, b, bounds, np.float32, start)
+    for solver, able in ((partial(auction, dtype=np.float64), sizes > _SMALL), (by_scipy, sizes <= _LARGEST_EXACT)):
+        unproven = solution.costs - solution.lower_bounds > tolerance * solution.costs
+        solution = solve_again(solution, np.flatnonzero(unproven & able), a, b, bounds, solver)
+    return solution
 
 
 def solve_again(
     found: Solution, cells: Indices, a: Points, b: Points, bounds: Indices, solver: Callable[..., Solution]
 ) -> Solution:
-    """Solve some cells of a solution, by number, by another solver, of (a, b, bounds) alone; the better of both."""
+    """Solve some cells of a solution, given by number, with another solver of (a, b, bounds); the better one stays."""
     if len(cells) == 0:
         return found
-    columns, costs, least = found.columns.copy(), found.costs.copy(), found.least.copy()
+    columns, costs, lower_bounds = found.columns.copy(), found.costs.copy(), found.lower_bounds.copy()
     rows = np.concatenate([np.arange(bounds[cell], bounds[cell + 1]) for cell in cells])
     within = np.concatenate([[0], np.cumsum(np.diff(bounds)[cells])])
     again = solver(a[rows], b[rows], within)
@@ -136,6 +163,6 @@ def solve_again(
     moved = np.repeat(cheaper, np.diff(within))
     columns[rows[moved]] = rows[again.columns[moved]]
     costs[cells] = np.minimum(again.costs, costs[cells])
-    # Whichever proves more: both speak of all permutations.
-    least[cells] = np.minimum(np.maximum(least[cells], again.least), costs[cells])
-    return Solution(columns, costs, least)
+    # The higher bound holds: both speak of all permutations.
+    lower_bounds[cells] = np.minimum(np.maximum(lower_bounds[cells], again.lower_bounds), costs[cells])
+    return Solution(columns, costs, lower_bounds)

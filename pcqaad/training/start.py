@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pcqaad.decoder.module import Decoder
 from pcqaad.matching import intermediates as intermediates
 from pcqaad.matching.assign import TOGETHER, Assignment, greedy, match_cells, optimal
-from pcqaad.matching.fan2017 import paper_auction
+from pcqaad.matching.fan2017 import fan2017_auction
 from pcqaad.matching.solvers import Solver
 from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.parallel import in_parallel
@@ -70,7 +70,7 @@ def first_matching(
     if settings.matching == "random":
         found = (generator(settings.seed, Use.RANDOM_MATCHING, i).permutation(points) for i in range(count))
     elif settings.matching == "paper":
-        found = greedy(template, clouds, settings.greedy_cell, solver=paper_auction)
+        found = greedy(template, clouds, settings.greedy_cell, solver=fan2017_auction)
     elif on_gpu is not None:
         found = greedy(template, clouds, settings.greedy_cell, solver=on_gpu, together=TOGETHER)
     else:

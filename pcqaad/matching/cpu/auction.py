@@ -4,72 +4,48 @@ Rows bid for columns, prices rise, and the smallest useful bid `eps` shrinks fro
 bound the optimum from below by sum_i min_j (c_ij + p_j) - sum_j p_j, so the solver stops as soon as the
 assignment it holds is proven to lie within the tolerance of the optimum.
 
-No cost matrix is made: costs are distances, and a tree over the columns finds the two best for a row. It
-works in float32, and takes what that may be off into the proof.
+No cost matrix is made: costs are distances, and a tree over the columns finds the two best for a row. The auction
+works in float32, and the proof allows for its rounding.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from pcqaad.matching.cpu.jit import compiled
+from pcqaad.matching.cpu.jit import compiled, kept
 from pcqaad.matching.cpu.price_tree import cost_to, grow, leaf_order, price_of, raise_price, two_best
-
-# The first eps in mean costs to the nearest column, for distances and for squares, and how it shrinks: the
-# quickest of those tried on cells of 1,024 points.
-_FIRST_EPS, _FIRST_EPS_SQUARED, _SHRINK = 3.0, 10.0, 0.2
-# From a given assignment eps starts no smaller than this part of what is to be proven.
-_WARM_EPS = 0.2
-# Where many points coincide, or the clouds have parts far from each other, the nearest column says nothing of what
-# prices must rise to: a war of many small bids. Other clouds end after 25 to 100 a row; then all begins again from
-# a larger eps, in sides, which takes those clouds hardly longer.
-_FIRST_BIDS, _MOST_BIDS = 100, 400
-_LARGER_EPS = (0.2, 1.0)
-_MOST_PHASES = 24
-# What rounding takes from a proof. A coordinate in [0, 1] is off by at most 2^-25 in float32, a distance
-# between two points by twice sqrt(3) times that; differences, squares, sums, root and price add at most 6
-# roundings of 2^-24 each, relative to the result.
-_OFF, _ROUNDED = 1.04e-7, 6 * 2.0**-24
-# The same in float64, where a coordinate is off by three roundings of 2^-53, of being brought into the box.
-_OFF_DOUBLE, _ROUNDED_DOUBLE = 1.2e-15, 6 * 2.0**-53
-
-# What a sum of n numbers is off by in float64: n roundings of 2^-53, each of what the sum of their sizes bounds; twice
-# that, for the roundings of the numbers themselves.
-_SUM_ROUNDED = 2.0**-52
-
-# This part of the tolerance is proven against the cost in float32: the cost in float64 differs by less.
-_SHARE = 0.99
+from pcqaad.matching.cpu.schedule import DOUBLE, SCHEDULE, SINGLE, SUM_ROUNDING
 
 
-@compiled
-def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least, of):
+@kept
+def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, lower_bounds, dtype_of):
     """Assign rows a to columns b in each cell, at least summed distance (power 1) or squared distance (2).
 
-    Where float32 cannot prove the tolerance, the best that was found is returned, with what is proven of it.
+    Where the tolerance cannot be proven, the best assignment found is returned, with the bound proven for it.
 
     Args:
         a: (n, 3) float64, cell after cell, and
         b: (n, 3), likewise.
         bounds: (cells + 1,) where they begin and end.
         power: 1 or 2.
-        tolerance: stop once the cost, squared ones of the cells with their means laid upon each other, is
-            proven to lie at most this part of itself above the least.
-        warm: whether `columns` hold a permutation of each cell to start from: the less of it has to change,
+        tolerance: stop once the cost is proven to lie at most this part of itself above the optimum. Squared costs
+            count from where the means of the cell's two halves coincide.
+        warm: whether `columns` holds a permutation of each cell to start from: the less of it has to change,
             the sooner the end.
         columns: (n,) int64; gets the columns, a permutation of each cell.
-        costs: (cells,) float64; gets what they cost.
-        least: (cells,) float64; gets what, rounding included, no permutation of the cell costs less than.
-        of: an array of the type to work in: float32, or float64, which proves more and takes longer.
+        costs: (cells,) float64; gets the cost of each cell.
+        lower_bounds: (cells,) float64; gets the certificates: no permutation of the cell costs less, rounding included.
+        dtype_of: an array of the type to work in: float32, or float64, which proves more and takes longer.
     """
     for cell in range(len(bounds) - 1):
         low, high = bounds[cell], bounds[cell + 1]
-        # Seen from a point of the cell, so that one far from the origin keeps its digits. Number by number: numba
-        # takes seconds to compile what slices of arrays do.
+        # Coordinates relative to a point of the cell: a cell far from the origin keeps its digits. Number by number,
+        # because numba takes seconds to compile slices of arrays.
         size = high - low
         near_a, near_b = np.empty((size, 3)), np.empty((size, 3))
-        # Of squared distances the one between the means is the same for every permutation: without it, the
-        # tolerance is a part of what matching can change. With b moved by s, which is off by e at most from how far
-        # the means really lie apart, every permutation costs size (s^2 - 2 s e) more at least than what is left.
+        # The squared distance between the means is the same for every permutation: without it, the tolerance is a
+        # part of the cost that matching can change. Let b move by s, which lies within e of the true distance of the
+        # means. Then every permutation costs at least size (s^2 - 2 s e) more than it does after the move.
         apart = 0.0
         for k in range(3):
             sum_a, sum_b, sizes = 0.0, 0.0, 0.0
@@ -81,9 +57,9 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least, of)
                 shift = (sum_a - sum_b) / size
                 for i in range(size):
                     near_b[i, k] += shift
-                apart += size * abs(shift) * (abs(shift) - 2 * _SUM_ROUNDED * sizes)
+                apart += size * abs(shift) * (abs(shift) - 2 * SUM_ROUNDING * sizes)
         rows, cols = leaf_order(near_a), leaf_order(near_b)
-        # A box of side 1 around both: numbers of any type then resolve the cell, whatever its size.
+        # A box of side 1 around both: any number type then resolves the cell, whatever its size.
         corner, side = np.empty(3), 0.0
         for k in range(3):
             corner[k], most = near_a[0, k], near_a[0, k]
@@ -93,7 +69,7 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least, of)
             side = max(side, most - corner[k])
         if side == 0:
             side = 1.0
-        x, y = np.empty((size, 3), of.dtype), np.empty((size, 3), of.dtype)
+        x, y = np.empty((size, 3), dtype_of.dtype), np.empty((size, 3), dtype_of.dtype)
         for i in range(size):
             for k in range(3):
                 x[i, k] = (near_a[rows[i], k] - corner[k]) / side
@@ -105,11 +81,13 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least, of)
                 place[cols[i]] = i
             for i in range(size):
                 start[i] = place[columns[low + rows[i]] - low]
-        found, bound, proven = _auction(x, y, power, tolerance * _SHARE, start, 0.0, _FIRST_BIDS)
-        for larger in _LARGER_EPS:
+        found, bound, proven = _auction(x, y, power, tolerance * SCHEDULE.share, start, 0.0, SCHEDULE.first_bids)
+        for larger in SCHEDULE.restart_eps:
             if not proven:
                 start = np.full(size, -1)
-                found, bound, proven = _auction(x, y, power, tolerance * _SHARE, start, larger, _MOST_BIDS)
+                found, bound, proven = _auction(
+                    x, y, power, tolerance * SCHEDULE.share, start, larger, SCHEDULE.most_bids
+                )
         cost = 0.0
         for i in range(size):
             row, column = low + rows[i], low + cols[found[i]]
@@ -118,13 +96,13 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, least, of)
             for k in range(3):
                 squared += (a[row, k] - b[column, k]) ** 2
             cost += np.sqrt(squared) if power == 1 else squared
-        proven_least = max(bound, 0.0) * side**power * (1 - 1e-9) + apart
-        costs[cell], least[cell] = cost, min(max(proven_least, 0.0), cost)
+        lower_bound = max(bound, 0.0) * side**power * (1 - SCHEDULE.margin) + apart
+        costs[cell], lower_bounds[cell] = cost, min(max(lower_bound, 0.0), cost)
 
 
 @compiled
 def _look(tree, x, row, power, hints):
-    """Find the two best columns of a row, from where it last found them; returns the two least cost + price."""
+    """Find the two best columns of a row, from those it last found; returns their two values, cost + price."""
     query = (x[row, 0], x[row, 1], x[row, 2])
     best, second, hints[row, 0], hints[row, 1] = two_best(tree, query, power, hints[row, 0], hints[row, 1])
     return best, second
@@ -140,8 +118,7 @@ def _auction(x, y, power, tolerance, start, larger, most_bids):
     """Assign rows x to columns y (n, 3), in leaf order within a box of side 1.
 
     `start` (n,) holds columns to start from, or -1; `larger` is the first eps, or 0 to take it from the costs.
-    Returns the columns (n,) and the bound of the last phase that was brought to an end, and whether that is
-    proof enough.
+    Returns the columns (n,) and the lower bound of the last phase that ended, and whether that proves the tolerance.
     """
     n = len(x)
     kept, kept_bound = np.arange(n), np.inf
@@ -150,8 +127,8 @@ def _auction(x, y, power, tolerance, start, larger, most_bids):
     kept_bound = 0.0
     tree = grow(y)
     columns, owner, waiting = start.copy(), np.full(n, -1), np.arange(n)
-    # The two best columns when a row last looked, and their least cost + price. Leaf order makes the row
-    # with the same number a guess as good as any.
+    # The two best columns when a row last looked, and the value (cost + price) of the best. Leaf order makes the
+    # column of the same number a guess as good as any.
     hints, least = np.empty((n, 2), np.int64), np.empty(n, x.dtype)
     nearest, paid = 0.0, 0.0
     for i in range(n):
@@ -164,18 +141,17 @@ def _auction(x, y, power, tolerance, start, larger, most_bids):
         least[i], _ = _look(tree, x, i, power, hints)
         nearest += least[i] / n
     if columns[0] >= 0:
-        # What rows pay too much on average: who pays less stays, and is outbid where it has to be.
-        first_eps = max(paid - nearest, _WARM_EPS * tolerance * paid)
+        # The mean excess that rows pay: a row that pays less stays, and is outbid where necessary.
+        first_eps = max(paid - nearest, SCHEDULE.warm_eps * tolerance * paid)
     else:
-        first_eps = (_FIRST_EPS if power == 1 else _FIRST_EPS_SQUARED) * nearest
-    single = x.itemsize == 4
-    unit_off, rounded = (_OFF, _ROUNDED) if single else (_OFF_DOUBLE, _ROUNDED_DOUBLE)
-    eps = x.dtype.type(max(larger**power if larger > 0 else first_eps, 1e-9 if single else 1e-15))
+        first_eps = (SCHEDULE.first_eps if power == 1 else SCHEDULE.first_eps_squared) * nearest
+    rounding = SINGLE if x.itemsize == 4 else DOUBLE
+    eps = x.dtype.type(max(larger**power if larger > 0 else first_eps, rounding.smallest_eps))
     bids = 0
-    for _ in range(_MOST_PHASES):
+    for _ in range(SCHEDULE.most_phases):
         count = 0
         for i in range(n - 1, -1, -1):
-            # Whoever is content under the new eps stays.
+            # A row whose column is within the new eps of its best stays.
             j = columns[i]
             if j >= 0 and _cost(tree, x, i, j, power) + price_of(tree, j) > least[i] + eps:
                 owner[j], columns[i] = -1, -1
@@ -203,15 +179,15 @@ def _auction(x, y, power, tolerance, start, larger, most_bids):
         for i in range(n):
             kept[i] = columns[i]
             least[i], _ = _look(tree, x, i, power, hints)
-            value, price, off = np.float64(least[i]), np.float64(price_of(tree, i)), unit_off
+            value, price, off = np.float64(least[i]), np.float64(price_of(tree, i)), rounding.distance
             if power == 2:
-                off = (2 * np.sqrt(value) + unit_off) * unit_off
-            gain = value * (1 - rounded) - off - price
+                off = (2 * np.sqrt(value) + rounding.distance) * rounding.distance
+            gain = value * (1 - rounding.relative) - off - price
             kept_bound, gains, sizes = kept_bound + gain, gains + abs(gain), sizes + value + price
             cost += _cost(tree, x, i, columns[i], power)
-        # What the differences and their sum lose of float64.
-        kept_bound -= _SUM_ROUNDED * (2 * sizes + n * gains)
+        # The rounding of the differences and of their sum.
+        kept_bound -= SUM_ROUNDING * (2 * sizes + n * gains)
         if cost - kept_bound <= tolerance * cost or cost == 0:
             return kept, kept_bound, True
-        eps *= x.dtype.type(_SHRINK)
+        eps *= x.dtype.type(SCHEDULE.shrink)
     return kept, kept_bound, False

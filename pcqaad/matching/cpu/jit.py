@@ -1,39 +1,104 @@
-"""Numba as this package uses it."""
+"""Numba as this package uses it: functions compiled when first called, their machine code kept for the next process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+import llvmlite
+import numba
+from numba.cloudpickle import loads
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+from numba.misc.appdirs import AppDirs
 
+from pcqaad._version import __version__
+from pcqaad.matching.cpu import warn_once
 
-def drop_stale(package: Path) -> None:
-    """Remove the machine code that is older than any source of a package's folder.
-
-    Numba compares a function's with the file that the function is in alone, but what it calls is compiled into it: an
-    edit, or an update of a checkout, would otherwise go on with parts of what was.
-    """
-    with suppress(OSError):  # not ours to remove, or another process was quicker
-        newest = max((source.stat().st_mtime_ns for source in package.glob("*.py")), default=0)
-        for code in (package / "__pycache__").glob("*.nb[ic]"):
-            if code.stat().st_mtime_ns < newest:
-                code.unlink()
-
-
-drop_stale(Path(__file__).parent)
+_HERE = Path(__file__).parent
+_SEAL = hashlib.sha256().digest_size  # bytes
+_COMPILING = "compiling the matcher for this machine: 5 to 15 s, once"
+_NOT_KEPT = "no folder keeps the compiled matcher (%s): NUMBA_CACHE_DIR=FOLDER in the environment names another"
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function when it is first called, and keep the machine code on disk for the next process.
+    """Compile a function when it is first called.
 
     It runs without the interpreter's lock, so threads run it side by side, and integer division does not check
-    for zero. Where numba finds no folder to write to (a read-only installation and home), it compiles anew in
-    every process.
+    for zero.
     """
-    try:
-        return njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:
-        return njit(nogil=True, error_model="numpy")(function)
+    return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+def kept(function: Callable[..., Any]) -> Any:
+    """Compile a function that Python calls, and keep its machine code, with that of all it calls, on disk."""
+    dispatcher = compiled(function)
+    dispatcher._cache = MachineCode(function)
+    return dispatcher
+
+
+def _sources() -> bytes:
+    """Return the digest of what machine code is made from: all sources of this folder, this version, the compiler's."""
+    digest = hashlib.sha256(f"{__version__} {numba.__version__} {llvmlite.__version__}".encode())
+    for path in sorted(_HERE.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
+_SOURCES = _sources()
+
+
+class MachineCode:
+    """The machine code of one function, a file for each signature: a numba dispatcher takes it for its cache.
+
+    Numba's own cache ends with an exception where a file is damaged or the disk is full, and overlooks changes in
+    functions that are compiled into others. Here a file starts with a seal: the digest of all sources and of the code
+    itself. Code whose seal is wrong counts as absent: it is compiled anew, and the file is written again.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._name = function.__name__
+        self._key = f"{_HERE} {function.__module__}.{function.__qualname__} {sys.implementation.cache_tag}"
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """Return the compiled function, or None where no folder holds it."""
+        target.refresh()
+        for path in self._paths(signature, target.codegen()):
+            try:
+                content = path.read_bytes()
+            except OSError:
+                continue
+            code = content[_SEAL:]
+            if content[:_SEAL] == _seal(code):
+                return CompileResult._rebuild(target, *loads(code))
+        warn_once(_COMPILING)
+        return None
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep a compiled function in the first folder that takes it; where none does, it lives in memory alone."""
+        code, refusals = dumps(result._reduce()), []
+        for path in self._paths(signature, result.codegen):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(_seal(code) + code)
+                return
+            except OSError as error:
+                refusals.append(f"{path.parent}: {error.strerror}")
+        warn_once(_NOT_KEPT, "; ".join(refusals))
+
+    def _paths(self, signature: Any, codegen: Any) -> Iterator[Path]:
+        """Yield where the code may be: in NUMBA_CACHE_DIR, beside the sources, in the user's cache."""
+        # Machines that share a folder need not share a processor.
+        key = hashlib.sha256(f"{self._key} {signature} {codegen.magic_tuple()}".encode()).hexdigest()[:16]
+        asked = [Path(numba.config.CACHE_DIR).absolute()] if numba.config.CACHE_DIR else []
+        for folder in (*asked, _HERE / "__pycache__", Path(AppDirs("pcqaad", False).user_cache_dir)):
+            # Without a home the user's cache would be in the working folder, where anyone's code may lie.
+            if folder.is_absolute():
+                yield folder / f"{self._name}-{key}.code"
+
+
+def _seal(code: bytes) -> bytes:
+    return hashlib.sha256(_SOURCES + code).digest()

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.matching.cpu.jit import compiled
+from pcqaad.matching.cpu.jit import compiled, kept
 from pcqaad.matching.cpu.simd import (
     BOX_PRICE,
     FAR,
+    LANE_BITS,
     LANES,
     LEAF_PRICE,
-    SHIFT,
     children_below,
     least_price,
     lowest_bit,
@@ -21,10 +21,10 @@ from pcqaad.matching.cpu.simd import (
     two_least,
 )
 
-# 32 to the power of 8 leaves are more than any memory holds.
+# Levels of boxes: 32 to the power of 8 leaves are more than any memory holds.
 _MOST_LEVELS = 8
-# Below what fills a block up, above all that can be told apart.
-_FARTHEST = FAR / 2
+# Cost + price. Padding costs more; up to this, sums in float32 can be told apart.
+_LARGEST_VALUE = FAR / 2
 
 
 class Tree(NamedTuple):
@@ -34,10 +34,10 @@ class Tree(NamedTuple):
         boxes: blocks (B, 7, 32) of all inner levels, the root's block first.
         leaves: blocks (L, 4, 32).
         first: where each inner level starts among the boxes; empty when there is but one leaf.
-        search: (2, levels) the block being searched on each level, and which of its children are still to
-            be searched, as bits.
-        keys: (2, 32), and
-        places: (2, 32), the lanes' two least.
+        search: (2, levels) the block being searched on each level, and as bits which of its children are still
+            to be searched.
+        keys: (2, 32), the two least values in each SIMD lane, and
+        places: (2, 32), their points.
     """
 
     boxes: NDArray[np.floating]
@@ -57,7 +57,7 @@ def leaf_order(points):
     """
     n = len(points)
     order = np.arange(n)
-    # Two arrays, and no tuples put into one: those take numba seconds to compile.
+    # Two arrays instead of one of tuples, which takes numba seconds to compile.
     lows, highs = np.zeros(64, np.int64), np.full(64, n)
     depth = 1
     while depth:
@@ -114,19 +114,19 @@ def _select(order, points, axis, low, high, rank):
 def grow(points):
     """Build the tree of points (n, 3), float32 or float64, in leaf order; all prices are 0."""
     n = len(points)
-    leaves = np.full(((n + LANES - 1) >> SHIFT, LEAF_PRICE + 1, LANES), FAR, points.dtype)
+    leaves = np.full(((n + LANES - 1) >> LANE_BITS, LEAF_PRICE + 1, LANES), FAR, points.dtype)
     for i in range(n):
         for k in range(3):
-            leaves[i >> SHIFT, k, i & (LANES - 1)] = points[i, k]
-        leaves[i >> SHIFT, LEAF_PRICE, i & (LANES - 1)] = 0
+            leaves[i >> LANE_BITS, k, i & (LANES - 1)] = points[i, k]
+        leaves[i >> LANE_BITS, LEAF_PRICE, i & (LANES - 1)] = 0
     levels = 0
-    while len(leaves) > 1 << (SHIFT * levels):
+    while len(leaves) > 1 << (LANE_BITS * levels):
         levels += 1
-    # Blocks on each level, the root's one first, the leaves last; and where those of boxes begin.
+    # The number of blocks on each level, root first, leaves last; then where each level of boxes begins.
     count = np.empty(levels + 1, np.int64)
     count[levels] = len(leaves)
     for level in range(levels - 1, -1, -1):
-        count[level] = (count[level + 1] + LANES - 1) >> SHIFT
+        count[level] = (count[level + 1] + LANES - 1) >> LANE_BITS
     first = np.zeros(levels, np.int64)
     for level in range(1, levels):
         first[level] = first[level - 1] + count[level - 1]
@@ -135,7 +135,7 @@ def grow(points):
         lowest = level == levels - 1
         for child in range(count[level + 1]):
             size = min((n if lowest else count[level + 2]) - child * LANES, LANES)
-            block, lane = first[level] + (child >> SHIFT), child & (LANES - 1)
+            block, lane = first[level] + (child >> LANE_BITS), child & (LANES - 1)
             for k in range(3):
                 least, most = points.dtype.type(FAR), points.dtype.type(-FAR)
                 for i in range(size):
@@ -154,13 +154,13 @@ def grow(points):
 @compiled
 def price_of(tree, j):
     """Return the price of point j."""
-    return tree.leaves[j >> SHIFT, LEAF_PRICE, j & (LANES - 1)]
+    return tree.leaves[j >> LANE_BITS, LEAF_PRICE, j & (LANES - 1)]
 
 
 @compiled
 def cost_to(tree, j, query, power):
     """Return the distance from the query to point j, squared where power is 2: the same bits as a scan's."""
-    leaf, lane = j >> SHIFT, j & (LANES - 1)
+    leaf, lane = j >> LANE_BITS, j & (LANES - 1)
     x = tree.leaves[leaf, 0, lane] - query[0]
     y = tree.leaves[leaf, 1, lane] - query[1]
     z = tree.leaves[leaf, 2, lane] - query[2]
@@ -170,25 +170,25 @@ def cost_to(tree, j, query, power):
 
 @compiled
 def two_best(tree, query, power, hint, hint2):
-    """Find the two points of least cost + price.
+    """Find the two points of least value, cost + price.
 
     Args:
         tree: of 2 points or more.
         query: three numbers of the tree's type.
         power: 1 or 2.
         hint: a point, and
-        hint2: another one, thought to be cheap: nothing dearer than the dearer of them is looked at.
+        hint2: another one, both likely to be cheap: nothing of a higher value than theirs is searched.
 
     Returns:
-        The least cost + price, the second least, and the two points: any two where all lie beyond float32.
+        The least value, the second least, and the two points: any two where all values lie beyond float32.
     """
     most = max(
         cost_to(tree, hint, query, power) + price_of(tree, hint),
         cost_to(tree, hint2, query, power) + price_of(tree, hint2),
     )
-    # A query so far away that its squares overflow costs infinity everywhere, in the lanes that fill a block up too:
-    # those must not be gone into.
-    most = min(most, tree.keys.dtype.type(_FARTHEST))
+    # The squares of a query very far away overflow: it costs infinity everywhere, in the padding of blocks too, which
+    # must not be searched.
+    most = min(most, tree.keys.dtype.type(_LARGEST_VALUE))
     last = len(tree.first) - 1
     if last < 0:
         scan_leaves(tree.leaves, 0, 1, query, power, tree.keys, tree.places)
@@ -214,12 +214,12 @@ def two_best(tree, query, power, hint, hint2):
 
 @compiled
 def raise_price(tree, j, price):
-    """Set the price of point j, higher than it was, and the least prices of the boxes around it."""
-    child = j >> SHIFT
+    """Raise the price of point j, and the least prices of the boxes around it."""
+    child = j >> LANE_BITS
     before = tree.leaves[child, LEAF_PRICE, j & (LANES - 1)]
     tree.leaves[child, LEAF_PRICE, j & (LANES - 1)] = price
     for level in range(len(tree.first) - 1, -1, -1):
-        block = tree.first[level] + (child >> SHIFT)
+        block = tree.first[level] + (child >> LANE_BITS)
         if before > tree.boxes[block, BOX_PRICE, child & (LANES - 1)]:
             return
         if level == len(tree.first) - 1:
@@ -230,17 +230,17 @@ def raise_price(tree, j, price):
         if least == before:
             return
         tree.boxes[block, BOX_PRICE, child & (LANES - 1)] = least
-        child >>= SHIFT
+        child >>= LANE_BITS
 
 
-@compiled
+@kept
 def nearest_points(queries, points, guesses, found):
     """Find the nearest point of each query in its own cloud, for many clouds.
 
     Args:
         queries: (B, S, 3) float64.
         points: (B, S, 3) float64.
-        guesses: (S,) int64; a point that is thought to be near each query: nothing farther is looked at.
+        guesses: (S,) int64; a point likely to be near each query: nothing farther is searched.
         found: (B, S) int64; gets the nearest points, compared in float32.
     """
     clouds, count = queries.shape[:2]

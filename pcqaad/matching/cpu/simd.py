@@ -1,16 +1,16 @@
-"""Vector kernels for numba: what the auction spends its time in, 32 columns at a time.
+"""SIMD kernels for numba: the auction's innermost loops, over 32 columns at a time.
 
-Numba does not vectorise searches for a minimum, so these few are given to LLVM as vector instructions, which
-it turns into whatever the processor has. Multiplication and addition stay apart (no fused rounding), and
-square roots round correctly: every machine gets the same bits.
+Numba does not vectorise searches for a minimum. These few are written as LLVM's vector instructions, which LLVM
+translates for the processor at hand. Multiplication and addition stay apart (no fused rounding), and square roots
+round correctly: every machine gets the same bits.
 
 Two kinds of block, 32 children side by side, in arrays (blocks, rows, 32):
 
 - leaves: points, with the rows x, y, z, price;
 - boxes: leaves or boxes, with the rows low x, y, z, high x, y, z, least price.
 
-A bid asks for the two columns of least cost + price. `keys` (2, 32) and `places` (2, 32) hold these two for
-each lane while leaves are scanned; `two_least` merges the lanes at the end.
+A bid asks for the two columns of least value, cost + price. While leaves are scanned, `keys` (2, 32) and `places`
+(2, 32) hold these two for each SIMD lane; `two_least` merges the lanes at the end.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-LANES, SHIFT = 32, 5
-# Above any cost + price: clouds are brought to a side of 1 before, and prices follow the costs.
+LANES = 32
+LANE_BITS = 5
+# Coordinate and price of padding, above any cost + price: cells have a side of 1, and prices follow the costs.
 FAR = 1e30
 # The row of a block that holds prices.
-LEAF_PRICE, BOX_PRICE = 3, 6
+LEAF_PRICE = 3
+BOX_PRICE = 6
 
-_BIT, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+_BIT = ir.IntType(1)
+_I32 = ir.IntType(32)
+_I64 = ir.IntType(64)
 _PLACES = ir.VectorType(_I32, LANES)
 _LANE = ir.Constant(_PLACES, list(range(LANES)))
 _ZERO = ir.Constant(_I32, 0)
@@ -37,9 +41,9 @@ _ZERO = ir.Constant(_I32, 0)
 
 @intrinsic
 def children_below(_: Any, boxes: Any, block: Any, query: Any, power: Any, most: Any) -> Any:
-    """Return as bits the children of a block of boxes that may hold a column of cost + price <= most.
+    """Return as bits the children of a block of boxes that may hold a column of value <= most.
 
-    The distance to a box is rounded just like one to a point, and rounding keeps order: nothing is missed.
+    The distance to a box is rounded as one to a point is, and rounding keeps order: no column is missed.
     """
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
@@ -66,7 +70,7 @@ def scan_leaves(_: Any, leaves: Any, first: Any, chosen: Any, query: Any, power:
         kept_keys = _vectors(context, b, sig.args[5], args[5], _I64(0))
         kept_places = _vectors(context, b, sig.args[6], args[6], _I64(0))
         kept = [(kept_keys, 0), (kept_keys, 1), (kept_places, 0), (kept_places, 1)]
-        # Slots on the stack, which LLVM keeps in registers through the loop.
+        # Stack slots, which LLVM keeps in registers through the loop.
         slots = [cgutils.alloca_once_value(b, _load(b, p, row)) for p, row in kept]
         left = cgutils.alloca_once_value(b, chosen)
         at = [_splat(b, b.extract_value(query, axis)) for axis in range(3)]
@@ -84,7 +88,7 @@ def scan_leaves(_: Any, leaves: Any, first: Any, chosen: Any, query: Any, power:
         place = b.add(_splat(b, b.mul(b.trunc(leaf, _I32), _I32(LANES))), _LANE)
         least, second, least_at, second_at = (b.load(slot) for slot in slots)
         wins = b.fcmp_ordered("<", value, least)
-        # What loses to the least is compared with the second.
+        # The loser to the least is compared with the second.
         loser, loser_at = b.select(wins, least, value), b.select(wins, least_at, place)
         follows = b.fcmp_ordered("<", loser, second)
         new = (
@@ -137,7 +141,7 @@ def two_least(_: Any, keys: Any, places: Any) -> Any:
 
 @intrinsic
 def least_price(_: Any, blocks: Any, block: Any, row: Any) -> Any:
-    """Return the least of a block's prices, which stand in `row`."""
+    """Return the least of the prices in a row of a block."""
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
         rows = _vectors(context, b, sig.args[0], args[0], args[1])
@@ -172,7 +176,7 @@ def _vectors(context: Any, b: Any, array_type: Any, value: Any, block: Any) -> A
 
 
 def _load(b: Any, rows: Any, row: int) -> Any:
-    # Aligned like the numbers, not like a vector: numpy promises no more.
+    # Numpy aligns to numbers, not to vectors.
     return b.load(b.gep(rows, [_I32(row)]), align=4)
 
 

@@ -14,34 +14,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pcqaad.matching.gpu.cells import MOST_BIDS, NOWHERE, Cells, Phase
+from pcqaad.matching.cpu.schedule import SCHEDULE, SINGLE, SUM_ROUNDING
+from pcqaad.matching.gpu.cells import NOWHERE, Cells, Phase
 from pcqaad.matching.solvers import TOLERANCE, Indices, Points, Solution, Solver, certified, solve_again
 
-# As in `auction`: the first eps in mean costs to the nearest column, and how it shrinks from phase to phase.
-_FIRST_EPS, _FIRST_EPS_SQUARED, _SHRINK = 3.0, 10.0, 0.2
-_MOST_PHASES = 24
-# What float32 takes from a proof, as in `auction`.
-_OFF, _ROUNDED = 1.04e-7, 6 * 2.0**-24
-_SUM_ROUNDED = 2.0**-52
-_SHARE = 0.99
-# Rows of a cell that bid at once. More would bid against each other; fewer would leave lanes idle.
+# Rows of a cell that bid at once. More would bid against each other; fewer would leave the GPU idle.
 _BIDDERS = 16
-# A batch keeps below this many points, and plain torch below this many costs at once.
-_BATCH_POINTS, _BATCH_COSTS = 1 << 23, 1 << 26
-# Larger cells, of which a cloud has too few to keep a GPU busy, are left to `certified` and its tree.
-_MOST_SLOTS = 1 << 13
+# Points of a batch, at most.
+_BATCH_POINTS = 1 << 23
+# Costs that plain torch computes at once, at most.
+_BATCH_COSTS = 1 << 26
+# Points of a cell, at most. A cloud has too few larger cells to keep a GPU busy: `certified` and its tree take them.
+_LARGEST_CELL = 1 << 13
 
 
 def batched(device: torch.device | str, *, tolerance: float = TOLERANCE, phase: Phase | None = None) -> Solver:
     """Return a solver that works on all cells at once on a device.
 
-    Its results are those `certified` promises: each cell's cost proven to lie within `tolerance` of its least.
-    Cells for which float32 cannot prove it go to `certified` itself.
+    As with `certified`, each cell's cost is proven to lie within `tolerance` of the optimum. Cells for which float32
+    cannot prove it go to `certified` itself.
 
     Args:
         device: cuda, or any other that torch knows.
-        tolerance: part of the cost that may lie above the least.
-        phase: what runs a phase; the Triton kernel on CUDA, and plain torch elsewhere, where missing.
+        tolerance: part of the cost that may lie above the optimum.
+        phase: runs a phase; the default is the Triton kernel on CUDA, and plain torch elsewhere.
     """
     return partial(_solve, torch.device(device), tolerance, phase or _phase_for(torch.device(device)))
 
@@ -68,10 +64,10 @@ def _solve(
 ) -> Solution:
     bounds = np.asarray(bounds, np.int64)
     sizes = np.diff(bounds)
-    if sizes.max(initial=1) > _MOST_SLOTS:
+    if sizes.max(initial=1) > _LARGEST_CELL:
         return certified(a, b, bounds, power, workers, tolerance=tolerance)
     columns = np.empty(len(a), np.int64)
-    costs, least = np.empty((2, len(sizes)))
+    costs, lower_bounds = np.empty((2, len(sizes)))
     proven = np.empty(len(sizes), np.bool_)
     together = max(1, _BATCH_POINTS // max(int(sizes.max(initial=1)), 1))
     for low in range(0, len(sizes), together):
@@ -80,8 +76,8 @@ def _solve(
         inside = slice(int(rows[0]), int(rows[-1]))
         a_part, b_part = (np.asarray(c[inside], np.float64) for c in (a, b))
         found = _solve_batch(device, tolerance, phase, a_part, b_part, rows - rows[0], power)
-        columns[inside], costs[part], least[part], proven[part] = found[0] + rows[0], *found[1:]
-    solution, left = Solution(columns, costs, least), np.flatnonzero(~proven)
+        columns[inside], costs[part], lower_bounds[part], proven[part] = found[0] + rows[0], *found[1:]
+    solution, left = Solution(columns, costs, lower_bounds), np.flatnonzero(~proven)
     return solve_again(
         solution, left, a, b, bounds, partial(certified, power=power, workers=workers, tolerance=tolerance)
     )
@@ -96,21 +92,21 @@ def _solve_batch(
     bounds: NDArray[np.int64],
     power: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Solve cells that fit on the device together: columns, costs, least, and which of them are proven."""
+    """Solve cells that fit on the device together: columns, costs, lower bounds, and which cells are proven."""
     sizes = torch.from_numpy(np.diff(bounds)).to(device)
     first = torch.from_numpy(bounds[:-1]).to(device)
     slot = torch.arange(_slots(int(sizes.max())), device=device)
     used = slot < sizes[:, None]  # (C, S)
-    # Filled up with a cell's last point, which changes no box.
+    # The padding repeats a cell's last point, which changes no box.
     index = first[:, None] + torch.minimum(slot, sizes[:, None] - 1)
     x, y = (torch.from_numpy(c).to(device)[index] for c in (a, b))  # (C, S, 3), float64
     original = x, y
     x, y = x - x[:, :1], y - x[:, :1]
     apart = torch.zeros(len(x), dtype=torch.float64, device=device)
     if power == 2:
-        # See `auction`: what no permutation can change is left out, as far as its sums can be trusted.
+        # See the CPU's: the part that no permutation changes is left out, as far as its sums can be trusted.
         shift = ((x - y) * used[..., None]).sum(1) / sizes[:, None]
-        off = _SUM_ROUNDED * ((x.abs() + y.abs()) * used[..., None]).sum(1)
+        off = SUM_ROUNDING * ((x.abs() + y.abs()) * used[..., None]).sum(1)
         y = y + shift[:, None]
         apart = (shift.abs() * (shift.abs() - 2 * off)).sum(1) * sizes
     corner = torch.minimum(x.amin(1), y.amin(1))
@@ -118,21 +114,21 @@ def _solve_batch(
     side = torch.where(side > 0, side, torch.ones_like(side))
     x, y = ((c - corner[:, None]) / side[:, None, None] for c in (x, y))
 
-    columns, bound = _auction(x, y, sizes, used, power, tolerance * _SHARE, phase)
+    columns, bound = _auction(x, y, sizes, used, power, tolerance * SCHEDULE.share, phase)
     proven = ~bound.isnan()
     columns = torch.where(proven[:, None], columns, slot)
     partner = torch.gather(original[1], 1, columns[..., None].expand(-1, -1, 3))
     squared = (original[0] - partner).square().sum(2)
     costs = ((squared if power == 2 else squared.sqrt()) * used).sum(1)
-    least = (bound.clamp(min=0) * side**power * (1 - 1e-9) + apart).clamp(min=0)
-    least = torch.minimum(torch.where(proven, least, torch.zeros_like(least)), costs)
-    proven &= costs - least <= tolerance * costs
+    lower_bounds = (bound.clamp(min=0) * side**power * (1 - SCHEDULE.margin) + apart).clamp(min=0)
+    lower_bounds = torch.minimum(torch.where(proven, lower_bounds, torch.zeros_like(lower_bounds)), costs)
+    proven &= costs - lower_bounds <= tolerance * costs
     found = (first[:, None] + columns)[used]
-    return found.cpu().numpy(), costs.cpu().numpy(), least.cpu().numpy(), proven.cpu().numpy()
+    return found.cpu().numpy(), costs.cpu().numpy(), lower_bounds.cpu().numpy(), proven.cpu().numpy()
 
 
 def _slots(size: int) -> int:
-    """Return the next power of two: what the lanes of a kernel count in."""
+    """Return the next power of two, as a kernel needs it."""
     return 1 << max(size - 1, 1).bit_length()
 
 
@@ -160,22 +156,23 @@ def _auction(
     )
     phase(cells, power)
     nearest = (cells.least.double() * used).sum(1) / sizes
-    cells.eps = ((_FIRST_EPS if power == 1 else _FIRST_EPS_SQUARED) * nearest).clamp(min=1e-9).float()
+    first_eps = SCHEDULE.first_eps if power == 1 else SCHEDULE.first_eps_squared
+    cells.eps = (first_eps * nearest).clamp(min=SINGLE.smallest_eps).float()
     cells.columns = torch.where(used, -1, own)
     cells.owners = cells.columns.clone()
 
     kept = own.long()
     kept_bound = torch.full((count,), torch.nan, dtype=torch.float64, device=x.device)
     open_ = torch.arange(count, device=x.device)
-    for _ in range(_MOST_PHASES):
+    for _ in range(SCHEDULE.most_phases):
         phase(cells, power)
         mine = used[open_]
         value = cells.least.double()
-        off = _OFF if power == 1 else (2 * value.clamp(min=0).sqrt() + _OFF) * _OFF
-        bound = ((value * (1 - _ROUNDED) - off - cells.prices.double()) * mine).sum(1)
+        off = SINGLE.distance if power == 1 else (2 * value.clamp(min=0).sqrt() + SINGLE.distance) * SINGLE.distance
+        bound = ((value * (1 - SINGLE.relative) - off - cells.prices.double()) * mine).sum(1)
         paid = _paid(cells, power)
         cost = (paid.double() * mine).sum(1)
-        # A proof speaks of permutations: that this is one is looked at, not taken for granted.
+        # A proof speaks of permutations: check that this is one.
         good = ~cells.stuck & (cells.columns.sort(1).values == own[0]).all(1)
         good &= (cost - bound <= tolerance * cost) | (cost == 0)
         kept[open_[good]] = cells.columns[good].long()
@@ -184,8 +181,8 @@ def _auction(
         open_, cells = open_[left], cells.rows(left)
         if len(open_) == 0:
             break
-        cells.eps = cells.eps * _SHRINK
-        # Whoever is content under the new eps stays.
+        cells.eps = cells.eps * SCHEDULE.shrink
+        # A row whose column is within the new eps of its best stays.
         price = cells.prices.gather(1, cells.columns.long())
         leaves = (paid[left] + price > cells.least + cells.eps[:, None]) & used[open_]
         cells.owners = _vacate(cells.owners, cells.columns, leaves)
@@ -194,7 +191,7 @@ def _auction(
 
 
 def _paid(cells: Cells, power: int) -> Tensor:
-    """Return what each row's column costs it, (C, S)."""
+    """Return the cost of each row's column, (C, S)."""
     columns = cells.columns.clamp(min=0).long()[:, None].expand(-1, 3, -1)
     squared = (cells.x - cells.y.gather(2, columns)).square().sum(1)
     return squared if power == 2 else squared.sqrt()
@@ -202,7 +199,7 @@ def _paid(cells: Cells, power: int) -> Tensor:
 
 def _vacate(owners: Tensor, columns: Tensor, leaves: Tensor) -> Tensor:
     """Return the owners without the rows that leave."""
-    spare = owners.shape[1]  # a column behind the last takes what is not to be written
+    spare = owners.shape[1]  # a column behind the last, to write to where nothing changes
     wide = torch.cat([owners, owners[:, :1]], 1)
     wide.scatter_(1, torch.where(leaves, columns, spare).long(), -1)
     return wide[:, :spare].contiguous()
@@ -211,7 +208,7 @@ def _vacate(owners: Tensor, columns: Tensor, leaves: Tensor) -> Tensor:
 def torch_phase(cells: Cells, power: int) -> None:
     """Let rows bid at the cells' eps until all have a column, then find every row's least: in place."""
     cells.stuck[:] = False
-    most = cells.bids + MOST_BIDS * cells.sizes
+    most = cells.bids + SCHEDULE.most_bids * cells.sizes
     while True:
         waiting = (cells.columns < 0).sum(1)
         active = torch.nonzero((waiting > 0) & ~cells.stuck)[:, 0]
@@ -245,7 +242,7 @@ def _bid(cells: Cells, which: Tensor, bidders: int, power: int) -> None:
     waits = waits > 0
     bidding = cells.x[which].gather(2, row[:, None].expand(-1, 3, -1))
     value = _values(cells, which, bidding, power)
-    # Of one column alone there is no second: anything will do.
+    # A single column has no second: any bid will do.
     two = value.topk(min(2, slots), 2, largest=False)
     best, second, wanted = two.values[..., 0], two.values[..., -1], two.indices[..., 0]
     price = prices.gather(1, wanted)
@@ -257,7 +254,7 @@ def _bid(cells: Cells, which: Tensor, bidders: int, power: int) -> None:
     ahead = (bid[:, None] > bid[:, :, None]) | ((bid[:, None] == bid[:, :, None]) & (order < order[:, None]))
     wins = waits & ~(rival & ahead).any(2)
 
-    # A slot behind the last takes what is not to be written.
+    # A slot behind the last, to write to where nothing changes.
     spare = torch.zeros(len(which), 1, dtype=columns.dtype, device=columns.device)
     outbid = torch.where(wins, owners.gather(1, wanted), -1).long()
     columns, owners = torch.cat([columns, spare], 1), torch.cat([owners, spare], 1)

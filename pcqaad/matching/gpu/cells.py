@@ -7,10 +7,8 @@ from dataclasses import dataclass, fields
 
 from torch import Tensor
 
-MOST_BIDS = 400  # a row, on average in a phase: then the cell is left to `certified`
-
-
-NOWHERE = 1e30  # the price of a column that only fills a smaller cell up
+# Price of a column that only pads a smaller cell.
+NOWHERE = 1e30
 
 
 @dataclass
@@ -20,14 +18,14 @@ class Cells:
     Attributes:
         x: (C, 3, S) the rows' coordinates, within a box of side 1.
         y: (C, 3, S) the columns'.
-        sizes: (C,) rows of each cell; the rest is filled up with columns that nobody can pay.
+        sizes: (C,) rows of each cell; padding follows, columns that nobody can pay.
         prices: (C, S).
         columns: (C, S) the column of each row, -1 where it waits for one.
         owners: (C, S) the row of each column, or -1.
-        least: (C, S) the least cost + price of each row, when the phase was over.
+        least: (C, S) the least cost + price of each row after the phase.
         eps: (C,) the smallest useful bid.
-        stuck: (C,) whether the phase was given up.
-        bids: (C,) how many were made, in all phases.
+        stuck: (C,) whether the cell was given up in the phase.
+        bids: (C,) their number, in all phases.
     """
 
     x: Tensor

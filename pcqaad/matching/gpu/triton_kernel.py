@@ -1,7 +1,7 @@
 """A phase of the auction as one Triton kernel: a block of threads a cell, costs from coordinates, no matrix.
 
-A waiting row takes a few microseconds to bid, whatever else the GPU does; so each block keeps its own stack of
-waiting rows, lets the topmost `BIDDERS` of them bid at once, and is done when the stack is empty.
+A bid of a waiting row takes a few microseconds, whatever else the GPU does. So each block keeps its own stack of
+waiting rows, lets the topmost `BIDDERS` of them bid at once, and ends when the stack is empty.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ from dataclasses import fields
 import triton
 import triton.language as tl
 
-from pcqaad.matching.gpu.cells import MOST_BIDS, NOWHERE, Cells
+from pcqaad.matching.cpu.schedule import SCHEDULE
+from pcqaad.matching.gpu.cells import NOWHERE, Cells
 
-# Rows that bid at once while many wait, and at the end of a phase, when few do, and the columns they look at
-# together. The sizes are such that five blocks share a multiprocessor: a Hopper has registers for that (96 a
-# thread), and what one block waits for, another uses.
-_BIDDERS, _TILE, _FEW, _FEW_TILE = 8, 128, 2, 512
-# Fused roundings are fewer than those the proof allows for.
+# Rows that bid at once while many wait, and the columns they compare together. With these sizes five blocks share a
+# multiprocessor, for which a Hopper has registers (96 a thread): while one block waits, another works.
+_BIDDERS = 8
+_TILE = 128
+# The same at the end of a phase, when few rows wait.
+_FEW = 2
+_FEW_TILE = 512
+# Fused operations round fewer times than the proof allows for.
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 
-# The arguments of the kernel that are no constants.
+# The types of the kernel's arguments; all others are constants.
 TYPES = {
     **dict.fromkeys(("x", "y", "prices", "least", "eps"), "*fp32"),
     **dict.fromkeys(("sizes", "columns", "owners", "bids", "stack"), "*i32"),
@@ -31,7 +35,7 @@ TYPES = {
 
 
 def sizes(slots: int) -> dict[str, int]:
-    """Return the constants that the kernel is compiled with for cells of so many slots, a power of two."""
+    """Return the constants of a kernel for cells of a number of slots, a power of two."""
     return {
         "SLOTS": slots,
         "BIDDERS": _BIDDERS,
@@ -60,7 +64,7 @@ def kernel_phase(cells: Cells, power: int) -> None:
         cells.stuck,
         cells.bids,
         stack,
-        MOST_BIDS,
+        SCHEDULE.most_bids,
         NOWHERE,
         **sizes(slots),
         POWER=power,
@@ -118,7 +122,7 @@ def _bid(
     rows = tl.load(stack + count - 1 - slot, bids, 0)
     best, second, wanted = _two_best(x, y, prices, rows, bids, SLOTS, TILE, POWER)
     price = tl.load(prices + wanted)
-    # Of one column alone there is no second: anything will do.
+    # A single column has no second: any bid will do.
     bid = price + tl.where(second < nowhere / 2, second - best, 0.0) + eps
     raised_nothing = tl.max(((bid <= price) & bids).to(tl.int32), 0)
 
@@ -126,7 +130,7 @@ def _bid(
     ahead = (bid[None, :] > bid[:, None]) | ((bid[None, :] == bid[:, None]) & (slot[None, :] < slot[:, None]))
     wins = bids & (tl.max((rival & ahead).to(tl.int32), 1) == 0)
     outbid = tl.load(owners + wanted, wins, -1)
-    # What a thread stores, another may still have to load.
+    # Other threads may still have to load where this one stores.
     tl.debug_barrier()
     loses, left = (bids & (wins == 0)).to(tl.int32), (outbid >= 0).to(tl.int32)
     back = count - taken

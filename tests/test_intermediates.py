@@ -1,10 +1,11 @@
-"""Matching by way of clouds between: paths lead from the template to every cloud, and help where shapes are far."""
+"""Matching by way of intermediates: paths lead from the template to every cloud, and help where shapes are far."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pcqaad.errors import Interrupted
 from pcqaad.matching.intermediates import generations, parents
 from pcqaad.monitor import SILENT, Monitor
 from pcqaad.points.fixed_point import Targets
@@ -22,18 +23,18 @@ def rods(angles, seed=0):
     return np.stack([rod @ turn.T for turn in turns]).astype(np.float32)
 
 
-def chosen(clouds, intermediates=64):
+def chosen(clouds, intermediates=64, monitor=SILENT):
     template, half = clouds[0], POINTS // 2
     rng = np.random.default_rng(1)
     mixed = np.stack([x[rng.permutation(POINTS)] for x in clouds])
-    return parents(template[:half], mixed[:, :half], mixed[:, half:], intermediates, 0, SILENT)
+    return parents(template[:half], mixed[:, :half], mixed[:, half:], intermediates, 0, monitor)
 
 
 def test_near_clouds_are_matched_to_the_template_itself():
     assert (chosen(rods([0, 2, 4, 6, 8])) == -1).all()
 
 
-def test_far_ones_by_way_of_those_between():
+def test_far_ones_by_way_of_intermediates():
     found = chosen(rods([0, 20, 40, 60, 80, 100]))
     assert found[0] == -1
     path = [5]
@@ -44,11 +45,18 @@ def test_far_ones_by_way_of_those_between():
 
 
 @pytest.mark.parametrize("intermediates", [1, 3])
-def test_few_relays_serve_all(intermediates):
+def test_few_intermediates_serve_all(intermediates):
     found = chosen(rods(range(0, 100, 12)), intermediates)
     used = set(found[found >= 0].tolist())
     assert len(used) <= intermediates
     assert sum(map(len, generations(found))) == len(found)
+
+
+def test_it_stops_when_asked_to():
+    asked = []
+    with pytest.raises(Interrupted):
+        chosen(rods([0, 50, 100]), monitor=Monitor(should_stop=lambda: asked.append(0) or len(asked) == 5))
+    assert len(asked) == 5
 
 
 @given(st.lists(st.integers(-1, 50), min_size=1, max_size=30))
