@@ -85,7 +85,7 @@ def test_with_gains_the_same_bits_move_the_points_less(model):
         for name in sensitivities.weight_scales.rows:
             step = within(name)
             changed[name] = (np.rint(changed[name] / step) * step).astype(np.float32)
-        decoders = [FloatDecoder(SHAPE, model.template, w) for w in (model.weights, changed)]
+        decoders = [FloatDecoder(dataclasses.replace(model, weights=w)) for w in (model.weights, changed)]
         clouds = np.array([[decoder.decode(latent) for latent in model.latents] for decoder in decoders])
         return float(np.square(clouds[0] - clouds[1]).sum(-1).mean())
 

@@ -181,8 +181,8 @@ def test_numbers_of_any_size_are_decoded_alike_or_refused_by_all(drawn):
 def test_neither_blocks_nor_threads_nor_companions_change_a_byte(fitted_file, monkeypatch):
     with pcqaad.open(fitted_file) as c:
         expected = [cloud.tobytes() for cloud in c]
-        for columns in (1, 7, 1000):
-            monkeypatch.setattr(decoding, "_COLUMNS", columns)
+        for points in (1, 7, 1000):
+            monkeypatch.setattr(decoding, "_BLOCK", points)
             assert [cloud.tobytes() for cloud in c] == expected
         decoder, threads = c.decoder(), torch.get_num_threads()
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pcqaad.cli.errors import printable
@@ -74,7 +74,7 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def as_json(values: dict[str, Any]) -> str:
+def as_json(values: Mapping[str, Any]) -> str:
     """Return JSON in ASCII, indented; null stands for NaN and infinity, which JSON lacks."""
     return json.dumps(_finite(values), indent=2, allow_nan=False)
 

@@ -64,7 +64,7 @@ def verify(
     collection.check()
     info = collection.info
     kept = ("clouds", "points", "unit", "bytes", "ratio", "bits_per_point", "paper_ratio")
-    result: dict[str, Any] = {key: info[key] for key in kept}
+    result: dict[str, Any] = {key: value for key, value in info.items() if key in kept}
     if references is None:
         recorded = info["fidelity"]
         result |= {"source": "recorded", "diagonal": recorded.get("diagonal"), "metrics": {}}

@@ -100,7 +100,7 @@ def append(
     first = len(collection)
     new = list(names) if names is not None else default_names(len(clouds), first)
     _check_names(new, len(clouds), collection)
-    collection.room_for(len(clouds))
+    collection.check_room(len(clouds))
 
     def tell(progress: Progress) -> None:
         on_progress(progress)
@@ -147,7 +147,7 @@ def append(
         times = f"{record['mean'] / of_fit:.1f} times"
         text = f"the new clouds' error is {times} that of the fit's: the file was not fitted to clouds like these"
         tell(Progress("note", text=text))
-    return Appended(collection.grown(latents, new, record), record)
+    return Appended(collection.appended_sections(latents, new, record), record)
 
 
 def _check_names(new: Sequence[str], count: int, collection: Collection) -> None:

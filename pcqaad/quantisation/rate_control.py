@@ -88,10 +88,7 @@ class Evaluator:
         To float32 in the data's unit first, as a file's clouds are: far from the origin that is an error of its own,
         and not one of quantisation.
         """
-        decoder, normalisation = (
-            FloatDecoder(model.architecture, model.template, model.weights),
-            self.clouds.normalisation,
-        )
+        decoder, normalisation = FloatDecoder(model), self.clouds.normalisation
 
         def decode(i: int) -> Points:
             placed = decoder.decode(model.latents[i]) * normalisation.scale + normalisation.centre
@@ -101,11 +98,10 @@ class Evaluator:
 
     def integers(self, quantised: Quantised) -> Decode:
         """Return what decodes cloud i to the very points that a reader of the file gets, normalised."""
-        decoder, denormalisation = IntegerDecoder(quantised.shared), self.denormalisation
+        decoder = IntegerDecoder(quantised.shared, self.denormalisation)
 
         def decode(i: int) -> Points:
-            part = quantised.shared.cloud_parts(quantised.latents[i : i + 1])[0]
-            return self.clouds.normalisation.normalise(denormalisation.points(decoder.decode(part)))
+            return self.clouds.normalisation.normalise(decoder.decode_symbols(quantised.latents[i]))
 
         return decode
 
