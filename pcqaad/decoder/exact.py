@@ -9,7 +9,7 @@ from pcqaad.decoder.architecture import Array
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import HALF, Floats, IntegerModel, Ints, Symbols
 from pcqaad.decoder.matrices import Matrices
-from pcqaad.decoder.patches import patch_sizes
+from pcqaad.decoder.patches import blocks, patch_sizes
 
 # Points in flight: few enough that their features stay in the processor's cache, enough to keep BLAS busy.
 _BLOCK = 256
@@ -26,10 +26,7 @@ class IntegerDecoder:
     def __init__(self, model: IntegerModel, denormalisation: Denormalisation) -> None:
         self._model, self._denormalisation = model, denormalisation
         self._matrices = Matrices.of(model)
-        self._sizes = patch_sizes(model.architecture.points, model.architecture.patches).tolist()
-        # One column a point: what every layer may take beside the features before it.
-        template = model.template().T
-        self._inputs = np.concatenate([np.ones((1, template.shape[1])), template])
+        self._sizes = patch_sizes(model.architecture.points, model.architecture.patches)
 
     def decode(self, latent: NDArray[np.floating]) -> Array:
         """Decode any latent (L,) to points (M, 3) in the data's unit; raises ValueError as `cloud_parts` does."""
@@ -44,17 +41,12 @@ class IntegerDecoder:
         first = np.column_stack([m.bias + cloud_part * m.cloud, m.point])
         # Threads share a decoder, so every call has buffers of its own.
         work = _Buffers(max(len(first), *(len(w) for w in m.shared), m.patch.shape[1]))
-        decoded = np.empty((len(self._inputs[0]), 3), np.int64)
-        start = 0
-        for size, patch, out in zip(self._sizes, m.patch, m.out, strict=True):
-            layers = [first, *m.shared, patch]
-            for low in range(start, start + size, _BLOCK):
-                block = slice(low, min(low + _BLOCK, start + size))
-                x = inputs = self._inputs[:, block]
-                for weights, table in zip(layers, m.tables, strict=True):
-                    x = work.layer(weights, x, table, inputs)
-                decoded[block] = np.floor(out @ x).T
-            start += size
+        decoded = np.empty((m.inputs.shape[1], 3), np.int64)
+        for patch, block in blocks(self._sizes, _BLOCK):
+            x = inputs = m.inputs[:, block]
+            for weights, table in zip([first, *m.shared, m.patch[patch]], m.tables, strict=True):
+                x = work.layer(weights, x, table, inputs)
+            decoded[block] = np.floor(m.out[patch] @ x).T
         return self._denormalisation.points(decoded)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from pcqaad.decoder.coordinates import LARGEST_COORDINATE, Denormalisation
 from pcqaad.decoder.integer_model import HALF, IntegerModel
 from pcqaad.decoder.matrices import Matrices
-from pcqaad.decoder.patches import patch_sizes
+from pcqaad.decoder.patches import blocks, patch_sizes
 
 # Points in flight, of all clouds together: features that stay in a processor's cache, and on a GPU some hundred
 # megabytes of them.
@@ -43,9 +43,8 @@ class BatchDecoder:
         self._shared = [there(weights) for weights in m.shared]
         self._patch, self._out = there(m.patch), there(m.out)
         self._tables = [there(table) for table in m.tables]
-        self._sizes = patch_sizes(model.architecture.points, model.architecture.patches).tolist()
-        template = model.template().T.astype(np.float64)
-        self._inputs = there(np.concatenate([np.ones((1, template.shape[1])), template]))
+        self._inputs = there(m.inputs)
+        self._sizes = patch_sizes(model.architecture.points, model.architecture.patches)
 
     @torch.no_grad()
     def __call__(self, latents: Tensor | NDArray[np.floating]) -> Tensor:
@@ -59,13 +58,8 @@ class BatchDecoder:
         clouds = torch.from_numpy(parts).to(self._device) * self._cloud + self._bias  # (B, W[0])
         decoded = torch.empty(len(clouds), self._inputs.shape[1], 3, dtype=torch.int64, device=self._device)
         together = _BLOCK_ON_CPU if self._device.type == "cpu" else _BLOCK_ON_GPU
-        each = max(together // max(len(clouds), 1), 1)
-        start = 0
-        for patch, size in enumerate(self._sizes):
-            for low in range(start, start + size, each):
-                block = slice(low, min(low + each, start + size))
-                decoded[:, block] = self._fold(clouds, patch, self._inputs[:, block])
-            start += size
+        for patch, block in blocks(self._sizes, max(together // max(len(clouds), 1), 1)):
+            decoded[:, block] = self._fold(clouds, patch, self._inputs[:, block])
         return self._points(decoded)
 
     def _fold(self, clouds: Tensor, patch: int, inputs: Tensor) -> Tensor:

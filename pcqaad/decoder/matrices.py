@@ -44,6 +44,7 @@ class Matrices:
         patch: (K, H, W[-1] + 4).
         out: (K, 3, H + 4), in units of 2**-POINT_SCALE, plus 1/2.
         tables: activations of each hidden layer, as float64.
+        inputs: (1 + 3, M) of all template points, one a column.
     """
 
     point: Floats
@@ -53,6 +54,7 @@ class Matrices:
     patch: Floats
     out: Floats
     tables: list[Floats]
+    inputs: Floats
 
     @classmethod
     def of(cls, model: IntegerModel) -> Matrices:
@@ -94,4 +96,5 @@ class Matrices:
             np.concatenate(patch, -1),
             np.concatenate(out, -1),
             [selu_table(scale).astype(np.float64) for scale in scales],
+            np.concatenate([np.ones((1, model.architecture.points)), model.template().T]),
         )

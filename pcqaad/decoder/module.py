@@ -90,23 +90,9 @@ class Decoder(nn.Module):
         template, latents = torch.from_numpy(model.template), torch.from_numpy(model.latents)
         # The weights drawn are replaced below: a generator of their own leaves torch's as it was.
         decoder = cls(template, latents, a.shared, a.patch, a.patches, a.residual, torch.Generator())
-        w = {name: torch.from_numpy(array) for name, array in model.weights.items()}
-        layers = range(1, len(a.shared))
         with torch.no_grad():
-            for parameter, values in zip(
-                [*decoder.shared, *decoder.shared_bias, *decoder.patch, *decoder.patch_bias],
-                [
-                    torch.cat([w["latent"], w["point"]]),
-                    *(w[f"shared {i}"] for i in layers),
-                    *(w[f"bias {i}"] for i in (0, *layers)),
-                    torch.cat([w["patch"], w["patch point"]], 1),
-                    w["out"],
-                    w["patch bias"][:, None],
-                    w["out bias"][:, None],
-                ],
-                strict=True,
-            ):
-                parameter.copy_(values)
+            for name, values in decoder._tensors().items():
+                values.copy_(torch.from_numpy(model.weights[name]))
         return decoder
 
     def arrays(self) -> Model:
@@ -116,31 +102,31 @@ class Decoder(nn.Module):
             values: Array = tensor.detach().cpu().numpy().copy()
             return values
 
-        size, width = self.latents.shape[1], self.shared_bias[-1].shape[0]
-        weights = {
-            "latent": array(self.shared[0][:size]),
-            "point": array(self.shared[0][size:]),
-            "bias 0": array(self.shared_bias[0]),
-        }
-        for i in range(1, len(self.shared)):
-            weights |= {f"shared {i}": array(self.shared[i]), f"bias {i}": array(self.shared_bias[i])}
-        weights |= {
-            "patch": array(self.patch[0][:, :width]),
-            "patch point": array(self.patch[0][:, width:]),
-            "patch bias": array(self.patch_bias[0][:, 0]),
-            "out": array(self.patch[1]),
-            "out bias": array(self.patch_bias[1][:, 0]),
-        }
         architecture = Architecture(
             clouds=len(self.latents),
             points=len(self.template),
-            latent=size,
+            latent=self.latents.shape[1],
             shared=tuple(bias.shape[0] for bias in self.shared_bias),
             patch=self.patch_bias[0].shape[2],
             patches=self.patches,
             residual=self.residual,
         )
+        weights = {name: array(values) for name, values in self._tensors().items()}
         return Model(architecture, array(self.template), array(self.latents), weights)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return views of the layers, as `Architecture.tensors` names and shapes them."""
+        size, width = self.latents.shape[1], self.shared_bias[-1].shape[0]
+        tensors = {"latent": self.shared[0][:size], "point": self.shared[0][size:], "bias 0": self.shared_bias[0]}
+        for i in range(1, len(self.shared)):
+            tensors |= {f"shared {i}": self.shared[i], f"bias {i}": self.shared_bias[i]}
+        return tensors | {
+            "patch": self.patch[0][:, :width],
+            "patch point": self.patch[0][:, width:],
+            "patch bias": self.patch_bias[0][:, 0],
+            "out": self.patch[1],
+            "out bias": self.patch_bias[1][:, 0],
+        }
 
     def weights(self) -> Weights:
         """Return the layers."""

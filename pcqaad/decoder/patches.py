@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,13 @@ def patch_sizes(points: int, patches: int) -> NDArray[np.int64]:
     sizes = np.full(patches, points // patches, np.int64)
     sizes[: points % patches] += 1
     return sizes
+
+
+def blocks(sizes: NDArray[np.int64], most: int) -> Iterator[tuple[int, slice]]:
+    """Cut the template into blocks of at most `most` points of one patch: yields the patch and its rows."""
+    for patch, (size, end) in enumerate(zip(sizes.tolist(), np.cumsum(sizes).tolist(), strict=True)):
+        for low in range(end - size, end, most):
+            yield patch, slice(low, min(low + most, end))
 
 
 def draw_points(rng: np.random.Generator, sizes: NDArray[np.int64], each: int) -> NDArray[np.int64]:
