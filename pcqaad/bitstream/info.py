@@ -227,11 +227,9 @@ def _problem(info: Any) -> str:
         return f"expected a JSON object, found {type(info).__name__}"
     if problem := _not_plain(info, _MAX_DEPTH):
         return problem
-    if not isinstance(info.get("unit", ""), str):
-        return "expected text as unit"
-    for key in ("settings", "encoder", "fidelity"):
-        if not isinstance(info.get(key, {}), dict):
-            return f"expected an object as {key}"
+    for key, kind in (("unit", str), ("settings", dict), ("encoder", dict), ("fidelity", dict)):
+        if not isinstance(info.get(key, kind()), kind):
+            return f"expected {'text' if kind is str else 'an object'} as {key}"
     settings = info.get("settings", {})
     if not _is_a(settings.get("seed", 0), int):
         return "expected an integer as seed"
@@ -256,9 +254,8 @@ def _not_plain(value: Any, depth: int) -> str:
         if not depth:
             return f"expected at most {_MAX_DEPTH} levels of objects and arrays, found more"
         if isinstance(value, dict):
-            for key in value:
-                if not _is_plain_text(key):
-                    return f"expected keys that can be printed, found {key[:80]!r}"
+            if strange := [key for key in value if not _is_plain_text(key)]:
+                return f"expected keys that can be printed, found {strange[0][:80]!r}"
             value = list(value.values())
         return next(filter(None, (_not_plain(item, depth - 1) for item in value)), "")
     if (isinstance(value, int) and value.bit_length() > 1023) or (isinstance(value, float) and math.isinf(value)):
@@ -267,7 +264,7 @@ def _not_plain(value: Any, depth: int) -> str:
 
 
 def _is_plain_text(text: str) -> bool:
-    return all(" " <= character <= "~" for character in text)
+    return text.isascii() and text.isprintable()
 
 
 def _is_record(record: Any, counted: str) -> bool:
@@ -284,6 +281,6 @@ def _is_a(value: Any, kind: Any) -> bool:
     """Say whether a value of JSON is of a type: true is no number, and an integer is a float too."""
     if kind is Worst:
         return isinstance(value, dict) and _is_a(value.get("name"), str) and _is_a(value.get("mean"), float)
-    return isinstance(value, (int, float) if kind is float else get_origin(kind) or kind) and not isinstance(
-        value, bool
-    )
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if kind is float else get_origin(kind) or kind)
