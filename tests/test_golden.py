@@ -58,7 +58,7 @@ def test_the_golden_file_is_as_good_as_it_says():
 
 
 def sequence():
-    """Return a file of 70 clouds of which each moves on a little from the one before."""
+    """Return a file of 70 clouds; each moves on a little from the one before."""
     rng = np.random.default_rng(0)
     architecture = Architecture(clouds=70, points=12, latent=2, shared=(4, 3), patch=3, patches=2, residual=True)
     model = IntegerModel(

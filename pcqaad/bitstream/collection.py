@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# Names that an unknown one is compared with: about a second's work.
+# Names that an unknown one is compared with: a tenth of a second's work.
 _COMPARED = 10_000
 
 
@@ -164,7 +164,7 @@ class Collection(Sequence[Array]):
 
     def check(self) -> None:
         """Read and check every section that is known, and every cloud's latents; raises FormatError."""
-        # The others below, within their bounds; what is optional and unknown is not this version's to judge.
+        # The other two below, within their bounds. An unknown optional section is not this version's to judge.
         for tag in RAW_TAGS:
             self._container.section(tag)
         _ = self.integers, self.names, self.latents, self.info

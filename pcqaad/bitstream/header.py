@@ -26,7 +26,7 @@ class Header:
         architecture: the sizes of the model.
         denormalisation: from decoded integers to the data's unit.
         bits: of the template's grid.
-        origin: of the grid, in steps.
+        origin: of the grid, in units of its step size.
         step_size: of the grid.
         latent_contexts: 1, or L where every latent dimension has a table of its own.
         sequence: whether latents are coded as differences from the cloud before.
@@ -98,7 +98,7 @@ class Header:
         )
         sequence = bool(flags & 2)
         demand(contexts << sequence <= 256, f"expected at most 128 contexts of a sequence, found {contexts}")
-        centre, unit, origin, step = tuple(numbers[:3]), numbers[3], tuple(numbers[4:7]), numbers[7]
+        centre, unit, origin, code = tuple(numbers[:3]), numbers[3], tuple(numbers[4:7]), numbers[7]
         demand(max(map(abs, centre)) <= LARGEST_CENTRE, f"expected a centre up to 2^52 in size, found {centre}")
         demand(_is_unit(unit), f"expected a unit of 24 significant bits, 2^-400 to 2^128, found {unit!r}")
         at = _FIXED.size
@@ -114,7 +114,7 @@ class Header:
         names = list(architecture.tensors())
         size = at + 2 * (len(names) + latent)
         demand(len(data) == size, f"expected {size} bytes, found {len(data)}")
-        codes = [step, *np.frombuffer(data, "<u2", len(names) + latent, at).tolist()]
+        codes = [code, *np.frombuffer(data, "<u2", len(names) + latent, at).tolist()]
         demand(max(codes) < CODES, f"expected steps below {CODES}, found {max(codes)}")
         step_sizes = [StepSize.of(code) for code in codes]
         return cls(
@@ -132,7 +132,7 @@ class Header:
 
 
 def _is_unit(unit: float) -> bool:
-    """Whether a double is what a unit may be; not so for NaN and infinity."""
+    """Whether a double may be a unit; NaN and infinity may not."""
     low, high = UNIT_EXPONENTS
     mantissa = math.frexp(unit)[0]
     return 2.0**low <= unit <= 2.0**high and math.ldexp(mantissa, 24).is_integer()
