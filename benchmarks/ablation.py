@@ -77,7 +77,7 @@ def main(arguments=None):
             fitted = pcqaad.fit(clouds, settings, points=a.points, on_progress=show(f"{name}, seed {seed}"))
             seconds = time.monotonic() - began
             model = fitted.model
-            decoder = FloatDecoder(model.architecture, model.template, model.weights)
+            decoder = FloatDecoder(model)
             pairs = zip(fitted.clouds.targets, map(decoder.decode, model.latents), strict=True)
             mean = float(np.mean([e.mean for e in measure(pairs)["emkd"]])) * fitted.clouds.normalisation.scale
             runs.append((percent(mean, fitted.clouds.diagonal), seconds))

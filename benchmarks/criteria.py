@@ -29,7 +29,7 @@ CRITERIA = ("matched", "l1", "l2", "augmented", "hyper", "info", "dcd", "landau"
 
 def judge(fitted):
     """Return the mean EM-kD and Chamfer distance of a fit's float model, in percent of the diagonal."""
-    decoder = FloatDecoder(fitted.model.architecture, fitted.model.template, fitted.model.weights)
+    decoder = FloatDecoder(fitted.model)
     pairs = zip(fitted.clouds.targets, map(decoder.decode, fitted.model.latents), strict=True)
     found = measure(pairs, ("emkd", "chamfer"))
     scale, diagonal = fitted.clouds.normalisation.scale, fitted.clouds.diagonal

@@ -73,14 +73,14 @@ def paper_model(points: int, seed: int) -> Quantised:
 def times(points: int, seed: int) -> dict[str, Any]:
     """Time the decoders of one cloud, in turns."""
     quantised = paper_model(points, seed)
-    shared, latents, model = quantised.shared, quantised.latents[:1], quantised.model()
+    shared, model = quantised.shared, quantised.model()
     denormalisation = Denormalisation((0, 0, 0), 2.0**-POINT_SCALE)
-    floating = FloatDecoder(model.architecture, model.template, model.weights)
-    integer, batch, module = IntegerDecoder(shared), BatchDecoder(shared, denormalisation), Decoder.of(model)
+    floating, module = FloatDecoder(model), Decoder.of(model)
+    integer, batch = IntegerDecoder(shared, denormalisation), BatchDecoder(shared, denormalisation)
     numbers = torch.from_numpy(model.latents[:1])
     decoders: dict[str, Callable[[], Any]] = {
         BASE: lambda: floating.decode(model.latents[0]),
-        "integers, numpy": lambda: denormalisation.points(integer.decode(shared.cloud_parts(latents)[0])),
+        "integers, numpy": lambda: integer.decode_symbols(quantised.latents[0]),
         "float32, torch": lambda: module(numbers).detach(),
         "integers, torch": lambda: batch(numbers),
     }
@@ -123,7 +123,7 @@ def fidelity(
     points, seed = model.architecture.points, settings.get("seed", 0)
     references = [subsample(clouds[i], points, seed, i) for i in drawn]
     centre, scale = (np.array(x) for x in collection.info["normalisation"].values())
-    floating = FloatDecoder(model.architecture, model.template, model.weights)
+    floating = FloatDecoder(model)
     floats = [(floating.decode(model.latents[i]) * scale + centre).astype(np.float32) for i in drawn]
     diagonal = collection.info["fidelity"]["diagonal"]
 
@@ -137,9 +137,8 @@ def fidelity(
     for name, scales in {**tried, f"the file's: {own}": shared.scales}.items():
         changed = replace(shared, scales=scales)
         changed.check()
-        decoder, denormalisation = IntegerDecoder(changed), collection.denormalisation
-        parts = changed.cloud_parts_of(model.latents[drawn])
-        decoded = [denormalisation.points(decoder.decode(part)) for part in parts]
+        decoder = IntegerDecoder(changed, collection.denormalisation)
+        decoded = [decoder.decode(model.latents[i]) for i in drawn]
         away = max(float(np.linalg.norm(a - b, axis=1).max()) for a, b in zip(decoded, floats, strict=True))
         rows[name] = {"emkd_rise_percent": 100 * (emkd(decoded) / base - 1), "apart_percent": 100 * away / diagonal}
     if any(a.tobytes() != collection[i].tobytes() for a, i in zip(decoded, drawn, strict=True)):

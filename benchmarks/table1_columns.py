@@ -209,7 +209,7 @@ class Bench:
 
 
 def decode(fit):
-    decoder = FloatDecoder(fit.model.architecture, fit.model.template, fit.model.weights)
+    decoder = FloatDecoder(fit.model)
     return np.stack([decoder.decode(latent) for latent in fit.model.latents])
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     open = pcqaad.bitstream.collection.Collection
     from pcqaad.bitstream.collection import Collection as Collection
+    from pcqaad.bitstream.info import Info as Info
     from pcqaad.codec import Fitted as Fitted
     from pcqaad.codec import fit as fit
     from pcqaad.errors import CheckpointError as CheckpointError
@@ -47,6 +48,7 @@ _HOMES = {
     "Error": "errors",
     "FormatError": "errors",
     "GoalError": "errors",
+    "Info": "bitstream.info",
     "Interrupted": "errors",
     "SettingsError": "errors",
     "Collection": "bitstream.collection",

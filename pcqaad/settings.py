@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pcqaad.decoder.architecture import MAX_LAYERS, MAX_POINTS, MAX_SHORT, MAX_WIDTH
+from pcqaad.decoder.architecture import MAX_LATENT, MAX_LAYERS, MAX_PATCHES, MAX_POINTS, MAX_WIDTH
 from pcqaad.errors import SettingsError
 
 # Random generators and what records them take so much.
@@ -75,7 +75,7 @@ class Settings:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}, expected {rule}")
 
         # What a file has no room for is refused here, not after the fit.
-        room = {"patches": MAX_SHORT, "latent": MAX_SHORT, "patch": MAX_WIDTH, "surface": MAX_POINTS}
+        room = {"patches": MAX_PATCHES, "latent": MAX_LATENT, "patch": MAX_WIDTH, "surface": MAX_POINTS}
         for name, most in room.items():
             value = getattr(self, name)
             demand(value is None or 1 <= value <= most, name, f"1 to {most:,}")

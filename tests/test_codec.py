@@ -68,7 +68,7 @@ def test_torch_and_numpy_decode_alike(residual):
     torch.manual_seed(1)
     decoder = Decoder(torch.randn(101, 3), torch.randn(3, 8), (32, 16, 16), 8, 7, residual)
     model = decoder.arrays()
-    numpy_decoder = FloatDecoder(model.architecture, model.template, model.weights)
+    numpy_decoder = FloatDecoder(model)
     there = decoder(decoder.latents).detach().numpy()
     again = Decoder.of(model)(decoder.latents).detach().numpy()
     assert np.array_equal(there, again)

@@ -1,13 +1,16 @@
-"""Whole files: random access, growth of what is read, and refusal of what is damaged."""
+"""Whole files: random access, their description, and refusal of damaged ones."""
 
+import json
 import math
 import struct
+from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 import numpy as np
 import pytest
 
 import pcqaad
-from pcqaad.bitstream import latent_coding as latent_stream
+from pcqaad.bitstream import latent_coding
+from pcqaad.bitstream.info import Info
 from pcqaad.formats.container.container import Container, Section, pack
 
 
@@ -34,11 +37,89 @@ def test_a_file_reads_as_a_sequence(fitted_file, originals):
         assert c[-1].dtype == np.float32
         assert c[0].shape == originals[0].shape
         assert np.array_equal(c[-1], c[5])
-        assert np.array_equal(c[1:3][1], c[2])
         assert np.array_equal(c.decode(c.latents[4]), c[4])
-        with pytest.raises(IndexError):
-            c[6]
         assert pcqaad.Collection(fitted_file.read_bytes())[0].tobytes() == c[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("index", "positions"),
+    [
+        (slice(1, 3), [1, 2]),
+        (slice(None, None, -2), [5, 3, 1]),
+        (slice(4, 4), []),
+        ([1, 4], [1, 4]),
+        ((-1, 0, 0), [5, 0, 0]),
+        (range(2), [0, 1]),
+        (np.array([3, -6], np.int8), [3, 0]),
+        (np.arange(6) % 2 == 1, [1, 3, 5]),
+        ([False] * 6, []),
+        ([], []),
+        (["ellipsoid 2", 0], [2, 0]),
+    ],
+)
+def test_several_clouds_are_one_array(fitted_file, index, positions):
+    with pcqaad.open(fitted_file) as c:
+        clouds = list(c)
+        chosen = c[index]
+    assert (chosen.shape, chosen.dtype) == ((len(positions), 256, 3), np.float32)
+    assert chosen.tobytes() == b"".join(clouds[position].tobytes() for position in positions)
+
+
+def test_clouds_by_name(fitted_file):
+    with pcqaad.open(fitted_file) as c:
+        assert [c[name].tobytes() for name in c.names] == [cloud.tobytes() for cloud in c]
+        assert "ellipsoid 3" in c
+        assert "ellipsoid 33" not in c
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (6, IndexError, "expected a position from -6 to 5, found 6"),
+        (-7, IndexError, "expected a position from -6 to 5, found -7"),
+        ([0, 6], IndexError, "expected a position from -6 to 5, found 6"),
+        ([True] * 5, IndexError, "expected 6 booleans, found 5"),
+        ("elipsoid 3", KeyError, "no cloud is named 'elipsoid 3'; near are 'ellipsoid 3', "),
+        ("y" * 100, KeyError, f"no cloud is named '{'y' * 80}'; `names` lists all 6"),
+        (1.5, TypeError, "'float' object cannot be interpreted as an integer"),
+        (np.zeros((2, 2), int), TypeError, ""),
+    ],
+)
+def test_clouds_that_are_not_there(fitted_file, monkeypatch, index, error, message):
+    # Before any cloud is decoded.
+    monkeypatch.setattr(pcqaad.Collection, "_cloud", None)
+    with pcqaad.open(fitted_file) as c, pytest.raises(error) as raised:
+        c[index]
+    if error is not TypeError:
+        assert f"{fitted_file}: {message}" in raised.value.args[0]
+    assert "\n" not in str(raised.value)
+
+
+def conforms(value: Any, kind: Any) -> None:
+    """Check a value of JSON against a type, key by key."""
+    if is_typeddict(kind):
+        hints = get_type_hints(kind)
+        assert set(value) == set(hints) if kind.__total__ else set(value) <= set(hints)
+        for key in value:
+            conforms(value[key], hints[key])
+    elif get_origin(kind) is list:
+        for item in value:
+            conforms(item, get_args(kind)[0])
+    elif kind is not Any:
+        assert type(value) is (get_origin(kind) or kind)
+
+
+def test_info_is_what_its_type_says(fitted_file, fitted):
+    with pcqaad.open(fitted_file) as c:
+        found = json.loads(json.dumps(c.info))
+        assert found == c.info
+        conforms(found, Info)
+        record = {**c.info["fidelity"], "clouds": 1, "first": 6, "encoder": {"steps": 1}, "unheard of": 1}
+        data = pack(c.appended_sections(fitted.encoded.quantised.latents[:1], ["a"], record))
+    grown = pcqaad.Collection(data).info
+    conforms(grown, Info)
+    (appended,) = grown["appended"]
+    assert appended == {key: value for key, value in record.items() if key not in ("measured", "unheard of")}
 
 
 def test_info_accounts_for_every_byte(fitted_file):
@@ -58,16 +139,23 @@ def test_info_accounts_for_every_byte(fitted_file):
 
 
 def test_one_cloud_of_many_reads_its_own_group(monkeypatch, fitted, tmp_path):
-    monkeypatch.setattr(latent_stream, "GROUP", 2)
+    monkeypatch.setattr(latent_coding, "GROUP", 2)
     fitted.save(tmp_path / "x.qaad")
     source = Counting((tmp_path / "x.qaad").read_bytes())
     c = pcqaad.Collection(source)
-    cloud = c[3]
     with Container.open(source.data) as whole:
         latents = whole.entry("LATS")
-    of_latents = source.read & set(range(latents.offset, latents.offset + latents.length))
-    assert len(of_latents) < latents.length
+    every = set(range(latents.offset, latents.offset + latents.length))
+    cloud = c[3]
+    own = source.read & every
+    assert len(own) < latents.length
     assert cloud.tobytes() == pcqaad.Collection(source.data)[3].tobytes()
+    # Its neighbour is in the same group, which is not read again; two others need one group more.
+    source.read.clear()
+    assert c[[2, 3]].tobytes() == b"".join(cloud.tobytes() for cloud in pcqaad.Collection(source.data)[2:4])
+    assert not source.read
+    assert len(c[[4, 2, 5]]) == 3
+    assert source.read < every - own
 
 
 def test_every_truncation_is_refused(fitted_file):

@@ -58,18 +58,18 @@ def test_the_golden_file_is_as_good_as_it_says():
 
 
 def sequence():
-    """Return a file of 70 clouds of which each moves on a little from the one before."""
+    """Return a file of 70 clouds; each moves on a little from the one before."""
     rng = np.random.default_rng(0)
-    shape = Architecture(clouds=70, points=12, latent=2, shared=(4, 3), patch=3, patches=2, residual=True)
+    architecture = Architecture(clouds=70, points=12, latent=2, shared=(4, 3), patch=3, patches=2, residual=True)
     model = IntegerModel(
-        shape,
+        architecture,
         3,
         (-4, -3, -5),
         StepSize(9, -8),
         rng.integers(0, 8, (12, 3), dtype=np.int32),
-        {name: StepSize(int(rng.integers(8, 16)), -10) for name in shape.tensors()},
-        WeightScales.of_codes(shape, rng.integers(0, 4, sum(WeightScales.count(shape)), dtype=np.int32)),
-        {name: np.rint(rng.standard_t(4, size) * 30).astype(np.int32) for name, size in shape.tensors().items()},
+        {name: StepSize(int(rng.integers(8, 16)), -10) for name in architecture.tensors()},
+        WeightScales.of_codes(architecture, rng.integers(0, 4, sum(WeightScales.count(architecture)), dtype=np.int32)),
+        {name: np.rint(rng.standard_t(4, size) * 30).astype(np.int32) for name, size in architecture.tensors().items()},
         (StepSize(8, -9), StepSize(15, -10)),
         (12, 11, 12),
     )

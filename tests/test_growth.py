@@ -127,7 +127,7 @@ def test_latents_are_coded_with_the_file_s_model_where_it_can_express_them(fitte
     new = symbols[[3, 0, 3]] + (0 if known else 2**18)
     with pcqaad.open(path) as c:
         record = {key: value for key, value in c.info["fidelity"].items() if key != "measured"} | {"clouds": 3}
-        grown = pack(c.grown(new, ["a", "b", "c"], record))
+        grown = pack(c.appended_sections(new, ["a", "b", "c"], record))
     after = sections(grown)
     assert (after["LMOD"] == before["LMOD"]) == known
     with Container.open(path) as old, Container.open(grown) as there:
@@ -183,7 +183,7 @@ def test_impossible_choices_are_refused(fitted_file, newcomers, bad):
 
 def test_more_clouds_than_a_file_holds_are_refused(fitted_file):
     with pcqaad.open(fitted_file) as c, pytest.raises(pcqaad.FormatError, match=r"small\.qaad: HEAD: .* clouds"):
-        c.room_for(2**24)
+        c.check_room(2**24)
 
 
 def test_minutes_end_the_fit_of_every_cloud(fitted_file, newcomers, monkeypatch):
@@ -212,4 +212,4 @@ def test_a_damaged_info_is_refused_before_anything_is_written(fitted_file):
     for body in (b'{"appended": 3}', b'{"fidelity": {"mean": 1e999}}'):
         c = pcqaad.Collection(resection(fitted_file.read_bytes(), info=body))
         with pytest.raises(pcqaad.FormatError, match="info: expected"):
-            c.grown(np.zeros((1, c.latents.shape[1]), np.int32), ["a"], {})
+            c.appended_sections(np.zeros((1, c.latents.shape[1]), np.int32), ["a"], {})

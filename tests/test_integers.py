@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import pcqaad
 from pcqaad.bitstream.sections import to_sections
-from pcqaad.decoder import exact as decoding
+from pcqaad.decoder import exact
 from pcqaad.decoder.architecture import Architecture
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import LARGEST_LATENT, LARGEST_SCALE, POINT_SCALE, IntegerModel, latent_reach
@@ -31,7 +31,7 @@ from tests import reference
 SPEC = (Path(__file__).resolve().parents[1] / "formats" / "SPEC.md").read_text()
 
 
-# StepSizes.
+# Step sizes.
 
 
 def test_every_code_is_a_step_and_every_step_a_code():
@@ -105,7 +105,7 @@ def models(draw, extreme=False):
     """A model of random integers, latents (N, L) and a denormalisation; with `extreme` of any size."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     patches = draw(st.integers(1, 4))
-    shape = Architecture(
+    architecture = Architecture(
         clouds=draw(st.integers(2, 3)),
         points=draw(st.integers(patches, 20)),
         latent=draw(st.integers(1, 4)),
@@ -124,25 +124,27 @@ def models(draw, extreme=False):
         return rng.integers(-most, most, size, dtype=np.int32)
 
     bits = draw(st.integers(1, 6))
-    weights = {name: symbols(size, 6) for name, size in shape.tensors().items()}
+    weights = {name: symbols(size, 6) for name, size in architecture.tensors().items()}
     if extreme:
         weights["latent"] //= 2**14
     model = IntegerModel(
-        shape,
+        architecture,
         bits,
         tuple(map(int, symbols(3, 6))),
         step(),
-        rng.integers(0, 2**bits, (shape.points, 3), dtype=np.int32),
-        {name: step() for name in shape.tensors()},
-        WeightScales.of_codes(shape, rng.integers(0, len(LEVELS), sum(WeightScales.count(shape)), dtype=np.int32)),
+        rng.integers(0, 2**bits, (architecture.points, 3), dtype=np.int32),
+        {name: step() for name in architecture.tensors()},
+        WeightScales.of_codes(
+            architecture, rng.integers(0, len(LEVELS), sum(WeightScales.count(architecture)), dtype=np.int32)
+        ),
         weights,
-        tuple(step() for _ in range(shape.latent)),
-        tuple(map(int, rng.integers(0 if extreme else 7, LARGEST_SCALE + 1, len(shape.shared) + 1))),
+        tuple(step() for _ in range(architecture.latent)),
+        tuple(map(int, rng.integers(0 if extreme else 7, LARGEST_SCALE + 1, len(architecture.shared) + 1))),
     )
     denormalisation = Denormalisation(
         tuple(map(int, rng.integers(-(2**52), 2**52, 3))), float(np.float32(rng.uniform(1e-9, 1e-3)))
     )
-    return model, symbols((shape.clouds, shape.latent), 9), denormalisation
+    return model, symbols((architecture.clouds, architecture.latent), 9), denormalisation
 
 
 def file_of(model, latents, denormalisation):
@@ -181,8 +183,8 @@ def test_numbers_of_any_size_are_decoded_alike_or_refused_by_all(drawn):
 def test_neither_blocks_nor_threads_nor_companions_change_a_byte(fitted_file, monkeypatch):
     with pcqaad.open(fitted_file) as c:
         expected = [cloud.tobytes() for cloud in c]
-        for columns in (1, 7, 1000):
-            monkeypatch.setattr(decoding, "_COLUMNS", columns)
+        for points in (1, 7, 1000):
+            monkeypatch.setattr(exact, "_BLOCK", points)
             assert [cloud.tobytes() for cloud in c] == expected
         decoder, threads = c.decoder(), torch.get_num_threads()
         try:
@@ -254,7 +256,7 @@ def test_a_coordinate_is_the_product_rounded_twice(centre, decoded, mantissa, ex
 
 
 @given(st.lists(st.floats(-1, 1), min_size=3, max_size=3), st.floats(-40, 37), st.floats(-30, 12))
-def test_a_placement_undoes_the_normalisation(direction, size, distance):
+def test_a_denormalisation_undoes_the_normalisation(direction, size, distance):
     """Clouds of any size, up to 10**12 times it away: to what float32 can tell apart."""
     scale = 10.0**size
     centre = np.array(direction) * scale * 10.0**distance

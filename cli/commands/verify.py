@@ -13,8 +13,9 @@ from pcqaad.cli import options
 from pcqaad.cli.errors import CommandError, need_torch
 from pcqaad.cli.outputs import PAGE, check_output
 from pcqaad.cli.progress import watched
+from pcqaad.cli.show.metric import metrics_of
 from pcqaad.cli.show.report import page
-from pcqaad.cli.show.summary import bracketed, least_percent, mean_percent, recorded_or_measured, verified
+from pcqaad.cli.show.summary import verified
 from pcqaad.cli.show.text import METRICS, as_json, figure
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds.find import find_clouds
@@ -117,14 +118,15 @@ def command(
 def _judge(result: Mapping[str, Any], limit: float, effort: str) -> None:
     if not result["metrics"]:
         raise CommandError("--fail-above: the file records no fidelity; give the originals as INPUT")
-    for name, values, _ in recorded_or_measured(result):
-        if result["diagonal"] == 0 and values["mean"] > 0:
-            raise CommandError(f"mean {METRICS[name]} is {figure(values['mean'])}, and the clouds have no diagonal")
+    for metric in metrics_of(result):
+        mean = metric.values["mean"]
+        if result["diagonal"] == 0 and mean > 0:
+            raise CommandError(f"mean {metric.title} is {figure(mean)}, and the clouds have no diagonal")
         # Not `mean > limit`: NaN has to fail as well.
-        if values["mean_percent"] <= limit:
+        if metric.values["mean_percent"] <= limit:
             continue
-        found = f"mean {METRICS[name]} is {mean_percent(name, values)} of the diagonal"
-        if bracketed(name) and least_percent(values) <= limit:
+        found = f"mean {metric.title} is {metric.percent} of the diagonal"
+        if metric.bracketed and metric.least_percent <= limit:
             advice = "; try --effort high" if effort != "high" else ""
             raise CommandError(f"{found}, not proven to be at most {figure(limit)} %{advice}")
         raise CommandError(f"{found}, above {figure(limit)} %")

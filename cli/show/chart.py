@@ -9,9 +9,13 @@ from typing import Any
 
 from pcqaad.cli.show.text import figure, length
 
-_WIDTH, _HEIGHT = 900, 260
-_LEFT, _TOP, _BOTTOM = 70, 24, 30  # margins, for the labels
-_MOST_BARS = 300
+# Of the picture and of its margins, which hold the labels; in the picture's units.
+_WIDTH = 900
+_HEIGHT = 260
+_LEFT = 70
+_TOP = 24
+_BOTTOM = 30
+_MOST_BARS = 300  # for more clouds, a curve
 _CURVE_POINTS = 600
 
 

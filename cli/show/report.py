@@ -1,4 +1,4 @@
-"""The page of `verify --report`: one HTML file with its figures, a chart and no need of anything else."""
+"""The page of `verify --report`: one HTML file with figures and charts, which needs no other file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from html import escape
 from typing import Any
 
 from pcqaad.cli.show.chart import chart
-from pcqaad.cli.show.summary import bracketed, mean_length, mean_percent, recorded_or_measured, worst_cloud
-from pcqaad.cli.show.text import METRICS, figure, length, size
+from pcqaad.cli.show.metric import Metric, metrics_of
+from pcqaad.cli.show.text import figure, size
 
-_WORST = 10
+_WORST = 10  # clouds listed for each metric
+_LABELS = {"rms": "RMS", "psnr": "PSNR"}
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2733; --soft: #5b6875; --line: #d9dfe5; --paper: #fbfbf9;
@@ -26,6 +27,7 @@ p { margin: .25rem 0 1rem; color: var(--soft); }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; margin: 1rem 0; }
 dl div { padding: .75rem 1rem; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; }
 dt { color: var(--soft); font-size: .8rem; }
+dt::first-letter, th::first-letter { text-transform: uppercase; }
 dd { margin: 0; font-size: 1.15rem; font-weight: 600; overflow-wrap: anywhere; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 12px; }
@@ -42,69 +44,53 @@ th { color: var(--soft); font-weight: 500; font-size: .85rem; }
 
 
 def page(file: str, result: Mapping[str, Any]) -> str:
-    """Return the page for the result of `verify`, `file` being the name to head it with."""
-    unit, stored = result["unit"], result["bytes"]
-    sizes = [
-        ("As float32", size(stored["raw_float32"])),
-        ("This file", size(stored["file"])),
-        ("Ratio", f"{figure(result['ratio'])} : 1"),
-        ("Bits per point", figure(result["bits_per_point"])),
-    ]
+    """Return the page for the result of `verify`, with `file` as its title."""
+    stored, title = result["bytes"], escape(file)
+    sizes = {
+        "as float32": size(stored["raw_float32"]),
+        "this file": size(stored["file"]),
+        "ratio": f"{figure(result['ratio'])} : 1",
+        "bits per point": figure(result["bits_per_point"]),
+    }
     body = [
-        f"<h1>{escape(file)}</h1>",
+        f"<h1>{title}</h1>",
         f"<p>{result['clouds']:,} clouds of {result['points']:,} points; every section and every cloud's "
         f"latents read and checked. Errors {_source(result)}.</p>",
         _cards(sizes),
-        *(_section(name, values, unit) for name, values, _ in recorded_or_measured(result)),
+        *map(_section, metrics_of(result)),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(file)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
     )
 
 
 def _source(result: Mapping[str, Any]) -> str:
     if not result["metrics"]:
         return "were not recorded"
-    if result["source"] == "measured":
-        return "measured against the originals"
-    return "as recorded when the file was made"
+    return "measured against the originals" if result["source"] == "measured" else "as recorded when the file was made"
 
 
-def _section(name: str, values: Mapping[str, Any], unit: str) -> str:
-    cards = [
-        ("Mean", mean_length(name, values, unit)),
-        ("Of the diagonal", mean_percent(name, values)),
-        *([("RMS", length(values["rms"], unit))] if "rms" in values and not bracketed(name) else []),
-        ("Worst cloud", worst_cloud(name, values, unit)),
-    ]
-    if values.get("psnr") is not None:
-        cards.append(("PSNR", f"{values['psnr']:.2f} dB"))
+def _section(metric: Metric) -> str:
     # Clouds that came later have a record of their own.
-    later = f", {values['clouds']:,} appended clouds" if "clouds" in values else ""
-    parts = [f"<h2>{escape(METRICS[name])}{later}</h2>", _cards(cards)]
-    clouds = values.get("per_cloud", [])
-    if clouds:
-        worst = sorted(clouds, key=lambda cloud: -cloud["mean"])[:_WORST]
-        parts += [chart(clouds, values["mean"], unit), _table(name, worst, unit)]
+    later = f", {metric.values['clouds']:,} appended clouds" if "clouds" in metric.values else ""
+    parts = [f"<h2>{escape(metric.title)}{later}</h2>", _cards(metric.summary())]
+    if clouds := metric.values.get("per_cloud"):
+        parts += [chart(clouds, metric.values["mean"], metric.unit), _table(*metric.worst(_WORST))]
     return "\n".join(parts)
 
 
-def _cards(items: Sequence[tuple[str, str]]) -> str:
-    cells = "".join(f"<div><dt>{escape(term)}</dt><dd>{escape(text)}</dd></div>" for term, text in items)
+def _cards(items: Mapping[str, str]) -> str:
+    cells = "".join(
+        f"<div><dt>{_LABELS.get(label, label)}</dt><dd>{escape(text)}</dd></div>" for label, text in items.items()
+    )
     return f"<dl>{cells}</dl>"
 
 
-def _table(name: str, clouds: Sequence[Mapping[str, Any]], unit: str) -> str:
-    shown = {"at_least": "At least", "mean": "At most"} if bracketed(name) else {"mean": "Mean", "rms": "RMS"}
-    rows = "".join(
-        f"<tr><td>{escape(cloud['name'])}</td>"
-        + "".join(f"<td>{escape(length(cloud[key], unit))}</td>" for key in shown)
-        + "</tr>"
-        for cloud in clouds
-    )
-    head = "".join(f"<th>{title}</th>" for title in ("Worst clouds", *shown.values()))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+def _table(labels: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def row(tag: str, cells: Sequence[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    head, body = row("th", [_LABELS.get(label, label) for label in labels]), "".join(row("td", cells) for cells in rows)
+    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def draw(path: Path, result: Mapping[str, Any]) -> None:
-    """Draw what `pcqaad distill --json` prints as a PNG: slopes above, how likely distances are below."""
+    """Draw the result of `pcqaad distill --json` as a PNG: slopes above, the density of distances below."""
     # Here, not above: matplotlib is an extra, and takes its time to load.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

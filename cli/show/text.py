@@ -11,8 +11,6 @@ from pcqaad.cli.errors import printable
 
 METRICS = {"emkd": "EM-kD", "emd": "EMD", "chamfer": "Chamfer", "d1": "D1"}
 
-# What an option named like this would overwrite: `-o *.ply` makes a shell pass the first cloud as the output.
-
 
 def size(count: int) -> str:
     """Return a number of bytes as people say it, in decimal units: `812 bytes`, `41.2 KB`."""
@@ -20,7 +18,7 @@ def size(count: int) -> str:
         return f"{count:,} bytes" if count != 1 else "1 byte"
     value, unit = float(count), "bytes"
     for larger in ("KB", "MB", "GB", "TB"):
-        # Not 1000.0 KB: what would be rounded up to that belongs to the next unit.
+        # Not 1000.0 KB: a number that rounds up to that is shown in the next unit.
         if value < 999.95:
             break
         value, unit = value / 1000, larger
@@ -56,15 +54,15 @@ def length(value: float, unit: str) -> str:
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> str:
-    """Return lines of a name and what it is, the names padded to one width."""
+    """Return a line for each name and its value, the names padded to one width."""
     width = max((len(name) for name, _ in rows), default=0)
     return "\n".join(f"{name:<{width}}  {printable(value)}".rstrip() for name, value in rows)
 
 
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table under its head: the first column to the left, all others, numbers, to the right."""
-    lines = [list(head), *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+def columns(labels: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table under a line of labels: the first column to the left, all others, numbers, to the right."""
+    lines = [list(labels), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(labels))]
     return "\n".join(
         "  ".join(
             cell.rjust(width) if i else cell.ljust(width)

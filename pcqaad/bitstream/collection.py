@@ -1,26 +1,28 @@
-"""An opened .qaad file: a lazy, read-only sequence of clouds. numpy only."""
+"""`pcqaad.open`: a file as a lazy, read-only sequence of clouds. numpy only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.bitstream import latent_coding as latent_stream
-from pcqaad.bitstream import sections as storage
-from pcqaad.bitstream.info import known, read_info, read_names
-from pcqaad.decoder.architecture import Model
+from pcqaad.bitstream import network, sections
+from pcqaad.bitstream.info import Info, describe
+from pcqaad.bitstream.latent_coding import LatentReader
+from pcqaad.bitstream.names import read_names
+from pcqaad.bitstream.tags import RAW_TAGS, TAGS
+from pcqaad.decoder.architecture import Array, Model
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.exact import IntegerDecoder
-from pcqaad.decoder.integer_model import IntegerModel, Ints, Symbols, dequantise_latents
-from pcqaad.formats.coding.symbols import Model as SymbolModel
-from pcqaad.formats.container.container import VERSION, Container, Section
-from pcqaad.formats.container.groups import Groups
+from pcqaad.decoder.integer_model import IntegerModel, Symbols, dequantise_latents
+from pcqaad.formats.container.container import Container, Section
 from pcqaad.formats.errors import FormatError
 
 if TYPE_CHECKING:
@@ -29,26 +31,31 @@ if TYPE_CHECKING:
     from pcqaad.decoder.exact_torch import BatchDecoder
     from pcqaad.decoder.module import Decoder
 
-
 Result = TypeVar("Result")
 
+# Names that an unknown one is compared with: a tenth of a second's work.
+_COMPARED = 10_000
 
-class Collection(Sequence[NDArray[np.float32]]):
-    """The clouds of a file, decoded when asked for: `collection[i]` is (points, 3) in the data's unit.
 
-    Opening reads the header alone; the first cloud reads the model that all share, and each cloud its own
-    group of latents. Everything read is checked, and a damaged file raises FormatError.
+class Collection(Sequence[Array]):
+    """The clouds of a file, decoded when asked for: float32, in the data's unit.
+
+    `clouds[3]`, `clouds[-1]` and `clouds["skull_0031"]` are one cloud (M, 3). `clouds[2:5]`, `clouds[[1, 4]]` and
+    `clouds[mask]`, with N booleans, are clouds (n, M, 3).
+
+    Opening reads the header alone. The first cloud reads the model that all share, and each cloud the group of latents
+    that holds its own. Everything read is checked, and a damaged file raises FormatError.
     """
 
     def __init__(self, source: str | Path | bytes) -> None:
         self._file = "" if isinstance(source, bytes) else str(source)
-        self._container = Container.open(source, storage.TAGS, file=self._file)
-        self._groups: dict[int, Symbols] = {}
+        self._container = Container.open(source, TAGS, file=self._file)
         try:
-            self._header = self._named(storage.read_header, self._container)
+            self._header = self._named(sections.read_header, self._container)
         except BaseException:
             self.close()
             raise
+        self._latents = LatentReader(self._container, self._header)
 
     def __enter__(self) -> Collection:
         return self
@@ -65,33 +72,32 @@ class Collection(Sequence[NDArray[np.float32]]):
     def __len__(self) -> int:
         return self._header.architecture.clouds
 
-    @overload
-    def __getitem__(self, index: int) -> NDArray[np.float32]: ...
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
 
-    @overload
-    def __getitem__(self, index: slice) -> list[NDArray[np.float32]]: ...
+    # Several clouds are one array, not a sequence of them as mypy expects.
+    def __getitem__(self, index: SupportsIndex | str | slice | Iterable[SupportsIndex | str]) -> Array:  # type: ignore[override]
+        if isinstance(index, str) or not isinstance(index, (slice, Iterable)):
+            return self._cloud(self._position(index))
+        positions = self._positions(index)
+        clouds = np.empty((len(positions), self._header.architecture.points, 3), np.float32)
+        for cloud, position in zip(clouds, positions, strict=True):
+            cloud[:] = self._cloud(position)
+        return clouds
 
-    def __getitem__(self, index: int | slice) -> NDArray[np.float32] | list[NDArray[np.float32]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"cloud {index} of {len(self)}")
-        group, row = divmod(index % len(self), latent_stream.GROUP)
-        return self._decode(self.integers.cloud_parts(self._group(group)[row : row + 1]))
-
-    def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        return (self[i] for i in range(len(self)))
+    def __iter__(self) -> Iterator[Array]:
+        return (self._cloud(position) for position in range(len(self)))
 
     def __repr__(self) -> str:
         return f"<{self._file or 'collection'}: {len(self)} clouds of {self._header.architecture.points} points>"
 
-    def decode(self, latent: NDArray[np.floating]) -> NDArray[np.float32]:
+    def decode(self, latent: NDArray[np.floating]) -> Array:
         """Decode any latent (L,), from the file or not, to points (M, 3) in the data's unit.
 
-        It is rounded to 1/1024 of the file's steps, so that `latents[i]` gives the very points of cloud i.
-        Raises ValueError where it is not finite, or far larger than the file's own.
+        It is rounded to 1/1024 of the file's step sizes, so `latents[i]` gives the very points of cloud i. Raises
+        ValueError for a latent that is not finite, or far larger than the file's own.
         """
-        return self._decode(self.integers.cloud_parts_of(np.asarray(latent)[None]))
+        return self._decoder.decode(np.asarray(latent))
 
     @cached_property
     def names(self) -> list[str]:
@@ -99,15 +105,14 @@ class Collection(Sequence[NDArray[np.float32]]):
         return self._named(read_names, self._container, len(self))
 
     @property
-    def latents(self) -> NDArray[np.float32]:
+    def latents(self) -> Array:
         """The latents (N, L) of all clouds."""
-        groups = [self._group(g) for g in range(-(-len(self) // latent_stream.GROUP))]
-        return dequantise_latents(np.concatenate(groups), self._header.latent_step_sizes)
+        return dequantise_latents(self._named(self._latents.all), self._header.latent_step_sizes)
 
     @cached_property
     def integers(self) -> IntegerModel:
-        """What all clouds share, as the file holds it: symbols and steps. All sums of it are exact."""
-        return self._named(storage.read_model, self._container, self._header)
+        """The integers that all clouds share, as the file holds them: symbols and step sizes."""
+        return self._named(network.read_model, self._container, self._header)
 
     @property
     def denormalisation(self) -> Denormalisation:
@@ -116,15 +121,15 @@ class Collection(Sequence[NDArray[np.float32]]):
 
     @property
     def model(self) -> Model:
-        """The fitted model in floats: what the file's integers stand for."""
+        """The fitted model in floats: the numbers that the file's integers stand for."""
         return self.integers.dequantise(self.latents)
 
     def module(self) -> Decoder:
-        """Return the decoder as a differentiable torch module (needs torch): latents (B, L) to (B, M, 3).
+        """Return the network as a differentiable torch module (needs torch): latents (B, L) to (B, M, 3).
 
-        It computes in float32, where the file's own decoding rounds activations: its points lie within about 1e-4
-        of the diagonal of those of `self[i]`, which `decoder` returns. They are normalised: `info["normalisation"]`
-        leads back to the data's unit.
+        It computes in float32, where the file's own decoding rounds activations: its points lie within about 1e-4 of
+        the diagonal of those of `self[i]`, which `decoder` returns. They are normalised: `info["normalisation"]` leads
+        back to the data's unit.
         """
         from pcqaad.decoder.module import Decoder
 
@@ -144,106 +149,60 @@ class Collection(Sequence[NDArray[np.float32]]):
         return BatchDecoder(self.integers, self.denormalisation, device)
 
     @cached_property
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Info:
         """What the file holds and how it was made, JSON-able."""
-        header, made = self._header, self._named(read_info, self._container)
-        fidelity, appended = known(made)
-        shape = header.architecture
-        centre, scale = header.denormalisation.centre_and_scale
-        entries = {entry.tag: entry.length for entry in self._container.entries}
-        total = self._container.size
-        raw = 12 * shape.clouds * shape.points
-        parts = {
-            "weights": entries.get("GAIN", 0) + entries.get("WGTS", 0),
-            "template": entries.get("TMPL", 0),
-            "latents": entries.get("LMOD", 0) + entries.get("LATS", 0),
-            "names": entries.get("NAME", 0),
-        }
-        # The header, the tables, what is recorded: nothing of it decodes to points.
-        parts["rest"] = total - sum(parts.values())
-        return {
-            "file": self._file,
-            "version": VERSION,
-            "clouds": shape.clouds,
-            "points": shape.points,
-            "unit": made.get("unit", ""),
-            "bytes": {
-                "file": total,
-                "raw_float32": raw,
-                "sections": entries,
-                "parts": parts,
-                "per_cloud": {name: parts[name] / shape.clouds for name in ("latents", "names", "rest")},
-            },
-            "ratio": raw / total,
-            "bits_per_point": 8 * total / (shape.clouds * shape.points),
-            "paper_ratio": shape.paper_ratio(),
-            "model": {
-                "shared": list(shape.shared),
-                "patch": shape.patch,
-                "patches": shape.patches,
-                "latent": shape.latent,
-                "residual": shape.residual,
-                "weights": shape.weights(),
-            },
-            "normalisation": {"centre": centre, "scale": scale},
-            "quantisation": {
-                "template_bits": header.bits,
-                "template_step": header.step_size.value,
-                "activation_bits": list(header.scales),
-                "bits_per_weight": 8 * parts["weights"] / shape.weights(),
-                "bits_per_template_point": 8 * parts["template"] / shape.points,
-                "bits_per_latent": 8 * parts["latents"] / (shape.clouds * shape.latent),
-            },
-            "settings": made.get("settings", {}),
-            "fidelity": fidelity,
-            "encoder": made.get("encoder", {}),
-            "appended": appended,
-        }
+        return self._named(describe, self._file, self._container, self._header)
 
-    def room_for(self, clouds: int) -> None:
-        """Raise FormatError where a file cannot hold so many clouds more."""
-        self._named(self._header.with_more, clouds)
+    def check_room(self, clouds: int) -> None:
+        """Raise FormatError where the file cannot hold this many clouds more."""
+        self._named(self._header.appended, clouds)
 
-    def grown(self, latents: Symbols, names: Sequence[str], record: dict[str, Any]) -> list[Section]:
-        """Return the sections of a file with more clouds behind these, which decode to the same bytes as before.
-
-        Args:
-            latents: (n, L) of the new clouds, in symbols.
-            names: of the new clouds, none of them taken.
-            record: of them, to stand in the info behind those that are there. `pcqaad.append` makes all three.
-        """
-        made = self._named(read_info, self._container)
-        info = {**made, "appended": [*made.get("appended", []), record]}
-        everyone = [*self.names, *names]
-        return self._named(storage.grown_sections, self._container, self._header, latents, everyone, info)
+    def appended_sections(self, latents: Symbols, names: Sequence[str], record: dict[str, Any]) -> list[Section]:
+        """Return the sections of a file with more clouds behind these, as `sections.appended_sections` does."""
+        append = sections.appended_sections
+        return self._named(append, self._container, self._header, self._latents, latents, names, record)
 
     def check(self) -> None:
         """Read and check every section that is known, and every cloud's latents; raises FormatError."""
-        # The others below, within their bounds; what is optional and unknown is not this version's to judge.
-        for tag in storage.RAW_TAGS:
+        # The other two below, within their bounds. An unknown optional section is not this version's to judge.
+        for tag in RAW_TAGS:
             self._container.section(tag)
         _ = self.integers, self.names, self.latents, self.info
 
-    def _decode(self, cloud_part: Ints) -> NDArray[np.float32]:
-        return self.denormalisation.points(self._decoder.decode(cloud_part[0]))
-
-    def _group(self, group: int) -> Symbols:
-        if group not in self._groups:
-            read = storage.read_latents
-            self._groups[group] = self._named(read, self._latent_groups, self._header, self._latent_model, group)
-        return self._groups[group]
-
-    @cached_property
-    def _latent_groups(self) -> Groups:
-        return self._named(storage.read_groups, self._container, self._header)
-
-    @cached_property
-    def _latent_model(self) -> SymbolModel:
-        return self._named(storage.read_latent_model, self._container)
-
     @cached_property
     def _decoder(self) -> IntegerDecoder:
-        return IntegerDecoder(self.integers)
+        return IntegerDecoder(self.integers, self.denormalisation)
+
+    @cached_property
+    def _by_name(self) -> dict[str, int]:
+        return {name: position for position, name in enumerate(self.names)}
+
+    def _cloud(self, position: int) -> Array:
+        return self._decoder.decode_symbols(self._named(self._latents.cloud, position))
+
+    def _position(self, index: SupportsIndex | str) -> int:
+        """Return the position 0 <= i < N of a cloud; raises IndexError, or KeyError for a name."""
+        file = self._file or "the file"
+        if isinstance(index, str):
+            if index not in self._by_name:
+                near = ", ".join(map(repr, get_close_matches(index, self.names[:_COMPARED])))
+                found = f"near are {near}" if near else f"`names` lists all {len(self):,}"
+                raise KeyError(f"{file}: no cloud is named {index[:80]!r}; {found}")
+            return self._by_name[index]
+        position = operator.index(index)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"{file}: expected a position from {-len(self)} to {len(self) - 1}, found {position}")
+        return position % len(self)
+
+    def _positions(self, index: slice | Iterable[SupportsIndex | str]) -> Sequence[int]:
+        if isinstance(index, slice):
+            return range(len(self))[index]
+        items = list(index)
+        if items and all(isinstance(item, (bool, np.bool_)) for item in items):
+            if len(items) != len(self):
+                raise IndexError(f"{self._file or 'the file'}: expected {len(self)} booleans, found {len(items)}")
+            return [position for position, chosen in enumerate(items) if chosen]
+        return [self._position(item) for item in items]
 
     def _named(self, read: Callable[..., Result], *arguments: Any) -> Result:
         """Call a reader, and put the file's name before what goes wrong."""

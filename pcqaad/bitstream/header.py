@@ -1,4 +1,4 @@
-"""The HEAD section: all that a decoder must know before it reads another (formats/SPEC.md, section 7.1)."""
+"""The HEAD section: all that a decoder must know before it reads another (formats/SPEC.md, 7.1)."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from pcqaad.decoder.integer_model import LARGEST_SCALE
 from pcqaad.decoder.step_sizes import CODES, StepSize
 from pcqaad.formats.errors import FormatError
 
-_HEAD = struct.Struct("<IIHHHBBBBH3qd3iH")
+# The fields of fixed size, in the specification's order.
+_FIXED = struct.Struct("<IIHHHBBBBH3qd3iH")
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a decoder must know first.
+    """All that a decoder must know first.
 
     Attributes:
-        architecture: of the model.
+        architecture: the sizes of the model.
         denormalisation: from decoded integers to the data's unit.
         bits: of the template's grid.
-        origin: of the grid, in steps.
-        step: of the grid.
-        latent_contexts: 1, or L when every latent dimension has its own table.
+        origin: of the grid, in units of its step size.
+        step_size: of the grid.
+        latent_contexts: 1, or L where every latent dimension has a table of its own.
         sequence: whether latents are coded as differences from the cloud before.
-        weight_step_sizes: per tensor.
-        latent_step_sizes: per latent dimension.
-        scales: per hidden layer, of its activations.
+        weight_step_sizes: of each tensor.
+        latent_step_sizes: (L,) of each latent dimension.
+        scales: of each hidden layer's activations.
     """
 
     architecture: Architecture
@@ -46,16 +47,16 @@ class Header:
     scales: tuple[int, ...]
 
     def pack(self) -> bytes:
-        """Return the bytes of the HEAD section."""
-        s = self.architecture
-        fixed = _HEAD.pack(
-            s.clouds,
-            s.points,
-            s.patches,
-            s.latent,
-            s.patch,
-            len(s.shared),
-            int(s.residual) | 2 * int(self.sequence),
+        """Return the bytes of the section; raises struct.error for a number that no field holds."""
+        a = self.architecture
+        fixed = _FIXED.pack(
+            a.clouds,
+            a.points,
+            a.patches,
+            a.latent,
+            a.patch,
+            len(a.shared),
+            int(a.residual) | 2 * int(self.sequence),
             self.bits,
             0,
             self.latent_contexts,
@@ -64,16 +65,14 @@ class Header:
             *self.origin,
             self.step_size.code,
         )
-        steps = [*(self.weight_step_sizes[name] for name in s.tensors()), *self.latent_step_sizes]
-        numbers = np.array([*s.shared, *(step.code for step in steps)], "<u2").tobytes()
+        step_sizes = [*(self.weight_step_sizes[name] for name in a.tensors()), *self.latent_step_sizes]
+        numbers = np.array([*a.shared, *(step_size.code for step_size in step_sizes)], "<u2").tobytes()
         return fixed + bytes(self.scales) + numbers
 
-    def with_more(self, clouds: int) -> Header:
-        """Return the same for so many clouds more; raises FormatError where a file cannot hold them."""
-        more = replace(
-            self, architecture=replace(self.architecture, clouds=min(self.architecture.clouds + clouds, 2**32 - 1))
-        )
-        return Header.unpack(more.pack())
+    def appended(self, clouds: int) -> Header:
+        """Return the header of the file with more clouds; raises FormatError where a file cannot hold them."""
+        clouds = min(self.architecture.clouds + clouds, 2**32 - 1)
+        return Header.unpack(replace(self, architecture=replace(self.architecture, clouds=clouds)).pack())
 
     @classmethod
     def unpack(cls, data: bytes) -> Header:
@@ -83,8 +82,8 @@ class Header:
             if not holds:
                 raise FormatError(problem, where="HEAD")
 
-        demand(len(data) >= _HEAD.size, f"expected at least {_HEAD.size} bytes, found {len(data)}")
-        n, m, k, latent, patch, layers, flags, bits, zero, contexts, *numbers = _HEAD.unpack_from(data)
+        demand(len(data) >= _FIXED.size, f"expected at least {_FIXED.size} bytes, found {len(data)}")
+        n, m, k, latent, patch, layers, flags, bits, zero, contexts, *numbers = _FIXED.unpack_from(data)
         demand(2 <= n <= MAX_CLOUDS, f"expected 2 to {MAX_CLOUDS} clouds, found {n}")
         demand(1 <= m <= MAX_POINTS, f"expected 1 to {MAX_POINTS} points, found {m}")
         demand(1 <= k <= m, f"expected 1 to {m} patches, found {k}")
@@ -99,10 +98,10 @@ class Header:
         )
         sequence = bool(flags & 2)
         demand(contexts << sequence <= 256, f"expected at most 128 contexts of a sequence, found {contexts}")
-        centre, unit, origin, step = tuple(numbers[:3]), numbers[3], tuple(numbers[4:7]), numbers[7]
+        centre, unit, origin, code = tuple(numbers[:3]), numbers[3], tuple(numbers[4:7]), numbers[7]
         demand(max(map(abs, centre)) <= LARGEST_CENTRE, f"expected a centre up to 2^52 in size, found {centre}")
         demand(_is_unit(unit), f"expected a unit of 24 significant bits, 2^-400 to 2^128, found {unit!r}")
-        at = _HEAD.size
+        at = _FIXED.size
         demand(len(data) >= at + 3 * layers + 1, f"expected the sizes of {layers} layers, found {len(data) - at} bytes")
         scales = tuple(data[at : at + layers + 1])
         demand(max(scales) <= LARGEST_SCALE, f"expected scales up to {LARGEST_SCALE}, found {scales}")
@@ -115,25 +114,25 @@ class Header:
         names = list(architecture.tensors())
         size = at + 2 * (len(names) + latent)
         demand(len(data) == size, f"expected {size} bytes, found {len(data)}")
-        codes = [step, *np.frombuffer(data, "<u2", len(names) + latent, at).tolist()]
+        codes = [code, *np.frombuffer(data, "<u2", len(names) + latent, at).tolist()]
         demand(max(codes) < CODES, f"expected steps below {CODES}, found {max(codes)}")
-        steps = [StepSize.of(code) for code in codes]
+        step_sizes = [StepSize.of(code) for code in codes]
         return cls(
             architecture,
             Denormalisation(centre, unit),
             bits,
             origin,
-            steps[0],
+            step_sizes[0],
             contexts,
             sequence,
-            dict(zip(names, steps[1:], strict=False)),
-            tuple(steps[1 + len(names) :]),
+            dict(zip(names, step_sizes[1:], strict=False)),
+            tuple(step_sizes[1 + len(names) :]),
             scales,
         )
 
 
 def _is_unit(unit: float) -> bool:
-    """Whether a double is what a unit may be; not so for NaN and infinity."""
+    """Whether a double may be a unit; NaN and infinity may not."""
     low, high = UNIT_EXPONENTS
     mantissa = math.frexp(unit)[0]
     return 2.0**low <= unit <= 2.0**high and math.ldexp(mantissa, 24).is_integer()

@@ -1,98 +1,189 @@
-"""What a file says of its clouds beside their points: their names, and how it was made (SPEC.md, 7.5 and 7.6)."""
+"""What a file says of itself: `Info`, which is the JSON of `pcqaad info --json`, and the `info` section in it.
+
+The section says how the file was made and how good it is (formats/SPEC.md, 7.6). All of its keys are optional.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn, TypedDict, get_origin, get_type_hints
 
+from pcqaad.bitstream.header import Header
 from pcqaad.decoder.architecture import MAX_POINTS
-from pcqaad.formats.clouds.names import MAX_NAME, safe_name
-from pcqaad.formats.container.container import Container
+from pcqaad.errors import SettingsError
+from pcqaad.formats.container.container import DEFLATE, VERSION, Container, Section
 from pcqaad.formats.errors import FormatError
 
-# Bytes of the JSON text, and how deep objects and arrays may lie in each other.
-MAX_INFO, _MAX_DEPTH = 2**20, 8
-# What a record of errors may hold.
-_FIGURES = ("mean", "rms", "mean_squared", "sum", "mean_percent", "diagonal", "at_least", "rise")
-_OF_ANY = ("metric", "cell", "worst", *_FIGURES)
-_COUNTS = ("first", "clouds", "steps", "seed")
-_OF_APPENDED = (*_COUNTS, "encoder")
+MAX_INFO = 2**20  # bytes of the section's JSON text
+_MAX_DEPTH = 8  # of objects and arrays in each other
 
 
-def read_names(container: Container, clouds: int) -> list[str]:
-    """Return the names of so many clouds; raises FormatError."""
-    size, most = container.entry("NAME").size, (MAX_NAME + 1) * clouds - 1
-    if size > most:
-        raise FormatError(f"expected at most {most} bytes for {clouds} names, found {size}", where="NAME")
-    data = container.section("NAME")
-    # Counted first: where all bytes are zero, the names are many more than the file promised.
-    found = data.count(b"\0") + 1
-    if found != clouds:
-        raise FormatError(f"expected {clouds} different names, found {found}", where="NAME")
-    try:
-        names = data.decode().split("\0")
-    except UnicodeDecodeError as error:
-        raise FormatError("expected UTF-8 text", where="NAME") from error
-    if len(set(names)) != clouds:
-        raise FormatError(f"expected {clouds} different names, found {len(set(names))} of {clouds}", where="NAME")
-    for name in names:
-        if not safe_name(name):
-            raise FormatError(f"name {name[:80]!r} is not safe as the name of a file", where="NAME")
-    return names
+class Bytes(TypedDict):
+    """Where a file's bytes went. Parts: weights, template, latents, names, rest; each section is in one of them."""
+
+    file: int
+    raw_float32: int  # 12 for each point
+    sections: dict[str, int]
+    parts: dict[str, int]
+    per_cloud: dict[str, float]  # of the parts that grow with the clouds
 
 
-def read_info(container: Container) -> dict[str, Any]:
-    """Return the JSON of the optional info section, its keys checked; empty where there is none."""
-    if "info" not in container:
-        return {}
-    size = container.entry("info").size
-    if size > MAX_INFO:
-        raise FormatError(f"expected at most {MAX_INFO} bytes, found {size}", where="info")
-    try:
-        info = json.loads(container.section("info").decode(), parse_constant=_no_number)
-    except FormatError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise FormatError("expected JSON text", where="info") from error
-    if not isinstance(info, dict):
-        raise FormatError(f"expected a JSON object, found {type(info).__name__}", where="info")
-    if problem := _not_plain(info, _MAX_DEPTH):
-        raise FormatError(problem, where="info")
-    if not isinstance(info.get("unit", ""), str):
-        raise FormatError("expected text as unit", where="info")
-    for key in ("settings", "encoder", "fidelity"):
-        if not isinstance(info.get(key, {}), dict):
-            raise FormatError(f"expected an object as {key}", where="info")
-    settings = info.get("settings", {})
-    if not _is_integer(settings.get("seed", 0)):
-        raise FormatError("expected an integer as seed", where="info")
-    surface = settings.get("surface")
-    if surface is not None and not (_is_integer(surface) and surface >= 1):
-        raise FormatError("expected an integer of at least 1 as surface", where="info")
-    if info.get("fidelity") and not _is_record(info["fidelity"], "measured"):
-        raise FormatError("expected numbers and names as fidelity, found others or none", where="info")
-    appended = info.get("appended", [])
-    if not (isinstance(appended, list) and all(_is_record(record, "clouds") for record in appended)):
-        raise FormatError("expected a list of numbers and names of what was appended, found others", where="info")
-    return info
+class Sizes(TypedDict):
+    """The sizes of a model, as in `pcqaad.decoder.architecture`."""
+
+    shared: list[int]
+    patch: int
+    patches: int
+    latent: int
+    residual: bool
+    weights: int
 
 
-def known(info: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return what is known of an info's records of errors, of the fit's and of appended clouds.
+class Normalisation(TypedDict):
+    """In the data's unit: points = centre + scale * normalised."""
 
-    Nothing of those whose metric is not known.
-    """
-
-    def kept(record: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-        return {key: value for key, value in record.items() if key in keys} if record.get("metric") == "emkd" else {}
-
-    appended = (kept(record, (*_OF_ANY, *_OF_APPENDED)) for record in info.get("appended", []))
-    return kept(info.get("fidelity", {}), (*_OF_ANY, "measured")), [record for record in appended if record]
+    centre: list[float]
+    scale: float
 
 
-def sampling(info: dict[str, Any]) -> tuple[int, int | None]:
-    """Return the seed that the points of an info's clouds were drawn with, and how many of each surface, if of any.
+class Quantisation(TypedDict):
+    """How finely a model is stored, and the bits that this takes."""
+
+    template_bits: int  # of a coordinate
+    template_step: float  # normalised
+    activation_bits: list[int]  # behind the binary point, of each hidden layer
+    bits_per_weight: float
+    bits_per_template_point: float
+    bits_per_latent: float  # of one of a cloud's L numbers
+
+
+class Worst(TypedDict):
+    """The cloud that is farthest from its original."""
+
+    name: str
+    mean: float
+
+
+class Errors(TypedDict, total=False):
+    """Recorded errors of clouds; metric, cell, mean, mean_percent and worst are there. Lengths in the data's unit."""
+
+    metric: str
+    cell: int  # points
+    mean: float
+    rms: float
+    mean_squared: float
+    sum: float
+    mean_percent: float  # of the diagonal
+    diagonal: float
+    at_least: float  # the proven bound of the mean
+    worst: Worst
+    rise: float  # the part by which quantisation raised the error of the float model
+
+
+class Fidelity(Errors, total=False):
+    """Errors of the clouds that the model was fitted to."""
+
+    measured: int  # clouds, always there
+
+
+class AppendedFidelity(Errors, total=False):
+    """Errors of clouds that were appended together."""
+
+    first: int  # position in the file
+    clouds: int  # always there
+    steps: int  # of optimisation, of each cloud's latent
+    seed: int
+    encoder: dict[str, Any]
+
+
+class Info(TypedDict):
+    """What a file holds and how it was made."""
+
+    file: str  # as it was opened; empty for bytes
+    version: int  # of the format
+    clouds: int
+    points: int  # of a cloud
+    unit: str  # of coordinates, as the user named it
+    bytes: Bytes
+    ratio: float  # raw_float32 to the file
+    bits_per_point: float
+    paper_ratio: float
+    model: Sizes
+    normalisation: Normalisation
+    quantisation: Quantisation
+    settings: dict[str, Any]  # of the fit
+    fidelity: Fidelity  # empty where none is recorded
+    encoder: dict[str, Any]  # provenance: versions, device, steps
+    appended: list[AppendedFidelity]
+
+
+_FIDELITY = get_type_hints(Fidelity)
+_APPENDED = get_type_hints(AppendedFidelity)
+_RECORDED = {**_FIDELITY, **_APPENDED}
+_ALWAYS_RECORDED = ("metric", "cell", "mean", "mean_percent", "worst")
+
+
+def describe(file: str, container: Container, header: Header) -> Info:
+    """Return what an open file holds and how it was made; raises FormatError."""
+    section = read_info(container)
+    architecture = header.architecture
+    clouds, points = architecture.clouds, architecture.points
+    centre, scale = header.denormalisation.centre_and_scale
+    lengths = {entry.tag: entry.length for entry in container.entries}
+    of_parts = {"weights": ("GAIN", "WGTS"), "template": ("TMPL",), "latents": ("LMOD", "LATS"), "names": ("NAME",)}
+    parts = {part: sum(lengths[tag] for tag in tags) for part, tags in of_parts.items()}
+    # The header, the tables, the info: nothing of it decodes to points.
+    parts["rest"] = container.size - sum(parts.values())
+    raw = 12 * clouds * points
+    return {
+        "file": file,
+        "version": VERSION,
+        "clouds": clouds,
+        "points": points,
+        "unit": section.get("unit", ""),
+        "bytes": {
+            "file": container.size,
+            "raw_float32": raw,
+            "sections": lengths,
+            "parts": parts,
+            "per_cloud": {part: parts[part] / clouds for part in ("latents", "names", "rest")},
+        },
+        "ratio": raw / container.size,
+        "bits_per_point": 8 * container.size / (clouds * points),
+        "paper_ratio": architecture.paper_ratio(),
+        "model": {
+            "shared": list(architecture.shared),
+            "patch": architecture.patch,
+            "patches": architecture.patches,
+            "latent": architecture.latent,
+            "residual": architecture.residual,
+            "weights": architecture.weights(),
+        },
+        "normalisation": {"centre": centre, "scale": scale},
+        "quantisation": {
+            "template_bits": header.bits,
+            "template_step": header.step_size.value,
+            "activation_bits": list(header.scales),
+            "bits_per_weight": 8 * parts["weights"] / architecture.weights(),
+            "bits_per_template_point": 8 * parts["template"] / points,
+            "bits_per_latent": 8 * parts["latents"] / (clouds * architecture.latent),
+        },
+        "settings": section.get("settings", {}),
+        "fidelity": _known(section.get("fidelity", {}), _FIDELITY),
+        "encoder": section.get("encoder", {}),
+        "appended": [known for record in section.get("appended", []) if (known := _known(record, _APPENDED))],
+    }
+
+
+def _known(record: dict[str, Any], keys: Mapping[str, Any]) -> Any:
+    """Return what is known of a record of errors: nothing where its metric is not."""
+    return {key: value for key, value in record.items() if key in keys} if record.get("metric") == "emkd" else {}
+
+
+def sampling(info: Mapping[str, Any]) -> tuple[int, int | None]:
+    """Return the seed that the clouds' points were drawn with, and how many of each surface, if of any.
 
     Raises FormatError for numbers that no fit takes.
     """
@@ -105,27 +196,66 @@ def sampling(info: dict[str, Any]) -> tuple[int, int | None]:
     return seed, surface
 
 
+def info_section(info: dict[str, Any]) -> Section:
+    """Return the section of an object; raises SettingsError where its text is too long."""
+    text = json.dumps(info, separators=(",", ":"), allow_nan=False).encode()
+    if len(text) > MAX_INFO:
+        raise SettingsError(f"expected at most {MAX_INFO} bytes of unit, settings and records, found {len(text)}")
+    return Section("info", text, DEFLATE)
+
+
+def read_info(container: Container) -> dict[str, Any]:
+    """Return the section's object, its known keys checked; empty where there is none. Raises FormatError."""
+    if "info" not in container:
+        return {}
+    size = container.entry("info").size
+    if size > MAX_INFO:
+        raise FormatError(f"expected at most {MAX_INFO} bytes, found {size}", where="info")
+    text = container.section("info")
+    try:
+        info = json.loads(text.decode(), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise FormatError("expected JSON text", where="info") from error
+    if problem := _problem(info):
+        raise FormatError(problem, where="info")
+    return dict(info)
+
+
+def _problem(info: Any) -> str:
+    """Return why no reader may show an info; nothing where it may."""
+    if not isinstance(info, dict):
+        return f"expected a JSON object, found {type(info).__name__}"
+    if problem := _not_plain(info, _MAX_DEPTH):
+        return problem
+    for key, kind in (("unit", str), ("settings", dict), ("encoder", dict), ("fidelity", dict)):
+        if not isinstance(info.get(key, kind()), kind):
+            return f"expected {'text' if kind is str else 'an object'} as {key}"
+    settings = info.get("settings", {})
+    if not _is_a(settings.get("seed", 0), int):
+        return "expected an integer as seed"
+    surface = settings.get("surface")
+    if surface is not None and not (_is_a(surface, int) and surface >= 1):
+        return "expected an integer of at least 1 as surface"
+    if info.get("fidelity") and not _is_record(info["fidelity"], "measured"):
+        return "expected numbers and names as fidelity, found others or none"
+    appended = info.get("appended", [])
+    if not (isinstance(appended, list) and all(_is_record(record, "clouds") for record in appended)):
+        return "expected a list of numbers and names of what was appended, found others"
+    return ""
+
+
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number of JSON")
 
 
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _not_plain(value: Any, depth: int) -> str:
-    """Return what keeps a value of JSON from being shown to a person; nothing where it can be."""
+    """Return why a value of JSON cannot be shown to a person; nothing where it can be."""
     if isinstance(value, (dict, list)):
         if not depth:
             return f"expected at most {_MAX_DEPTH} levels of objects and arrays, found more"
         if isinstance(value, dict):
-            for key in value:
-                if not _is_plain_text(key):
-                    return f"expected keys that can be printed, found {key[:80]!r}"
+            if strange := [key for key in value if not _is_plain_text(key)]:
+                return f"expected keys that can be printed, found {strange[0][:80]!r}"
             value = list(value.values())
         return next(filter(None, (_not_plain(item, depth - 1) for item in value)), "")
     if (isinstance(value, int) and value.bit_length() > 1023) or (isinstance(value, float) and math.isinf(value)):
@@ -134,23 +264,23 @@ def _not_plain(value: Any, depth: int) -> str:
 
 
 def _is_plain_text(text: str) -> bool:
-    return all(" " <= character <= "~" for character in text)
+    return text.isascii() and text.isprintable()
 
 
-def _is_record(recorded: Any, counted: str) -> bool:
-    """Say whether a value is a record of errors, with the number of clouds that it counts."""
-    if not isinstance(recorded, dict):
-        return False
-    worst = recorded.get("worst")
+def _is_record(record: Any, counted: str) -> bool:
+    """Say whether a value is a record of errors, with the number of clouds under `counted`."""
     return (
-        isinstance(recorded.get("metric"), str)
-        and _is_plain_text(recorded["metric"])
-        and all(_is_integer(recorded.get(key)) for key in ("cell", counted))
-        and all(_is_integer(recorded.get(key, 0)) for key in ("measured", *_COUNTS))
-        and all(_is_number(recorded.get(key)) for key in ("mean", "mean_percent"))
-        and all(_is_number(recorded.get(key, 0.0)) for key in _FIGURES)
-        and isinstance(recorded.get("encoder", {}), dict)
-        and isinstance(worst, dict)
-        and isinstance(worst.get("name"), str)
-        and _is_number(worst.get("mean"))
+        isinstance(record, dict)
+        and all(key in record for key in (*_ALWAYS_RECORDED, counted))
+        and all(_is_a(record[key], kind) for key, kind in _RECORDED.items() if key in record)
+        and _is_plain_text(record["metric"])
     )
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Say whether a value of JSON is of a type: true is no number, and an integer is a float too."""
+    if kind is Worst:
+        return isinstance(value, dict) and _is_a(value.get("name"), str) and _is_a(value.get("mean"), float)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if kind is float else get_origin(kind) or kind)

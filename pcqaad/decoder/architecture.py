@@ -1,4 +1,4 @@
-"""A fitted model as plain arrays: what is trained, quantised, stored and decoded."""
+"""The network: its sizes, its tensors, and a fitted model as plain arrays. Every other decoder file builds on this."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
+# The activation function of all hidden layers, SELU (Klambauer et al., 2017): lambda and alpha of their equation 2.
+SELU_LAMBDA = 1.0507009873554805
+SELU_ALPHA = 1.6732632423543772
+
+# Sizes that no real model has: a file that claims more is refused before anything is allocated for it.
+MAX_CLOUDS = 2**24
+MAX_POINTS = 2**24  # of a cloud
+MAX_PATCHES = 2**16 - 1  # two bytes of the header
+MAX_LATENT = 2**16 - 1  # numbers of a cloud; two bytes of the header
+MAX_LAYERS = 16  # shared ones
+MAX_WIDTH = 2**14  # neurons of a layer
+MAX_WEIGHTS = 2**26  # numbers of all tensors together, and likewise of all latents
+MAX_BITS = 16  # of a coordinate of the template's grid
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -18,9 +32,9 @@ class Architecture:
     Attributes:
         clouds: N.
         points: M, of every cloud and of the template.
-        latent: L, numbers per cloud.
-        shared: widths of the layers that all patches share, at least one.
-        patch: width of a patch's hidden layer.
+        latent: L, numbers of a cloud's latent.
+        shared: W, widths of the layers that all patches share, at least one.
+        patch: H, width of a patch's hidden layer.
         patches: K, at most M.
         residual: whether the network's output is added to the template point.
     """
@@ -36,9 +50,9 @@ class Architecture:
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every weight tensor, in the order they are stored.
 
-        The first layer's weights come in two parts, for the latent and for the template point, and so do the
-        patches' first ones, for the shared features and for the template point again: the parts differ in
-        scale, so each is quantised and coded by itself.
+        The first layer's weights come in two parts, for the latent and for the template point. So do the patches'
+        first ones, for the shared features and for the template point again. The parts differ in scale, so each is
+        quantised and coded by itself.
         """
         shapes: dict[str, tuple[int, ...]] = {
             "latent": (self.latent, self.shared[0]),
@@ -80,17 +94,6 @@ class Model:
     template: Array
     latents: Array
     weights: dict[str, Array]
-
-
-# Sizes that no real model has, refused before anything is allocated for them.
-MAX_CLOUDS, MAX_POINTS, MAX_WEIGHTS, MAX_WIDTH, MAX_LAYERS = 2**24, 2**24, 2**26, 2**14, 16
-
-
-# What the section has two bytes for.
-MAX_SHORT = 2**16 - 1
-
-
-MAX_BITS = 16
 
 
 def too_large(architecture: Architecture) -> str:

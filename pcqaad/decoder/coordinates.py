@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from pcqaad.decoder.integer_model import POINT_SCALE, Ints
 
-LARGEST_CENTRE = 2**52
-# Bounds of the unit's exponent: any product of it is a normal number of double precision.
+LARGEST_CENTRE = 2**52  # units
+# The exponents a unit may have: any product of it is a normal number of double precision.
 UNIT_EXPONENTS = -400, 128
-_LARGEST = float(np.finfo(np.float32).max)
+LARGEST_COORDINATE = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class Denormalisation:
-    """A coordinate is (centre + decoded integer) * unit, one product, rounded to float32.
+    """A coordinate is (centre + decoded integer) * unit: one product, rounded to float32.
 
     Attributes:
-        centre: three integers of at most 2**52 in size.
-        unit: data units, of 24 significant bits.
+        centre: three integers of at most 2**52 in size, in units.
+        unit: of decoded integers, in the data's unit; of 24 significant bits.
     """
 
     centre: tuple[int, int, int]
@@ -30,9 +30,9 @@ class Denormalisation:
 
     @classmethod
     def of(cls, centre: NDArray[np.float64], scale: float) -> Denormalisation:
-        """Return what undoes the normalisation (x - centre) / scale best."""
+        """Return the denormalisation that undoes (x - centre) / scale best."""
         unit = math.ldexp(scale, -POINT_SCALE)
-        # So far from the origin, float32 cannot tell the points of a cloud apart: it may as well be larger.
+        # A centre beyond its bound lies so far off that float32 cannot tell points apart: a larger unit loses nothing.
         unit = max(unit, float(np.abs(centre).max()) / (LARGEST_CENTRE // 2))
         fraction, exponent = math.frexp(unit)
         low, high = UNIT_EXPONENTS
@@ -42,13 +42,15 @@ class Denormalisation:
         return cls((x, y, z), unit)
 
     def points(self, decoded: Ints) -> NDArray[np.float32]:
-        """Return the points (..., 3) in data units; what float32 cannot hold ends at its largest number."""
+        """Return points (..., 3) in the data's unit, clipped to the numbers that float32 holds."""
         exact = (decoded + np.array(self.centre, np.int64)).astype(np.float64)
         exact *= self.unit
-        points: NDArray[np.float32] = np.clip(exact, -_LARGEST, _LARGEST, out=exact).astype(np.float32)
+        points: NDArray[np.float32] = np.clip(exact, -LARGEST_COORDINATE, LARGEST_COORDINATE, out=exact).astype(
+            np.float32
+        )
         return points
 
     @property
     def centre_and_scale(self) -> tuple[list[float], float]:
-        """Centre and scale in data units: points = centre + scale * normalised."""
+        """Centre and scale in the data's unit: points = centre + scale * normalised."""
         return [c * self.unit for c in self.centre], math.ldexp(self.unit, POINT_SCALE)

@@ -1,62 +1,65 @@
-"""Model -> points with numpy alone: to the bit what every other decoder returns (SPEC.md, section 7.7)."""
+"""A file's own decoding with numpy alone: to the bit what every other reader returns (SPEC.md, section 7.7)."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pcqaad.decoder.integer_model import HALF, Floats, IntegerModel, Ints
+from pcqaad.decoder.architecture import Array
+from pcqaad.decoder.coordinates import Denormalisation
+from pcqaad.decoder.integer_model import HALF, Floats, IntegerModel, Ints, Symbols
 from pcqaad.decoder.matrices import Matrices
-from pcqaad.decoder.patches import patch_sizes
+from pcqaad.decoder.patches import blocks, patch_sizes
 
 # Points in flight: few enough that their features stay in the processor's cache, enough to keep BLAS busy.
-_COLUMNS = 256
+_BLOCK = 256
 
 
 class IntegerDecoder:
-    """Decodes clouds in integers, by float64 matrix products that are exact.
+    """Decodes clouds in integers, by float64 matrix products that are exact. Threads may share it.
 
     Args:
-        model: of which `check` has passed.
+        model: one whose `check` has passed.
+        denormalisation: from decoded integers to the data's unit.
     """
 
-    def __init__(self, model: IntegerModel) -> None:
+    def __init__(self, model: IntegerModel, denormalisation: Denormalisation) -> None:
+        self._model, self._denormalisation = model, denormalisation
         self._matrices = Matrices.of(model)
         self._sizes = patch_sizes(model.architecture.points, model.architecture.patches)
-        # One column a point: what every layer may take beside the features before it.
-        template = model.template().T
-        self._inputs = np.concatenate([np.ones((1, template.shape[1])), template])
 
-    def decode(self, cloud_part: Ints) -> Ints:
-        """Decode one cloud, of which layer 0 gets `cloud_part` (W[0],); returns (M, 3) in 2**-20, normalised."""
+    def decode(self, latent: NDArray[np.floating]) -> Array:
+        """Decode any latent (L,) to points (M, 3) in the data's unit; raises ValueError as `cloud_parts` does."""
+        return self._points(self._model.cloud_parts(latent[None])[0])
+
+    def decode_symbols(self, symbols: Symbols) -> Array:
+        """Decode a latent (L,) in the symbols of a file."""
+        return self._points(self._model.cloud_parts_of_symbols(symbols[None])[0])
+
+    def _points(self, cloud_part: Ints) -> Array:
         m = self._matrices
         first = np.column_stack([m.bias + cloud_part * m.cloud, m.point])
         # Threads share a decoder, so every call has buffers of its own.
         work = _Buffers(max(len(first), *(len(w) for w in m.shared), m.patch.shape[1]))
-        points = np.empty((len(self._inputs[0]), 3), np.int64)
-        start = 0
-        for size, patch, out in zip(self._sizes, m.patch, m.out, strict=True):
-            layers = [first, *m.shared, patch]
-            for low in range(start, start + int(size), _COLUMNS):
-                block = slice(low, min(low + _COLUMNS, start + int(size)))
-                inputs = self._inputs[:, block]
-                x = inputs
-                for weights, table in zip(layers, m.tables, strict=True):
-                    x = work.layer(weights, x, table, inputs)
-                points[block] = np.floor(out @ x).T
-            start += int(size)
-        return points
+        decoded = np.empty((m.inputs.shape[1], 3), np.int64)
+        for patch, block in blocks(self._sizes, _BLOCK):
+            x = inputs = m.inputs[:, block]
+            for weights, table in zip([first, *m.shared, m.patch[patch]], m.tables, strict=True):
+                x = work.layer(weights, x, table, inputs)
+            decoded[block] = np.floor(m.out[patch] @ x).T
+        return self._denormalisation.points(decoded)
 
 
 class _Buffers:
     """Memory for the features of one block of points, used by layer after layer."""
 
     def __init__(self, width: int) -> None:
-        self._features = np.empty((width + 4) * _COLUMNS)
-        self._sums = np.empty(width * _COLUMNS)
-        self._index = np.empty(width * _COLUMNS, np.intp)
+        self._features = np.empty((width + 4) * _BLOCK)
+        self._sums = np.empty(width * _BLOCK)
+        self._index = np.empty(width * _BLOCK, np.intp)
 
     def layer(self, weights: Floats, x: Floats, table: Floats, inputs: Floats) -> Floats:
-        """Return activations and, below them, the inputs (1 + 3, columns); they lie where `x` did."""
+        """Return activations and, below them, the inputs (1 + 3, points); they lie where `x` did."""
         rows, columns = len(weights), x.shape[1]
         size = rows * columns
         sums = self._sums[:size].reshape(rows, columns)

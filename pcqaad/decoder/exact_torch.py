@@ -1,4 +1,4 @@
-"""The integer decoder in torch: many clouds at once, on any device, and the same bytes (SPEC.md, section 7.7)."""
+"""A file's own decoding in torch: many clouds at once, on any device, and the same bytes (SPEC.md, section 7.7)."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pcqaad.decoder.coordinates import Denormalisation
+from pcqaad.decoder.coordinates import LARGEST_COORDINATE, Denormalisation
 from pcqaad.decoder.integer_model import HALF, IntegerModel
 from pcqaad.decoder.matrices import Matrices
-from pcqaad.decoder.patches import patch_sizes
+from pcqaad.decoder.patches import blocks, patch_sizes
 
 # Points in flight, of all clouds together: features that stay in a processor's cache, and on a GPU some hundred
 # megabytes of them.
-_COLUMNS = {"cpu": 2**10}
-_COLUMNS_ELSEWHERE = 2**17
+_BLOCK_ON_CPU = 2**10
+_BLOCK_ON_GPU = 2**17
 
 
 class BatchDecoder:
-    """Maps latents (B, L) to points (B, M, 3) in float32, in the data's unit.
+    """Decodes clouds in integers, by the matrix products of `pcqaad.decoder.exact`: float64, and exact.
 
-    The matrix products are those of pcqaad.decoder.exact, in float64 and exact, so that neither the device nor the
-    number of threads or clouds matters. Nothing here is differentiable: `Collection.module` is.
+    So neither the device nor the number of threads or clouds matters. Nothing here is differentiable;
+    `Collection.module` is.
 
     Args:
-        model: of which `check` has passed.
+        model: one whose `check` has passed.
         denormalisation: from decoded integers to the data's unit.
         device: to compute on.
     """
@@ -33,7 +33,7 @@ class BatchDecoder:
     def __init__(
         self, model: IntegerModel, denormalisation: Denormalisation, device: str | torch.device = "cpu"
     ) -> None:
-        self._model, self._placement, self._device = model, denormalisation, torch.device(device)
+        self._model, self._denormalisation, self._device = model, denormalisation, torch.device(device)
 
         def there(array: NDArray[np.float64]) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
@@ -43,29 +43,24 @@ class BatchDecoder:
         self._shared = [there(weights) for weights in m.shared]
         self._patch, self._out = there(m.patch), there(m.out)
         self._tables = [there(table) for table in m.tables]
-        template = model.template().T.astype(np.float64)
-        self._inputs = there(np.concatenate([np.ones((1, template.shape[1])), template]))
+        self._inputs = there(m.inputs)
+        self._sizes = patch_sizes(model.architecture.points, model.architecture.patches)
 
     @torch.no_grad()
     def __call__(self, latents: Tensor | NDArray[np.floating]) -> Tensor:
-        """Decode latents (B, L), of the file or between them; the points lie on the decoder's device.
+        """Decode any latents (B, L) to points (B, M, 3) in the data's unit, float32, on the decoder's device.
 
-        Raises ValueError where a latent is not finite, or far larger than the file's own.
+        Raises ValueError for a latent that is not finite, or far larger than the file's own.
         """
         if isinstance(latents, Tensor):
             latents = latents.detach().cpu().numpy()
-        parts = self._model.cloud_parts_of(latents).astype(np.float64)
+        parts = self._model.cloud_parts(latents).astype(np.float64)
         clouds = torch.from_numpy(parts).to(self._device) * self._cloud + self._bias  # (B, W[0])
-        shape = self._model.architecture
-        decoded = torch.empty(len(clouds), shape.points, 3, dtype=torch.int64, device=self._device)
-        columns = max(_COLUMNS.get(self._device.type, _COLUMNS_ELSEWHERE) // max(len(clouds), 1), 1)
-        start = 0
-        for patch, size in enumerate(patch_sizes(shape.points, shape.patches).tolist()):
-            for low in range(start, start + size, columns):
-                block = slice(low, min(low + columns, start + size))
-                decoded[:, block] = self._fold(clouds, patch, self._inputs[:, block])
-            start += size
-        return self._placed(decoded)
+        decoded = torch.empty(len(clouds), self._inputs.shape[1], 3, dtype=torch.int64, device=self._device)
+        together = _BLOCK_ON_CPU if self._device.type == "cpu" else _BLOCK_ON_GPU
+        for patch, block in blocks(self._sizes, max(together // max(len(clouds), 1), 1)):
+            decoded[:, block] = self._fold(clouds, patch, self._inputs[:, block])
+        return self._points(decoded)
 
     def _fold(self, clouds: Tensor, patch: int, inputs: Tensor) -> Tensor:
         """Return (B, s, 3) for the clouds' parts (B, W[0]) and the inputs (1 + 3, s) of points of one patch."""
@@ -84,8 +79,8 @@ class BatchDecoder:
         index = sums.to(torch.int64).clamp_(0, 2 * HALF - 1)
         return torch.cat([table[index], inputs])
 
-    def _placed(self, decoded: Tensor) -> Tensor:
-        centre = torch.tensor(self._placement.centre, dtype=torch.int64, device=self._device)
-        largest = torch.finfo(torch.float32).max
-        points = (decoded + centre).to(torch.float64) * self._placement.unit
-        return points.clamp_(-largest, largest).to(torch.float32)
+    def _points(self, decoded: Tensor) -> Tensor:
+        """Return points as `Denormalisation.points` does, here."""
+        centre = torch.tensor(self._denormalisation.centre, dtype=torch.int64, device=self._device)
+        points = (decoded + centre).to(torch.float64) * self._denormalisation.unit
+        return points.clamp_(-LARGEST_COORDINATE, LARGEST_COORDINATE).to(torch.float32)

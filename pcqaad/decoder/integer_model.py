@@ -1,8 +1,8 @@
-"""A model in integers, and the rules under which every decoder computes the same points of it (SPEC.md, 7.7).
+"""A model in integers, and why every decoder computes the same points from it (SPEC.md, 7.7 and 7.8).
 
-Symbols times steps of four significant bits are integers times powers of two, and activations are integers times a
-power of two. So every sum of a layer is an integer times a power of two as well; where it stays below 2^53 times
-the smallest one involved, float64 holds it and all partial sums exactly, in whatever order they are added.
+A symbol times a step size of four significant bits is an integer times a power of two, and so is an activation. Hence
+every sum of a layer is one too. Where it stays below 2^53 times the smallest power involved, float64 holds it and all
+its partial sums exactly, in whatever order they are added.
 """
 
 from __future__ import annotations
@@ -22,27 +22,25 @@ Symbols = NDArray[np.int32]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+# A scale F counts numbers in units of 2**-F. Activations have one for each layer, which the file chooses up to:
+LARGEST_SCALE = 14
+CLOUD_SCALE = 24  # of a cloud's own part of layer 0
+POINT_SCALE = 20  # of decoded coordinates, normalised: a cloud spans about 2**22 units
 # The activation function is a table over the pre-activations -HALF .. HALF - 1; beyond, its ends continue.
 HALF = 2**15
-LARGEST_SCALE = 14
-# What no activation exceeds: 1.05 * (HALF - 1). Below zero it is 1.76 * 2**scale at most.
+# No activation exceeds 1.05 * (HALF - 1), in units of its layer's scale; below zero it is 1.76 * 2**scale at most.
 _LARGEST_ACTIVATION = 34428
-# A cloud's own part of the first layer is rounded to 2**-CLOUD_SCALE and ends at _CLOUD_LIMIT of these.
-CLOUD_SCALE, _CLOUD_LIMIT = 24, 2**36
-# Decoded coordinates are counted in 2**-POINT_SCALE of the normalised unit: a cloud spans 2**22 of them.
-POINT_SCALE = 20
-# float64 holds every integer below.
-_EXACT = 2**53
-# Below these the sums of a cloud's part stay within 64 bits, with room for latents between the file's.
-LARGEST_LATENT_WEIGHT = 2**16
-LARGEST_LATENT = 2**36
-# A latent that is given as floats is taken to this part of a step.
-_FINE = 10
+_LARGEST_CLOUD_PART = 2**36  # units of CLOUD_SCALE; clipped there
+_EXACT = 2**53  # float64 holds every integer below
+# Below these a cloud's part is summed within 64 bits, with room for latents between the file's.
+LARGEST_LATENT_WEIGHT = 2**16  # symbol of the tensor "latent"
+LARGEST_LATENT = 2**36  # as `latent_reach` counts
+_FRACTION_BITS = 10  # of a step size, to which latents between the file's are rounded
 
 
 @dataclass(frozen=True)
 class Term:
-    """What a sum has from one tensor: whole multiples of 2**exponent, `bound` of them at most; no name: a constant."""
+    """A term of a sum, from one tensor or (no name) from none: at most `bound` multiples of 2**exponent."""
 
     tensor: str
     exponent: int
@@ -51,42 +49,42 @@ class Term:
 
 @dataclass(frozen=True)
 class Sum:
-    """The sums of one layer, rounded to whole multiples of 2**-scale."""
+    """The sums of one layer, to be rounded to whole multiples of 2**-scale."""
 
     scale: int
     terms: tuple[Term, ...]
 
     @property
     def exponent(self) -> int:
-        """Of the smallest power of two involved; half a unit of the result, added to round, is one of them."""
+        """The exponent of the smallest power of two involved; half a unit of the result, added to round, is one."""
         return min(-self.scale - 1, *(term.exponent for term in self.terms))
 
     @property
     def bound(self) -> int:
-        """What no sum exceeds, in units of 2**exponent; 2**16 units of the result are left for a table's offset."""
+        """A bound of the sum, in units of 2**exponent; it leaves 2**16 units of the result for a table's offset."""
         return sum(t.bound << (t.exponent - self.exponent) for t in self.terms) + (1 << 16 - self.scale - self.exponent)
 
     @property
     def exact(self) -> bool:
-        """Whether float64 holds all of it."""
+        """Whether float64 holds the sum and all partial sums."""
         return self.bound < _EXACT
 
 
 @dataclass(frozen=True)
 class IntegerModel:
-    """What all clouds of a file share.
+    """The part of a model that all clouds of a file share.
 
     Attributes:
-        shape: the model's.
+        architecture: the sizes.
         bits: of the template's grid, per axis.
         origin: of the grid, three integers.
-        step: of the grid; a template point is (origin + grid point) * step.
-        grid: (M, 3) the template's grid points, patch after patch; the file keeps no order inside a patch.
-        weight_step_sizes: per tensor.
-        weight scales: of inputs and neurons, by which some tensors' symbols are multiplied.
+        step_size: of the grid; a template point is (origin + grid point) * step size.
+        grid: (M, 3) the template's grid points, patch after patch; a file keeps no order inside a patch.
+        weight_step_sizes: of each tensor.
+        weight_scales: of inputs and neurons, by which some tensors' symbols are multiplied.
         weights: the symbols of each tensor.
-        latent_step_sizes: per latent dimension.
-        scales: per hidden layer, the patches' last: its activations are counted in 2**-scale.
+        latent_step_sizes: (L,) of each latent dimension.
+        scales: F of each hidden layer's activations, the patches' last.
     """
 
     architecture: Architecture
@@ -117,16 +115,16 @@ class IntegerModel:
         def term(tensor: str, inputs: int = 1, mantissa: int = 1, exponent: int = 0) -> Term:
             """A tensor times inputs of at most `inputs` * mantissa * 2**exponent."""
             sizes = np.abs(self.multiples(tensor))
-            step = self.weight_step_sizes[tensor]
+            step_size = self.weight_step_sizes[tensor]
             # A bias is added; of a matrix every output sums over all inputs.
             largest = int(sizes.max() if "bias" in tensor else sizes.sum(-2).max())
-            return Term(tensor, exponent + step.exponent, largest * inputs * mantissa * step.mantissa)
+            return Term(tensor, exponent + step_size.exponent, largest * inputs * mantissa * step_size.mantissa)
 
         far = 2**self.bits - 1
         reach = max(max(abs(o), abs(o + far)) for o in self.origin)
         of_template = reach, *self.step_size
         last = len(self.scales) - 1
-        cloud = Term("", -CLOUD_SCALE, _CLOUD_LIMIT)
+        cloud = Term("", -CLOUD_SCALE, _LARGEST_CLOUD_PART)
         yield Sum(self.scales[0], (cloud, term("point", *of_template), term("bias 0")))
         for i in range(1, last):
             inputs = _LARGEST_ACTIVATION, 1, -self.scales[i - 1]
@@ -140,35 +138,34 @@ class IntegerModel:
         yield Sum(POINT_SCALE, tuple(out))
 
     def multiples(self, tensor: str) -> Ints:
-        """Return a tensor in whole steps: its symbols times their weight scales.
-
-        In 64 bits, which numpy 1 would not go to.
-        """
+        """Return a tensor in units of its step size: its symbols times their weight scales."""
+        # numpy 1 would stay within 32 bits.
         multiples: Ints = self.weights[tensor].astype(np.int64) * self.weight_scales.factors(tensor)
         return multiples
 
     def template(self) -> Ints:
-        """Return the template (M, 3) in whole steps."""
+        """Return the template (M, 3) in units of its step size."""
         return self.grid.astype(np.int64) + np.array(self.origin, np.int64)
 
-    def cloud_parts(self, latents: Symbols) -> Ints:
-        """Return the clouds' parts of layer 0 (B, W[0]), in 2**-24, for latents (B, L) in symbols."""
-        return self._cloud_parts(latents.astype(np.int64) << _FINE)
+    def cloud_parts_of_symbols(self, symbols: Symbols) -> Ints:
+        """Return the clouds' own parts of layer 0 (B, W[0]), in 2**-CLOUD_SCALE, for latents (B, L) of a file."""
+        return self._cloud_parts(symbols.astype(np.int64) << _FRACTION_BITS)
 
-    def cloud_parts_of(self, latents: NDArray[np.floating]) -> Ints:
-        """Return the same for latents (B, L) in numbers, taken to 1/1024 of a dimension's step.
+    def cloud_parts(self, latents: NDArray[np.floating]) -> Ints:
+        """Return the same for any latents (B, L), rounded to 1/1024 of a dimension's step size.
 
-        A file's own, of symbols below 2**20, give what the symbols give. Raises ValueError where they are not finite
-        or too large.
+        A file's own latents, of symbols below 2**20, give what their symbols give. Raises ValueError for latents that
+        are not finite or too large.
         """
         if latents.ndim != 2 or latents.shape[1] != self.architecture.latent:
             raise ValueError(f"expected latents of {self.architecture.latent} numbers, found shape {latents.shape}")
         with np.errstate(over="ignore"):
-            fine = np.rint(latents.astype(np.float64) / step_size_values(self.latent_step_sizes) * 2**_FINE)
+            steps = latents.astype(np.float64) / step_size_values(self.latent_step_sizes)
+            fine = np.rint(steps * 2**_FRACTION_BITS)
         # False for NaN as well.
-        within = bool((np.abs(fine) < LARGEST_LATENT << _FINE).all())
+        within = bool((np.abs(fine) < LARGEST_LATENT << _FRACTION_BITS).all())
         symbols = np.where(within, fine, 0).astype(np.int64)
-        if not within or (latent_reach(symbols, self.latent_step_sizes) >= LARGEST_LATENT << _FINE).any():
+        if not within or (latent_reach(symbols, self.latent_step_sizes) >= LARGEST_LATENT << _FRACTION_BITS).any():
             raise ValueError("expected latents that are finite and of the size of the file's own")
         return self._cloud_parts(symbols)
 
@@ -176,25 +173,33 @@ class IntegerModel:
         factors, low = in_common(self.latent_step_sizes)
         scaled = (fine.astype(object) * np.array(factors, object)).astype(np.int64)
         sums = scaled @ self.weights["latent"].astype(np.int64)
-        step = self.weight_step_sizes["latent"]
-        shift = low - _FINE + step.exponent + CLOUD_SCALE
-        parts = [round_shift(int(total) * step.mantissa, shift) for total in sums.ravel()]
-        return np.array([min(max(part, -_CLOUD_LIMIT), _CLOUD_LIMIT) for part in parts], np.int64).reshape(sums.shape)
+        mantissa, exponent = self.weight_step_sizes["latent"]
+        shift = low - _FRACTION_BITS + exponent + CLOUD_SCALE
+        # In Python's integers: a shift to the left may leave 64 bits.
+        parts = (round_shift(int(total) * mantissa, shift) for total in sums.ravel())
+        clipped = [min(max(part, -_LARGEST_CLOUD_PART), _LARGEST_CLOUD_PART) for part in parts]
+        return np.array(clipped, np.int64).reshape(sums.shape)
 
     def dequantise(self, latents: Array) -> Model:
         """Return the numbers that this model stands for, in float32, with these latents (N, L)."""
-        steps = {name: step.value for name, step in self.weight_step_sizes.items()}
-        weights = {name: (self.multiples(name) * steps[name]).astype(np.float32) for name in self.weights}
-        return Model(self.architecture, (self.template() * self.step_size.value).astype(np.float32), latents, weights)
+        weights = {
+            name: (self.multiples(name) * step_size.value).astype(np.float32)
+            for name, step_size in self.weight_step_sizes.items()
+        }
+        template = (self.template() * self.step_size.value).astype(np.float32)
+        return Model(self.architecture, template, latents, weights)
 
 
-def latent_reach(symbols: NDArray[np.signedinteger], steps: tuple[StepSize, ...]) -> NDArray[np.object_]:
-    """Return how large latents (B, L) are, added up in the smallest power of two of their steps; exact, (B,)."""
-    factors, _ = in_common(steps)
+def latent_reach(symbols: NDArray[np.signedinteger], step_sizes: tuple[StepSize, ...]) -> NDArray[np.object_]:
+    """Return how large latents (B, L) are (B,): the sum of their sizes, in the least power of two of the step sizes.
+
+    The sums are exact.
+    """
+    factors, _ = in_common(step_sizes)
     reach: NDArray[np.object_] = np.abs(symbols.astype(np.int64)).astype(object) @ np.array(factors, object)
     return reach
 
 
-def dequantise_latents(symbols: Symbols, steps: tuple[StepSize, ...]) -> Array:
+def dequantise_latents(symbols: Symbols, step_sizes: tuple[StepSize, ...]) -> Array:
     """Return latents (N, L) as numbers, in float32."""
-    return (symbols * step_size_values(steps)).astype(np.float32)
+    return (symbols * step_size_values(step_sizes)).astype(np.float32)

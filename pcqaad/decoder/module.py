@@ -1,4 +1,4 @@
-"""The decoder as a differentiable torch module (paper, section 3.3 and Figure 1)."""
+"""The network as a differentiable torch module: training fits it (paper, section 3.3 and Figure 1)."""
 
 from __future__ import annotations
 
@@ -31,21 +31,19 @@ class Weights(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """Folds template points into the cloud that a latent stands for.
+    """Folds template points into the cloud that a latent stands for; all coordinates are normalised.
 
-    The latent and a template point go through shared layers; the shared features and the template point
-    again go through two layers of the point's patch. SELU after every layer but the last. With `residual`
-    the result is added to the template point instead of standing alone.
-
-    All coordinates are normalised. B clouds, K patches, S points of each patch, L latent numbers.
+    The latent and a template point go through shared layers. The shared features, and the template point again, go
+    through the two layers of the point's patch. SELU follows every layer but the last. With `residual` the result is
+    added to the template point.
 
     Attributes:
         template: (M, 3), patch after patch.
-        latents: (N, L), one row per cloud.
+        latents: (N, L), one row a cloud.
         shared: the shared layers' weights, (inputs, outputs) each; the first has L + 3 inputs.
         shared_bias: their biases.
-        patch: the two patch layers' weights, (K, width + 3, hidden) and (K, hidden, 3).
-        patch_bias: (K, 1, hidden) and (K, 1, 3).
+        patch: the two patch layers' weights, (K, W[-1] + 3, H) and (K, H, 3).
+        patch_bias: (K, 1, H) and (K, 1, 3).
         patch_index: (K, S) rows of the template in each patch, padded.
         in_patch: (K, S), False where padded.
     """
@@ -63,7 +61,7 @@ class Decoder(nn.Module):
         residual: bool,
         generator: torch.Generator | None = None,
     ) -> None:
-        """Take what template and latents start as; the weights are drawn, by torch's generator if by no other."""
+        """Start from a template and latents; the weights are drawn, by torch's generator if by no other."""
         super().__init__()
         draw = partial(lecun, generator=generator)
         self.residual = residual
@@ -88,28 +86,13 @@ class Decoder(nn.Module):
     @classmethod
     def of(cls, model: Model) -> Decoder:
         """Return the torch module of a model in numpy arrays."""
-        shape = model.architecture
+        a = model.architecture
         template, latents = torch.from_numpy(model.template), torch.from_numpy(model.latents)
-        # What it would draw is replaced: a generator of its own leaves torch's as it was.
-        drawn = torch.Generator()
-        decoder = cls(template, latents, shape.shared, shape.patch, shape.patches, shape.residual, drawn)
-        w = {name: torch.from_numpy(array) for name, array in model.weights.items()}
-        layers = range(1, len(shape.shared))
+        # The weights drawn are replaced below: a generator of their own leaves torch's as it was.
+        decoder = cls(template, latents, a.shared, a.patch, a.patches, a.residual, torch.Generator())
         with torch.no_grad():
-            for parameter, values in zip(
-                [*decoder.shared, *decoder.shared_bias, *decoder.patch, *decoder.patch_bias],
-                [
-                    torch.cat([w["latent"], w["point"]]),
-                    *(w[f"shared {i}"] for i in layers),
-                    *(w[f"bias {i}"] for i in (0, *layers)),
-                    torch.cat([w["patch"], w["patch point"]], 1),
-                    w["out"],
-                    w["patch bias"][:, None],
-                    w["out bias"][:, None],
-                ],
-                strict=True,
-            ):
-                parameter.copy_(values)
+            for name, values in decoder._tensors().items():
+                values.copy_(torch.from_numpy(model.weights[name]))
         return decoder
 
     def arrays(self) -> Model:
@@ -119,31 +102,31 @@ class Decoder(nn.Module):
             values: Array = tensor.detach().cpu().numpy().copy()
             return values
 
-        size, width = self.latents.shape[1], self.shared_bias[-1].shape[0]
-        weights = {
-            "latent": array(self.shared[0][:size]),
-            "point": array(self.shared[0][size:]),
-            "bias 0": array(self.shared_bias[0]),
-        }
-        for i in range(1, len(self.shared)):
-            weights |= {f"shared {i}": array(self.shared[i]), f"bias {i}": array(self.shared_bias[i])}
-        weights |= {
-            "patch": array(self.patch[0][:, :width]),
-            "patch point": array(self.patch[0][:, width:]),
-            "patch bias": array(self.patch_bias[0][:, 0]),
-            "out": array(self.patch[1]),
-            "out bias": array(self.patch_bias[1][:, 0]),
-        }
-        shape = Architecture(
+        architecture = Architecture(
             clouds=len(self.latents),
             points=len(self.template),
-            latent=size,
+            latent=self.latents.shape[1],
             shared=tuple(bias.shape[0] for bias in self.shared_bias),
             patch=self.patch_bias[0].shape[2],
             patches=self.patches,
             residual=self.residual,
         )
-        return Model(shape, array(self.template), array(self.latents), weights)
+        weights = {name: array(values) for name, values in self._tensors().items()}
+        return Model(architecture, array(self.template), array(self.latents), weights)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return views of the layers, as `Architecture.tensors` names and shapes them."""
+        size, width = self.latents.shape[1], self.shared_bias[-1].shape[0]
+        tensors = {"latent": self.shared[0][:size], "point": self.shared[0][size:], "bias 0": self.shared_bias[0]}
+        for i in range(1, len(self.shared)):
+            tensors |= {f"shared {i}": self.shared[i], f"bias {i}": self.shared_bias[i]}
+        return tensors | {
+            "patch": self.patch[0][:, :width],
+            "patch point": self.patch[0][:, width:],
+            "patch bias": self.patch_bias[0][:, 0],
+            "out": self.patch[1],
+            "out bias": self.patch_bias[1][:, 0],
+        }
 
     def weights(self) -> Weights:
         """Return the layers."""
@@ -153,9 +136,9 @@ class Decoder(nn.Module):
         """Decode template points by these layers or the decoder's own: (B, L), (K, S, 3) -> (K, B, S, 3)."""
         shared, shared_bias, patch, patch_bias = weights or self.weights()
         size = latents.shape[1]
-        # The sum of a part per cloud and a part per point: neither is computed twice.
+        # The sum of one part for each cloud and one for each point: neither is computed twice.
         x = (latents @ shared[0][:size] + shared_bias[0])[None, :, None] + (points @ shared[0][size:])[:, None]
-        x = selu(x)  # (K, B, S, widths[0])
+        x = selu(x)  # (K, B, S, W[0])
         k, b, s, width = x.shape
         x = x.reshape(k * b * s, width)
         for weight, bias in zip(shared[1:], shared_bias[1:], strict=True):
@@ -168,15 +151,15 @@ class Decoder(nn.Module):
         return out + points[:, None] if self.residual else out
 
     def draw(self, rng: np.random.Generator, count: int) -> Tensor:
-        """Return about `count` random template points, the same number of each patch: (K, S, 3)."""
+        """Return about `count` random template points, the same number s of each patch: (K, s, 3)."""
         sizes = patch_sizes(len(self.template), self.patches)
         rows = draw_points(rng, sizes, min(max(count // self.patches, 1), int(sizes.min())))
         return self.template[torch.from_numpy(rows).to(self.template.device)]
 
     def patch_points(self) -> Tensor:
-        """Return the template by patches (K, S, 3), the smaller ones padded; `in_patch` tells what counts."""
+        """Return the template by patches (K, S, 3); `in_patch` tells padding from points."""
         return self.template[self.patch_index]
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Decode whole clouds: latents (B, L) -> normalised points (B, M, 3), patch after patch."""
+        """Decode latents (B, L) to normalised points (B, M, 3), patch after patch."""
         return self.fold(latents, self.patch_points()).transpose(0, 1)[:, self.in_patch]

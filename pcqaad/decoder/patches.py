@@ -1,28 +1,37 @@
-"""How a template is stored: patch after patch, of equal sizes."""
+"""How a template (M, 3) is stored: patch after patch, of sizes that differ by one at most."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def patch_sizes(points: int, patches: int) -> NDArray[np.int64]:
-    """How many of `points` each patch holds: equal, the first `points % patches` one more."""
+    """Return how many of M points each of K patches holds (K,): the first `points % patches` hold one more."""
     sizes = np.full(patches, points // patches, np.int64)
     sizes[: points % patches] += 1
     return sizes
 
 
+def blocks(sizes: NDArray[np.int64], most: int) -> Iterator[tuple[int, slice]]:
+    """Cut the template into blocks of at most `most` points of one patch: yields the patch and its rows."""
+    for patch, (size, end) in enumerate(zip(sizes.tolist(), np.cumsum(sizes).tolist(), strict=True)):
+        for low in range(end - size, end, most):
+            yield patch, slice(low, min(low + most, end))
+
+
 def draw_points(rng: np.random.Generator, sizes: NDArray[np.int64], each: int) -> NDArray[np.int64]:
-    """Draw, of a cloud stored patch after patch of `sizes` (K,), the rows (K, each) of random points of every patch."""
+    """Draw `each` random points of every patch, of `sizes` (K,); returns their rows in the template, (K, each)."""
     starts = np.cumsum(sizes) - sizes
     return np.stack([s + rng.choice(n, each, replace=False) for s, n in zip(starts, sizes, strict=True)])
 
 
 def padded_patches(points: int, patches: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the rows (K, S) of each patch of a cloud stored patch after patch, and which are not padding.
+    """Return the rows (K, S) of each patch in the template, and which are not padding.
 
-    Sizes differ by one at most; a smaller patch repeats its last row.
+    A patch that is smaller than the first repeats its last row.
     """
     sizes = patch_sizes(points, patches)
     column = np.arange(sizes[0])

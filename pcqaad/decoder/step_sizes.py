@@ -1,4 +1,4 @@
-"""Quantisation steps of four significant bits: sums of integers times such steps are exact (SPEC.md, section 7.1)."""
+"""Step sizes of four significant bits: sums of integers times such steps are exact (SPEC.md, section 7.1)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_LOWEST, _HIGHEST = -64, 63
-CODES = (_HIGHEST - _LOWEST + 1) * 8
+_LOWEST_EXPONENT = -64
+_HIGHEST_EXPONENT = 63
+_MANTISSAS = 8  # 8 to 15
+CODES = (_HIGHEST_EXPONENT - _LOWEST_EXPONENT + 1) * _MANTISSAS
 
 
 class StepSize(NamedTuple):
@@ -21,44 +23,44 @@ class StepSize(NamedTuple):
 
     @classmethod
     def nearest(cls, value: float) -> StepSize:
-        """Return the step nearest to a positive number: at most 1/17 of it away, within the range of steps."""
+        """Return the step size nearest to a positive number: at most 1/17 of it away, within the range of codes."""
         fraction, exponent = math.frexp(value)  # 0.5 <= fraction < 1
         mantissa, exponent = round(16 * fraction), exponent - 4
         if mantissa == 16:
             mantissa, exponent = 8, exponent + 1
-        if exponent < _LOWEST:
-            return cls(8, _LOWEST)
-        return cls(15, _HIGHEST) if exponent > _HIGHEST else cls(mantissa, exponent)
+        if exponent < _LOWEST_EXPONENT:
+            return cls(8, _LOWEST_EXPONENT)
+        return cls(15, _HIGHEST_EXPONENT) if exponent > _HIGHEST_EXPONENT else cls(mantissa, exponent)
 
     @classmethod
     def of(cls, code: int) -> StepSize:
-        """Return the step that a code, 0 <= code < CODES, stands for in a file."""
-        return cls(8 + code % 8, code // 8 + _LOWEST)
+        """Return the step size that a file's code stands for, 0 <= code < CODES."""
+        return cls(8 + code % _MANTISSAS, code // _MANTISSAS + _LOWEST_EXPONENT)
 
     @property
     def code(self) -> int:
-        """The step as a file holds it."""
-        return (self.exponent - _LOWEST) * 8 + self.mantissa - 8
+        """The code that a file holds."""
+        return (self.exponent - _LOWEST_EXPONENT) * _MANTISSAS + self.mantissa - 8
 
     @property
     def value(self) -> float:
-        """The step as a number; exact."""
+        """The step size as a number; exact."""
         return math.ldexp(self.mantissa, self.exponent)
 
     def doubled(self) -> StepSize:
-        """Return the step twice as coarse."""
+        """Return the step size that is twice as coarse."""
         return StepSize.nearest(2 * self.value)
 
 
-def step_size_values(steps: Sequence[StepSize]) -> NDArray[np.float64]:
-    """Return steps as numbers (n,); exact."""
-    return np.array([step.value for step in steps])
+def step_size_values(step_sizes: Sequence[StepSize]) -> NDArray[np.float64]:
+    """Return step sizes as numbers (n,); exact."""
+    return np.array([step_size.value for step_size in step_sizes])
 
 
-def in_common(steps: Sequence[StepSize]) -> tuple[list[int], int]:
-    """Return integers `f` and the exponent `low` such that the steps are f * 2**low, and no `f` needs to be larger."""
-    low = min(step.exponent for step in steps)
-    return [step.mantissa << (step.exponent - low) for step in steps], low
+def in_common(step_sizes: Sequence[StepSize]) -> tuple[list[int], int]:
+    """Return integers f and the least exponent `low`: the step sizes are f * 2**low."""
+    low = min(step_size.exponent for step_size in step_sizes)
+    return [step_size.mantissa << (step_size.exponent - low) for step_size in step_sizes], low
 
 
 def round_shift(value: int, shift: int) -> int:

@@ -1,8 +1,8 @@
-"""Per-channel weight scales: one for each input, and for each hidden neuron of a patch (the gains of SPEC.md, 7.2).
+"""Per-channel weight scales: one for each input, and one for each hidden neuron of a patch. SPEC.md (7.2): gains.
 
-What an error of a weight does grows with the mean square of its input, and with how far its output moves the points.
-Between neurons both differ by much, in the patch layers most: one step for a whole matrix would be too coarse for some
-and too fine for the others.
+An error of a weight matters more the larger the mean square of its input is, and the farther its output moves the
+points. Both differ much between neurons, in the patch layers most: one step size for a whole matrix would be too coarse
+for some and too fine for the others.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pcqaad.decoder.architecture import Architecture
 
 Codes = NDArray[np.int32]
 
-# What a code stands for: half octaves, nearly, and whole numbers, so that sums stay exact.
+# The factor of each code: about half an octave apart, and whole numbers, so that sums stay exact.
 LEVELS = np.array([2, 3, 4, 6, 8, 12, 16, 24], np.int64)
 
 
-def scaled_inputs(shape: Architecture) -> dict[str, int]:
-    """Return the tensors whose inputs have weight scales, and how many inputs, in the order they are stored."""
-    of_shared = {f"shared {i}": shape.shared[i - 1] for i in range(1, len(shape.shared))}
-    return of_shared | {"patch": shape.shared[-1]}
+def scaled_inputs(architecture: Architecture) -> dict[str, int]:
+    """Return how many inputs have a weight scale in each tensor that has any, in the order they are stored."""
+    widths = architecture.shared
+    return {f"shared {i}": widths[i - 1] for i in range(1, len(widths))} | {"patch": widths[-1]}
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class WeightScales:
     columns: Codes
 
     @classmethod
-    def of_codes(cls, shape: Architecture, codes: Codes) -> WeightScales:
+    def of_codes(cls, architecture: Architecture, codes: Codes) -> WeightScales:
         """Return the weight scales of `codes` in a row."""
-        inputs = scaled_inputs(shape)
+        inputs = scaled_inputs(architecture)
         *rows, columns = np.split(codes, np.cumsum([*inputs.values()]))
-        return cls(dict(zip(inputs, rows, strict=True)), columns.reshape(shape.patches, shape.patch))
+        return cls(dict(zip(inputs, rows, strict=True)), columns.reshape(architecture.patches, architecture.patch))
 
     @staticmethod
-    def count(shape: Architecture) -> tuple[int, int]:
-        """Return how many inputs and how many hidden neurons have gains."""
-        return sum(scaled_inputs(shape).values()), shape.patches * shape.patch
+    def count(architecture: Architecture) -> tuple[int, int]:
+        """Return how many inputs and how many hidden neurons have a weight scale."""
+        return sum(scaled_inputs(architecture).values()), architecture.patches * architecture.patch
 
     def codes(self) -> Codes:
         """Return all codes in a row."""
@@ -62,7 +62,7 @@ class WeightScales:
         return rows + self.columns[:, None] if tensor == "patch" else rows
 
     def factors(self, tensor: str) -> NDArray[np.int64]:
-        """Return what each symbol is multiplied with, to broadcast against the tensor."""
+        """Return the factor of each symbol, to broadcast against the tensor."""
         if tensor not in self.rows:
             return np.ones((), np.int64)
         rows = LEVELS[self.rows[tensor]][:, None]

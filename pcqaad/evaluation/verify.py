@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypedDict, cast
 import numpy as np
 
 from pcqaad.bitstream.collection import Collection
-from pcqaad.bitstream.info import sampling
+from pcqaad.bitstream.info import AppendedFidelity, Bytes, sampling
 from pcqaad.errors import CloudError, SettingsError
 from pcqaad.evaluation.metrics import CELL, METRICS, measure, summarise
 from pcqaad.formats.clouds.find import find_clouds
@@ -33,16 +33,6 @@ class Source(Protocol):
         """Read its faces too: something with `vertices` (v, 3) and `triangles` (t, 3)."""
 
 
-class Bytes(TypedDict):
-    """Sizes, in bytes."""
-
-    file: int
-    raw_float32: int
-    sections: dict[str, int]
-    parts: dict[str, int]
-    per_cloud: dict[str, float]
-
-
 class Verification(TypedDict, total=False):
     """What `verify` returns, and `pcqaad verify --json` prints.
 
@@ -61,8 +51,8 @@ class Verification(TypedDict, total=False):
     paper_ratio: float
     source: str
     diagonal: float | None
-    metrics: dict[str, dict[str, Any]]
-    appended: list[dict[str, Any]]
+    metrics: dict[str, Mapping[str, Any]]
+    appended: list[AppendedFidelity]
 
 
 def verify(

@@ -99,7 +99,7 @@ def append(
     first = len(collection)
     new = list(names) if names is not None else default_names(len(clouds), first)
     _check_names(new, len(clouds), collection)
-    collection.room_for(len(clouds))
+    collection.check_room(len(clouds))
 
     fit_seed, surface = sampling(collection.info)
     if surface:
@@ -132,7 +132,7 @@ def append(
     if of_fit and record["mean"] > _WORSE * of_fit:
         text = "the new clouds' error is %.1f times that of the fit's: the file was not fitted to clouds like these"
         log.warning(text, record["mean"] / of_fit)
-    return Appended(collection.grown(latents, new, record), record)
+    return Appended(collection.appended_sections(latents, new, record), record)
 
 
 def _check_names(new: Sequence[str], count: int, collection: Collection) -> None:

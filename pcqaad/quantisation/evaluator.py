@@ -54,10 +54,7 @@ class Evaluator:
         Points become float32 in the data's unit first, as those of a file are: far from the origin that is an error
         of its own, and not one of quantisation.
         """
-        decoder, normalisation = (
-            FloatDecoder(model.architecture, model.template, model.weights),
-            self.clouds.normalisation,
-        )
+        decoder, normalisation = FloatDecoder(model), self.clouds.normalisation
 
         def decode(i: int) -> Points:
             placed = decoder.decode(model.latents[i]) * normalisation.scale + normalisation.centre
@@ -67,13 +64,8 @@ class Evaluator:
 
     def integers(self, quantised: Quantised) -> Decode:
         """Return what decodes a quantised model to the very points that a reader of the file gets."""
-        decoder, denormalisation = IntegerDecoder(quantised.shared), self.denormalisation
-
-        def decode(i: int) -> Points:
-            part = quantised.shared.cloud_parts(quantised.latents[i : i + 1])[0]
-            return self.clouds.normalisation.normalise(denormalisation.points(decoder.decode(part)))
-
-        return decode
+        decoder = IntegerDecoder(quantised.shared, self.denormalisation)
+        return lambda i: self.clouds.normalisation.normalise(decoder.decode_symbols(quantised.latents[i]))
 
     def errors(self, decode: Decode, sample: Sequence[int], stage: Stage) -> list[Errors]:
         """Measure EM-kD, normalised, of some clouds."""

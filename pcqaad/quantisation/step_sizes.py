@@ -299,7 +299,7 @@ def activation_reach(model: Model, seed: int) -> tuple[float, ...]:
 
 def _pre_activations(model: Model) -> tuple[float, ...]:
     """Return the largest pre-activation of each hidden layer."""
-    decoder = FloatDecoder(model.architecture, model.template, model.weights)
+    decoder = FloatDecoder(model)
     seen = np.zeros(len(model.architecture.shared) + 1, np.float32)
 
     def observe(layer: int, before: Array, after: Array) -> None:
@@ -311,5 +311,5 @@ def _pre_activations(model: Model) -> tuple[float, ...]:
 
 
 def _decode_all(model: Model) -> Array:
-    decoder = FloatDecoder(model.architecture, model.template, model.weights)
+    decoder = FloatDecoder(model)
     return np.stack([decoder.decode(latent) for latent in model.latents])

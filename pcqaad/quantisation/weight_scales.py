@@ -32,7 +32,7 @@ def choose_weight_scales(model: Model) -> WeightScales:
         else:
             slopes = slopes + np.square(selu_slope(before)).sum(1)
 
-    decoder = FloatDecoder(shape, model.template, model.weights)
+    decoder = FloatDecoder(model)
     for latent in model.latents:
         decoder.decode(latent, observe)
     moves = np.square(model.weights["out"]).sum(2) * slopes  # (K, H)

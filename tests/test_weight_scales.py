@@ -1,4 +1,4 @@
-"""WeightScales: steps inside a matrix that follow what an error of each weight does; and latents of a sequence."""
+"""Per-channel weight scales: steps inside a matrix that follow the cost of an error; and latents of a sequence."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ from pcqaad.quantisation.step_sizes import choose_step_sizes, probe, quantise
 from pcqaad.quantisation.weight_scales import choose_weight_scales
 from tests import reference
 
-SHAPE = Architecture(clouds=6, points=64, latent=3, shared=(8, 6), patch=5, patches=2, residual=True)
+ARCHITECTURE = Architecture(clouds=6, points=64, latent=3, shared=(8, 6), patch=5, patches=2, residual=True)
 
 
 @pytest.fixture
@@ -30,26 +30,24 @@ def model():
         return rng.normal(size=size).astype(np.float32)
 
     weights = {
-        name: normal(*size) / np.sqrt(size[-2 if len(size) > 1 else 0]) for name, size in SHAPE.tensors().items()
+        name: normal(*size) / np.sqrt(size[-2 if len(size) > 1 else 0]) for name, size in ARCHITECTURE.tensors().items()
     }
     weights["shared 1"][:, 0] *= 10
     weights["out"][0, 2] *= 10
-    return Model(SHAPE, normal(64, 3), normal(6, 3), weights)
+    return Model(ARCHITECTURE, normal(64, 3), normal(6, 3), weights)
 
 
 def test_codes_survive_their_row():
-    inputs, neurons = WeightScales.count(SHAPE)
+    inputs, neurons = WeightScales.count(ARCHITECTURE)
     codes = np.arange(inputs + neurons, dtype=np.int32) % len(LEVELS)
-    weight_scales = WeightScales.of_codes(SHAPE, codes)
-    np.testing.assert_array_equal(weight_scales.codes(), codes)
-    assert weight_scales.factors("patch").shape == (2, 6, 5)
-    assert (
-        weight_scales.factors("patch")[1, 2, 3]
-        == LEVELS[weight_scales.rows["patch"][2]] * LEVELS[weight_scales.columns[1, 3]]
-    )
-    assert weight_scales.classes("patch")[1, 2, 3] == weight_scales.rows["patch"][2] + weight_scales.columns[1, 3]
-    assert weight_scales.factors("shared 1").shape == (8, 1)
-    assert weight_scales.factors("out").shape == weight_scales.classes("bias 0").shape == ()
+    scales = WeightScales.of_codes(ARCHITECTURE, codes)
+    np.testing.assert_array_equal(scales.codes(), codes)
+    row, column = scales.rows["patch"][2], scales.columns[1, 3]
+    assert scales.factors("patch").shape == (2, 6, 5)
+    assert scales.factors("patch")[1, 2, 3] == LEVELS[row] * LEVELS[column]
+    assert scales.classes("patch")[1, 2, 3] == row + column
+    assert scales.factors("shared 1").shape == (8, 1)
+    assert scales.factors("out").shape == scales.classes("bias 0").shape == ()
 
 
 def test_what_moves_the_points_most_gets_the_finest_steps(model):
@@ -65,19 +63,21 @@ def test_the_slope_of_selu_is_its_derivative():
     np.testing.assert_allclose(selu_slope(x), rise, atol=2e-3)
 
 
-def test_with_gains_the_same_bits_move_the_points_less(model):
+def test_with_weight_scales_the_same_bits_move_the_points_less(model):
     """Bits of a weight: log2 of its size over its step; the cost: how far the decoded points move."""
     sensitivities = probe(model)
     flat = dataclasses.replace(
         sensitivities,
-        weight_scales=WeightScales.of_codes(SHAPE, np.zeros_like(sensitivities.weight_scales.codes())),
+        weight_scales=WeightScales.of_codes(ARCHITECTURE, np.zeros_like(sensitivities.weight_scales.codes())),
         weights={},
     )
-    with_gains = choose_step_sizes(model, sensitivities, 1e-5)
+    scaled = choose_step_sizes(model, sensitivities, 1e-5)
     # Every tensor of the same bits: the geometric mean of its steps is kept.
     weights = {}
-    for name, step in with_gains.weights.items():
-        finer = np.exp(np.log(np.broadcast_to(sensitivities.weight_scales.factors(name), SHAPE.tensors()[name])).mean())
+    for name, step in scaled.weights.items():
+        finer = np.exp(
+            np.log(np.broadcast_to(sensitivities.weight_scales.factors(name), ARCHITECTURE.tensors()[name])).mean()
+        )
         weights[name] = step.value * float(finer) / flat.weight_scales.factors(name).flat[0]
 
     def moved(within):
@@ -85,11 +85,11 @@ def test_with_gains_the_same_bits_move_the_points_less(model):
         for name in sensitivities.weight_scales.rows:
             step = within(name)
             changed[name] = (np.rint(changed[name] / step) * step).astype(np.float32)
-        decoders = [FloatDecoder(SHAPE, model.template, w) for w in (model.weights, changed)]
+        decoders = [FloatDecoder(dataclasses.replace(model, weights=w)) for w in (model.weights, changed)]
         clouds = np.array([[decoder.decode(latent) for latent in model.latents] for decoder in decoders])
         return float(np.square(clouds[0] - clouds[1]).sum(-1).mean())
 
-    assert moved(with_gains.within) < 0.8 * moved(lambda name: flat.weight_scales.factors(name) * weights[name])
+    assert moved(scaled.within) < 0.8 * moved(lambda name: flat.weight_scales.factors(name) * weights[name])
 
 
 def test_a_quantised_weight_is_near_its_number(model):
@@ -115,8 +115,8 @@ def test_latents_of_a_sequence_take_fewer_bytes(latent, model):
 
 def test_a_sequence_is_read_cloud_by_cloud_and_as_the_specification_says(model):
     latents = np.cumsum(np.random.default_rng(2).integers(-1, 2, (70, 3)), 0).astype(np.int32) * 50
-    shape = dataclasses.replace(SHAPE, clouds=70)
-    model = dataclasses.replace(model, architecture=shape, latents=latents.astype(np.float32))
+    architecture = dataclasses.replace(ARCHITECTURE, clouds=70)
+    model = dataclasses.replace(model, architecture=architecture, latents=latents.astype(np.float32))
     shared = quantise(model, choose_step_sizes(model, probe(model), 1e-5)).shared
     sections = to_sections(shared, latents, Denormalisation((0, 0, 0), 2.0**-20), [str(i) for i in range(70)], {})
     data = pack(sections)
