@@ -28,7 +28,7 @@ def spans(file: Path) -> dict[str, tuple[int, int]]:
 
 
 def with_changed(file: Path, offsets: list[int], path: Path) -> Path:
-    """Write a copy of a file of which some bytes are changed."""
+    """Write a copy of a file with some bytes changed."""
     data = bytearray(file.read_bytes())
     for offset in offsets:
         data[offset] ^= 0x55
