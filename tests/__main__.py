@@ -2,19 +2,23 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 # A file's tests stay together: they share what was fitted for them.
 PYTEST = ["pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
-CHECKS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], PYTEST)
+SITE = ["mkdocs", "build", "--strict", "--quiet", "--site-dir"]
+CHECKS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["codespell_lib"], SITE, PYTEST)
 
 
 def main() -> None:
-    """Run linting, formatting, type checking and the tests; more arguments go to pytest."""
+    """Run linting, formatting, type checking, spelling, the pages and the tests; more arguments go to pytest."""
     for check in CHECKS:
-        command = [sys.executable, "-m", *check, *(sys.argv[1:] if check is PYTEST else [])]
-        print("$ python -m", *command[2:], flush=True)
-        done = subprocess.run(command, cwd=Path(__file__).resolve().parent.parent, check=False)
+        with tempfile.TemporaryDirectory() as folder:
+            more = {id(PYTEST): sys.argv[1:], id(SITE): [folder]}.get(id(check), [])
+            command = [sys.executable, "-m", *check, *more]
+            print("$ python -m", *command[2:], flush=True)
+            done = subprocess.run(command, cwd=Path(__file__).resolve().parent.parent, check=False)
         if done.returncode:
             sys.exit(done.returncode)
 

@@ -1,0 +1,433 @@
+"""Read one cloud of a .qaad file with numpy alone: a reader to copy, to translate, or to add to a paper.
+
+    python read_qaad.py skulls.qaad --list
+    python read_qaad.py skulls.qaad 3 -o cloud.ply
+
+It follows formats/SPEC.md, whose section numbers stand below, and returns the bytes that pcqaad returns. It reads
+the model that all clouds share and the latents of one group of 64 clouds, and verifies the checksums of what it reads.
+It does not check every rule of the specification: read files of strangers with pcqaad.
+"""
+
+from __future__ import annotations
+
+import argparse
+import struct
+import sys
+import zlib
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+
+def need(condition: bool, expected: str) -> None:
+    """Refuse the file unless the condition holds."""
+    if not condition:
+        raise ValueError(f"expected {expected}: the file is damaged, or no .qaad file of version 1")
+
+
+class File:
+    """The sections of a file (section 1), each read and checked when it is asked for."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        head = stream.read(16).ljust(16)
+        magic, version, count, checksum = struct.unpack("<8sHHI", head)
+        need(magic == b"\x93QAAD\r\n\x1a" and version == 1, "the magic and version 1")
+        table = self.read(16, 17 * count, checksum, covered=head[:12])
+        self.rows, at = {}, 16 + len(table)
+        for tag, *row in struct.iter_unpack("<4sBIII", table):
+            self.rows[tag.decode()] = at, *row
+            at += row[1]
+        required = {"HEAD", "GAIN", "WGTS", "TMPL", "LMOD", "LATS", "NAME"}
+        need({tag for tag in self.rows if tag[0].isupper()} == required, f"the sections {sorted(required)}")
+        need(stream.seek(0, 2) == at, f"a file of {at} bytes")
+
+    def read(self, offset: int, length: int, checksum: int, covered: bytes = b"") -> bytes:
+        """Return bytes whose checksum, behind that of the bytes `covered` too, is right."""
+        self.stream.seek(offset)
+        data = self.stream.read(length)
+        need(zlib.crc32(covered + data) == checksum, f"other bytes from {offset} to {offset + length}")
+        return data
+
+    def section(self, tag: str) -> bytes:
+        """Return a section, inflated where it is deflated."""
+        offset, coding, length, size, checksum = self.rows[tag]
+        data = self.read(offset, length, checksum)
+        data = zlib.decompressobj(-15).decompress(data, size) if coding else data
+        need(len(data) == size, f"{size} bytes of {tag}")
+        return data
+
+    def group(self, tag: str, index: int) -> bytes:
+        """Return one group of a section of groups, reading no other (section 1.1)."""
+        offset = self.rows[tag][0]
+        self.stream.seek(offset)
+        head = self.stream.read(8)
+        count, checksum = struct.unpack("<II", head)
+        table = np.frombuffer(self.read(offset + 8, 8 * count, checksum, covered=head[:4]), "<u4").tolist()
+        start = offset + 8 + 8 * count + sum(table[0 : 2 * index : 2])
+        return self.read(start, table[2 * index], table[2 * index + 1])
+
+
+class Bits:
+    """Numbers in bits (section 2)."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def fixed(self, width: int) -> int:
+        """Read a number of `width` bits."""
+        byte, skipped = divmod(self.at, 8)
+        window = int.from_bytes(self.data[byte : byte + 6].ljust(6, b"\0"), "big")
+        self.at += width
+        need(self.at <= 8 * len(self.data), "more bits")
+        return window >> (48 - skipped - width) & ((1 << width) - 1)
+
+    def gamma(self) -> int:
+        """Read an Elias gamma number, at least 1."""
+        zeros = 0
+        while not self.fixed(1):
+            zeros += 1
+        need(zeros <= 32, "numbers of 33 bits at most")
+        return 1 << zeros | self.fixed(zeros)
+
+    def signed(self) -> int:
+        """Read a number with a sign."""
+        half, odd = divmod(self.gamma() - 1, 2)
+        return -half - 1 if odd else half
+
+    def rest(self) -> bytes:
+        """Return the bytes behind the padding."""
+        need(self.fixed(-self.at % 8) == 0, "a padding of zeros")
+        return self.data[self.at // 8 :]
+
+
+def frequencies(weights: np.ndarray) -> np.ndarray:
+    """Return frequencies that sum to 2^14, or are all 0 (section 3)."""
+    used = weights > 0
+    scaled = used + weights * (2**14 - used.sum()) // max(weights.sum(), 1)
+    scaled[weights.argmax()] += (2**14 - scaled.sum()) * used.any()
+    return scaled
+
+
+def histogram(bits: Bits, count: int) -> np.ndarray:
+    """Read frequencies written one by one (section 3, weights)."""
+    weights = np.zeros(count, np.int64)
+    most, length, i = bits.fixed(3), 0, 0
+    while i < count:
+        length += bits.signed()
+        need(0 <= length <= 16, "weights of 16 bits at most")
+        if length:
+            digits = min(length - 1, most)
+            weights[i] = (1 << digits) + bits.fixed(digits) << length - 1 - digits
+        i += 1 if length else bits.gamma()
+    return frequencies(weights)
+
+
+def pearson(bits: Bits, count: int, escape: bool) -> np.ndarray:
+    """Read the frequencies of a parametric pmf, and of an escape behind it (section 3, bell)."""
+    power = (1, 2, 3, 4, 6, 8, 12, 24)[bits.fixed(3)]
+    octave, step = divmod(bits.fixed(8), 8)
+    width = 8 + step << octave
+    far = 16 * (np.arange(count, dtype=np.int64) - count // 2 - bits.signed()) ** 2
+    weights = np.full(count, 2**30, np.int64)
+    for _ in range(power):
+        weights = weights * width // (width + far)
+    tail = np.full(1, 2 ** bits.fixed(5) // 2) if escape else np.zeros(0, np.int64)
+    return frequencies(np.append(np.maximum(weights, 1), tail))
+
+
+def by_slot(tables: list[np.ndarray]) -> np.ndarray:
+    """Return symbol, start and frequency of each slot of each table of frequencies, (3, tables, 2^14)."""
+    columns = [(np.arange(len(table)), np.cumsum(table) - table, table) for table in tables]
+    rows = [[np.repeat(column, table) for column in three] for three, table in zip(columns, tables, strict=True)]
+    return np.array(rows, np.int32).reshape(-1, 3, 2**14).swapaxes(0, 1)
+
+
+class Rans:
+    """A rANS stream, all lanes of a step at once (section 4)."""
+
+    def __init__(self, data: bytes) -> None:
+        need(len(data) > 0 and data[0] <= 6 and len(data) >= 1 + 4 * 2 ** data[0], "the states of 64 lanes at most")
+        self.state = np.frombuffer(data, "<u4", 2 ** data[0], 1).astype(np.int64)
+        self.words = np.frombuffer(data[1 + 4 * len(self.state) :], "<u2").astype(np.int64)
+
+    def symbols(self, slots: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Read a symbol by each of the tables `which` (n,), given `by_slot`."""
+        return self.call(len(which), lambda step, slot: slots[:, which[step], slot].astype(np.int64))
+
+    def uniform(self, sizes: np.ndarray) -> np.ndarray:
+        """Read a number below each of `sizes` (n,), all equally likely."""
+
+        def find(step: slice, slot: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            size = sizes[step]
+            value = slot * size // 2**14
+            start, end = -(-value * 2**14 // size), -(-(value + 1) * 2**14 // size)
+            return value, start, end - start
+
+        return self.call(len(sizes), find)
+
+    def call(self, count: int, find: Callable[[slice, np.ndarray], Sequence[np.ndarray]]) -> np.ndarray:
+        """Read `count` symbols; `find` tells symbol, start and frequency of the slots of a step."""
+        out = np.empty(count, np.int64)
+        for first in range(0, count, len(self.state)):
+            step = slice(first, min(first + len(self.state), count))
+            state = self.state[: step.stop - first]
+            slot = state % 2**14
+            out[step], start, frequency = find(step, slot)
+            state[:] = frequency * (state // 2**14) + slot - start
+            low = np.flatnonzero(state < 2**16)
+            need(len(low) <= len(self.words), "more words of a stream")
+            state[low] = state[low] << 16 | self.words[: len(low)]
+            self.words = self.words[len(low) :]
+        return out
+
+    def finish(self) -> None:
+        """Check that nothing is left."""
+        need(len(self.words) == 0 and (self.state == 2**16).all(), "the end of a stream")
+
+
+class Model:
+    """The tables that integers are coded with, one a context (section 5)."""
+
+    def __init__(self, bits: Bits) -> None:
+        self.row = np.full(bits.gamma(), -1)  # of each context, its table; the last entry: of contexts without one
+        self.escape_bits = bits.fixed(6)
+        rows, tables = [], []
+        for context in range(len(self.row) - 1):
+            count = bits.gamma() - 1
+            if count:
+                self.row[context] = len(rows)
+                rows.append((bits.signed(), bits.fixed(4), count))
+                escape = self.escape_bits > 0
+                tables.append(pearson(bits, count, escape) if bits.fixed(1) else histogram(bits, count + escape))
+        need(all(table.any() for table in tables), "a frequency above 0 in every table")
+        self.low, self.shift, self.escape = np.array(rows, np.int64).reshape(-1, 3).T
+        self.certain = np.array([table.argmax() if table.max() == 2**14 else -1 for table in tables])
+        self.slots = by_slot(tables)
+
+    def integers(self, data: bytes, contexts: np.ndarray) -> np.ndarray:
+        """Read an integer in each of the contexts (n,), n > 0."""
+        row = self.row[np.minimum(contexts, len(self.row) - 1)]
+        need((row >= 0).all(), "a table for every context")
+        rans = Rans(data)
+        symbol = self.certain[row]
+        coded = symbol < 0
+        symbol[coded] = rans.symbols(self.slots, row[coded])
+        escaped = symbol == self.escape[row]
+        value = symbol << self.shift[row]
+        fine = ~escaped & (self.shift[row] > 0)
+        value[fine] += rans.uniform(1 << self.shift[row][fine])
+        far = np.zeros(escaped.sum(), np.int64)
+        for at in range(0, self.escape_bits, 14):
+            far += rans.uniform(np.full(len(far), 1 << min(14, self.escape_bits - at))) << at
+        value[escaped] = np.where(far % 2, -(far // 2) - 1, far // 2)
+        rans.finish()
+        return value + self.low[row]
+
+
+def integer_array(data: bytes, contexts: np.ndarray) -> np.ndarray:
+    """Read a model and, behind it, an integer in each of the contexts (n,) (section 5)."""
+    bits = Bits(data)
+    model = Model(bits)
+    return model.integers(bits.rest(), contexts)
+
+
+def neighbours(cells: np.ndarray, points: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted points before and behind each cell (set, x, y, z) along an axis (section 6, context)."""
+    # One number a cell. Each axis has an empty place beyond the last cell, which parts one row from the next.
+    x, y, z = (int(n) + 2 for n in cells[:, 1:].max(0))
+    strides = np.array([x * y * z, y * z, z, 1], np.int64)
+    key = (cells * strides).astype(np.uint64).sum(1, dtype=np.uint64)
+    order = np.argsort(key)
+    key, points = key[order], points[order]
+    sides = np.zeros((2, len(key)), np.int64)
+    for side, i, j in np.ndindex(2, 3, 3):
+        offset = np.insert([i - 1, j - 1], axis, 2 * side - 1) @ strides[1:]
+        there = key + np.uint64(int(offset) % 2**64)
+        at = np.minimum(np.searchsorted(key, there), len(key) - 1)
+        sides[side, order] += (2 - abs(i - 1)) * (2 - abs(j - 1)) * points[at] * (key[at] == there)
+    return sides[0], sides[1]
+
+
+def half_of(points: np.ndarray, symbol: np.ndarray, rans: Rans) -> np.ndarray:
+    """Return how many points of each cell its symbol puts into one half (section 6, stream)."""
+    count = np.where((points > 8) & (symbol == 17), points, symbol)
+    split = np.flatnonzero((points > 8) & (symbol > 0) & (symbol < 17))
+    first, end = (-(-(symbol[split] + i) * (points[split] - 1) // 16) for i in (-1, 0))
+    size, rest = end - first, np.zeros(len(split), np.int64)
+    rest[size > 4096] = 4096 * rans.uniform((size[size > 4096] - 1) // 4096 + 1)
+    rest[size > 1] += rans.uniform(np.minimum(size[size > 1], 4096))
+    need((rest < size).all(), "a count of points within its range")
+    count[split] = 1 + first + rest
+    return count
+
+
+def point_sets(data: bytes, sizes: np.ndarray, depth: int) -> list[np.ndarray]:
+    """Read sets of `sizes` points (n, 3) in a grid of `depth` bits an axis (section 6)."""
+    bits, tables, table_of = Bits(data), [], np.full((13, 8), -1)
+    for kind, symbols in enumerate((2, 3, 4, 5, 6, 7, 8, 9, 18, 2, 2, 3, 3)):
+        end = 0 if bits.fixed(1) else 8
+        while end < 8:
+            first, end = end, end + 1
+            while end < 8 and not bits.fixed(1):
+                end += 1
+            table = histogram(bits, symbols)
+            if table.any():  # no cell may ask for an empty one
+                table_of[kind, first:end] = len(tables)
+                tables.append(table)
+    rans, slots = Rans(bits.rest()), by_slot(tables)
+    cells, points = np.zeros((len(sizes), 4), np.int64), sizes
+    cells[:, 0] = np.arange(len(sizes))
+    for axis in list(range(3)) * depth:
+        before, behind = neighbours(cells, points, axis)
+        both, surplus = before + behind, 20 * abs(before - behind)
+        context = (surplus > np.array([[0], [2], [4], [6], [9], [12], [16]]) * both).sum(0)
+        crowd = (both >= 3 * points).astype(np.int64) + (both >= 9 * points)
+        kind = np.minimum(points, 9) - 1
+        kind = np.where((kind < 2) & (crowd > 0), 8 + 2 * kind + crowd, kind)
+        which = table_of[kind, context]
+        need((which >= 0).all(), "a table for every cell")
+        half = half_of(points, rans.symbols(slots, which), rans)
+        lower = np.where(before > behind, half, points - half)
+        halves = np.stack([lower, points - lower], 1)
+        parent, side = np.nonzero(halves)
+        points, cells = halves[parent, side], cells[parent]
+        cells[:, 1 + axis] = 2 * cells[:, 1 + axis] + side
+    rans.finish()
+    return np.split(np.repeat(cells[:, 1:], points, 0), np.cumsum(sizes)[:-1])
+
+
+class Header:
+    """The header (section 7.1), and the shapes of the network's tensors (7.2)."""
+
+    def __init__(self, data: bytes) -> None:
+        fixed = struct.unpack_from("<IIHHHBBBBH3qd3iH", data)
+        self.clouds, self.points, k, self.latent, hidden, layers, flags, self.depth, _, self.contexts = fixed[:10]
+        self.residual, self.sequence = bool(flags & 1), bool(flags & 2)
+        self.centre, self.unit, self.origin = np.array(fixed[10:13]), fixed[13], np.array(fixed[14:17])
+        self.scales = data[66 : 67 + layers]
+        self.widths = w = struct.unpack_from(f"<{layers}H", data, 67 + layers)
+        between = [shape for i, j in pairwise(w) for shape in ((i, j), (j,))]
+        first, last = [(self.latent, w[0]), (3, w[0]), (w[0],)], [(k, 3, hidden), (k, hidden), (k, hidden, 3), (k, 3)]
+        self.shapes = [*first, *between, (k, w[-1], hidden), *last]
+        codes = fixed[17], *struct.unpack(f"<{len(self.shapes) + self.latent}H", data[67 + 3 * layers :])
+        self.grid, *steps = ((8 + code % 8, code // 8 - 64) for code in codes)  # mantissa, exponent
+        self.steps, self.latent_steps = steps[: len(self.shapes)], steps[len(self.shapes) :]
+        self.sizes = self.points // k + (np.arange(k) < self.points % k)  # of the patches
+
+
+def read_tensors(file: File, head: Header) -> list[np.ndarray]:
+    """Return the network's tensors in steps: symbols times gains (section 7.2)."""
+    inputs, (k, _, hidden) = sum(head.widths), head.shapes[-5]
+    code = integer_array(file.section("GAIN"), np.repeat([0, 1], [inputs, k * hidden]))
+    need(((code >= 0) & (code < 8)).all(), "gains of 0 to 7")
+    of_inputs, of_neurons = np.split(code[:inputs], np.cumsum(head.widths)[:-1]), code[inputs:].reshape(k, 1, hidden)
+    values = np.array([2, 3, 4, 6, 8, 12, 16, 24])
+    codes, gains = [np.zeros(1, np.int64)] * len(head.shapes), [np.ones(1, np.int64)] * len(head.shapes)
+    for i, own in enumerate(of_inputs):  # of the weights between layers; the last lead into the patches
+        codes[3 + 2 * i], gains[3 + 2 * i] = own[:, None], values[own][:, None]
+    codes[-5], gains[-5] = codes[-5] + of_neurons, gains[-5] * values[of_neurons]
+    counts = [1] * 3 + [8, 1] * (len(of_inputs) - 1) + [15, 1, 1, 1, 1]
+    classes = [own + first for own, first in zip(codes, np.cumsum(counts) - counts, strict=True)]
+    contexts = [np.broadcast_to(own, shape).ravel() for own, shape in zip(classes, head.shapes, strict=True)]
+    symbols = integer_array(file.section("WGTS"), np.concatenate(contexts))
+    tensors = np.split(symbols, np.cumsum([len(context) for context in contexts])[:-1])
+    return [x.reshape(shape) * gain for x, shape, gain in zip(tensors, head.shapes, gains, strict=True)]
+
+
+def read_latent(file: File, head: Header, cloud: int) -> list[int]:
+    """Return one cloud's latent in symbols (section 7.4)."""
+    group, row = divmod(cloud, 64)
+    contexts = np.resize(np.arange(head.contexts), (min(64, head.clouds - 64 * group), head.latent))
+    contexts[0] += head.contexts * head.sequence
+    model = Model(Bits(file.section("LMOD")))
+    latents = model.integers(file.group("LATS", group), contexts.ravel()).reshape(contexts.shape)
+    return (latents[: row + 1].sum(0) if head.sequence else latents[row]).tolist()
+
+
+def cloud_part(head: Header, latent: list[int], weights: np.ndarray) -> np.ndarray:
+    """Return what the first layer gets from a latent (section 7.7); its integers may need more than 64 bits."""
+    low = min(exponent for _, exponent in head.latent_steps)
+    steps = zip(latent, head.latent_steps, strict=True)
+    scaled = [symbol * mantissa << exponent - low for symbol, (mantissa, exponent) in steps]
+    need(sum(map(abs, scaled)) < 2**36, "a latent below 2^36")
+    mantissa, exponent = head.steps[0]
+    shift = low + exponent + 24
+    sums = [mantissa * total for total in (np.array(scaled, np.int64) @ weights).tolist()]
+    parts = [total << shift if shift >= 0 else (total + (1 << -shift - 1)) >> -shift for total in sums]
+    return np.array([min(max(part, -(2**36)), 2**36) for part in parts]) / 2**24
+
+
+def activation(scale: int, sums: np.ndarray) -> np.ndarray:
+    """Return the activations of sums, both rounded to 2^-scale (section 7.7)."""
+    y = np.arange(-(2**15), 2**15)
+    below = 2**scale * 1.0507009873554805 * 1.6732632423543772 * np.expm1(np.minimum(y, 0) / 2**scale)
+    table = np.floor(np.where(y > 0, 1.0507009873554805 * y, below) + 0.5) / 2**scale
+    return table[np.clip(np.floor(sums * 2**scale + 0.5), -(2**15), 2**15 - 1).astype(np.int64) + 2**15]
+
+
+def read_cloud(path: str | Path, cloud: int) -> np.ndarray:
+    """Return the points (M, 3) of one cloud, float32, in the data's unit."""
+    with Path(path).open("rb") as stream:
+        file = File(stream)
+        head = Header(file.section("HEAD"))
+        if not 0 <= cloud < head.clouds:
+            raise ValueError(f"expected a cloud of 0 to {head.clouds - 1}, found {cloud}")
+        tensors = read_tensors(file, head)
+        template = point_sets(file.section("TMPL"), head.sizes, head.depth)
+        latent = read_latent(file, head, cloud)
+    own = cloud_part(head, latent, tensors[0])
+    # Doubles hold every sum exactly, in any order: section 7.8 sees to that.
+    _, point, bias, *layers = (tensor * np.ldexp(*step) for tensor, step in zip(tensors, head.steps, strict=True))
+    decoded = []
+    for patch, grid in enumerate(template):
+        q = (head.origin + grid) * np.ldexp(*head.grid)
+        x = activation(head.scales[0], own + q @ point + bias)
+        for i, scale in enumerate(head.scales[1:-1]):
+            x = activation(scale, x @ layers[2 * i] + layers[2 * i + 1])
+        feature, patch_point, patch_bias, output, output_bias = (tensor[patch] for tensor in layers[-5:])
+        x = activation(head.scales[-1], x @ feature + q @ patch_point + patch_bias)
+        decoded.append(np.floor(2**20 * (x @ output + output_bias + q * head.residual) + 0.5).astype(np.int64))
+    largest = float(np.finfo(np.float32).max)
+    points = (np.concatenate(decoded) + head.centre).astype(np.float64) * head.unit
+    return np.clip(points, -largest, largest).astype(np.float32)
+
+
+def read_names(path: str | Path) -> list[str]:
+    """Return the clouds' names (section 7.5)."""
+    with Path(path).open("rb") as stream:
+        return File(stream).section("NAME").decode().split("\0")
+
+
+def write_ply(path: str | Path, points: np.ndarray) -> None:
+    """Write points (M, 3) as a binary PLY file, over none that is there."""
+    properties = "".join(f"property float {axis}\n" for axis in "xyz")
+    head = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n{properties}end_header\n"
+    with Path(path).open("xb") as stream:
+        stream.write(head.encode() + points.astype("<f4").tobytes())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write one cloud, or list the names of all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", help="a .qaad file")
+    parser.add_argument("cloud", nargs="?", type=int, help="the number of a cloud, from 0 on")
+    parser.add_argument("-o", "--output", default="cloud.ply", help="the PLY file to write [cloud.ply]")
+    parser.add_argument("--list", action="store_true", help="print the numbers and names of all clouds")
+    options = parser.parse_args(arguments)
+    if options.list == (options.cloud is not None):
+        parser.error("expected the number of a cloud, or --list")
+    try:
+        if options.list:
+            print("\n".join(f"{number}\t{name}" for number, name in enumerate(read_names(options.file))))
+        else:
+            write_ply(options.output, read_cloud(options.file, options.cloud))
+    except (OSError, ValueError, IndexError, struct.error, zlib.error) as error:
+        sys.exit(f"{options.file}: {error}")
+
+
+if __name__ == "__main__":
+    main()
