@@ -1,4 +1,4 @@
-"""Measurements: each module is a command, `python -m benchmarks.NAME --help` from the project's root says what it does.
+"""Measurements. Each is a command that runs from the project's root: `python -m benchmarks.NAME --help`.
 
-`RESULTS.md` has their figures, with the commands that repeat them.
+`RESULTS.md` has the figures, and the commands that repeat them.
 """

@@ -106,12 +106,12 @@ class Sample:
     seconds: NDArray[np.float64]
     costs: NDArray[np.float64]
 
-    def whole(self) -> tuple[float, float]:
-        """Return SciPy's seconds for the whole pair, and their standard error."""
+    def whole(self) -> tuple[float, float | None]:
+        """Return SciPy's seconds for the whole pair, and their standard error where cells were left out."""
         seconds = self.seconds[0]
         deviation = float(seconds.std(ddof=1)) if len(seconds) > 1 else 0.0
         error = self.cells * deviation * (1 / len(seconds) - 1 / self.cells) ** 0.5
-        return self.cut + self.cells * float(seconds.mean()), error
+        return self.cut + self.cells * float(seconds.mean()), error or None
 
     def excess(self) -> float:
         """Return how far `certified` lies above SciPy's cost, as a part of it, in the worst drawn cell."""
@@ -284,7 +284,7 @@ def of_one(key: str, pair: common.Figures) -> str:
         f"{pair['cells']} cells of {CELL:,}: SciPy {pair['scipy_ms']:.1f} ms a cell, `certified` "
         f"{pair['certified_ms']:.1f} ms, its cost above SciPy's by {pair['largest_excess']:.4%} at most."
     )
-    return f"### {key}: {common.report({'pair': pair['pair'], 'points': pair['points']}, COLUMNS, rows)}\n\n{about}"
+    return f"### {key}: {pair['pair']}, {pair['points']:,} points{common.report({}, COLUMNS, rows)}\n\n{about}"
 
 
 def text(found: common.Figures) -> str:

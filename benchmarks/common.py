@@ -104,7 +104,7 @@ def run(
 
 
 def tell(text: str) -> None:
-    """Say what is being measured: on a terminal over what was said before, elsewhere in a line now and then."""
+    """Give a sign of life: on a terminal over the one before, elsewhere in a line now and then."""
     global _told
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)

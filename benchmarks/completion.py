@@ -65,7 +65,7 @@ FREE = ("criteria", "curves", "json", "keep", "seed", "seeds")
 
 
 class Task:
-    """What one seed draws, and the ways to complete.
+    """The clouds that one seed draws, and the ways to complete them.
 
     Attributes:
         file: of the clouds that may be learned from.
@@ -107,7 +107,7 @@ class Task:
         return self._judge([mean] * len(self.whole))
 
     def by_file(self, name: str, prior: float | None, given: Sequence[Floats] | None = None) -> common.Figures:
-        """Complete the views, or what is given instead, by the file; return the figures."""
+        """Complete the views, or other clouds, by the file; return the figures."""
         to_data = self._normalisation
         placed = [x.astype(np.float64) * to_data.scale + to_data.centre for x in given or self.given]
         own = {} if prior is None else {"prior": prior}
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--scale", type=float, default=0.25, help="of coordinates for a network's criterion [0.25: a diagonal is 1]"
     )
-    parser.add_argument("--keep", type=Path, help="a folder for what is finished, to go on from when stopped")
+    parser.add_argument("--keep", type=Path, help="a folder for finished figures: a stopped run goes on there")
     parser.add_argument("--curves", type=Path, help="a PNG file for the networks' convergence")
     common.run(parser, arguments, figures, text)
 

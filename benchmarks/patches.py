@@ -3,9 +3,9 @@
     python -m benchmarks.patches [--patches 16 32 64 128 256 512] [--count 16] [--points 2048] [--device auto] [--json]
 
 A step of the paper's Skulls: 16 clouds, 2,048 points of each, latents of 10 numbers. The decoders are ours with the
-paper's widths, of which two layers belong to a patch, and AtlasNetV2 with four layers of 128. `fold` computes all
-patches at once, a loop one after another, as AtlasNetV2's released code does. More and more patches share the same
-points: the arithmetic stays the same, calls and weights grow. Backward includes the gradients of all weights.
+paper's widths, where two layers belong to a patch, and AtlasNetV2 with four layers of 128. `fold` computes all patches
+at once, a loop one after another, as AtlasNetV2's released code does. More and more patches share the same points: the
+arithmetic stays the same, calls and weights grow. Backward includes the gradients of all weights.
 
 Loop and batched products take turns. A figure is the median of the turns' ratios, or of their seconds: CPU time of one
 thread, or wall time on a GPU. Ends with status 1 where the two do not compute the same.

@@ -35,8 +35,8 @@ PAPER_COLUMNS = ("atlasnet", "chamfer", "random", "greedy", "reassignment", "con
 
 
 def against(first, value):
-    """Write how a value compares with the first one."""
-    return f"{100 * (value / first - 1):+.0f} %"
+    """Return how far a value lies above the first one, as a part of that."""
+    return value / first - 1
 
 
 def figures(a: common.Arguments) -> common.Figures:
@@ -44,7 +44,7 @@ def figures(a: common.Arguments) -> common.Figures:
 
 
 def of_set(path, a):
-    """Fit what was asked for of one set, draw it, and return its figures."""
+    """Fit one set's columns, draw them, and return their figures."""
     size, folder = SIZES[a.size], a.output / Path(path).stem
     # Where the rate has fallen, there is nothing left to go on with.
     asked = a.columns or [name for name in COLUMNS if name != "converged" or not a.annealed]
@@ -111,8 +111,8 @@ def by_column(found):
             there = PAPER_COLUMNS.index(name)
             line |= {data: against(values[0], values[there]) for data, values in PAPER.items()}
         lines.append(line)
-    heads = {"": "label", "EM-kD, % of the diagonal": "emkd_percent:.3f", "to AtlasNetV2": "to"}
-    heads |= {f"paper, {data}": data for data in PAPER}
+    heads = {"": "label", "EM-kD, % of the diagonal": "emkd_percent:.3f", "to AtlasNetV2": "to:+.0%"}
+    heads |= {f"paper, {data}": f"{data}:+.0%" for data in PAPER}
     return common.report(found, heads | {"weights": "weights:,", "steps": "steps", "seconds": "seconds:.0f"}, lines)
 
 

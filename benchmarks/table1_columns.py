@@ -1,4 +1,4 @@
-"""The columns of `table1`: what is fitted of a set, and how finished ones are kept."""
+"""The columns of `table1`: how each is fitted to a set, and kept once it is finished."""
 
 import shutil
 import time
@@ -47,7 +47,7 @@ RATE = ("learning_rate", "warmup", "schedule")
 
 @dataclass(frozen=True)
 class Size:
-    """What the columns share: settings of the paper's recipe, AtlasNetV2's patches and width, steps."""
+    """The sizes that columns share: settings of the paper's recipe, AtlasNetV2's patches and width, steps."""
 
     settings: Settings
     patches: int
@@ -108,7 +108,7 @@ class Bench:
         return self.kept.figures(name, lambda: self._made(name))
 
     def arrays(self, name):
-        """Return what pictures show of a finished column."""
+        """Return the arrays of a finished column, for pictures."""
         return np.load(self.folder / f"{name}.npz")
 
     def shown(self):

@@ -1,4 +1,4 @@
-"""What we compare with is what its authors describe, and runs as fast as ours can."""
+"""The baselines are as their authors describe them, and batched products do not change them."""
 
 from dataclasses import replace
 
@@ -81,7 +81,7 @@ def test_a_deformed_patch_lies_where_tanh_ends_and_is_drawn_anew():
     assert a.shape == (3, 20, 3) and a.abs().max() < 1
     assert not torch.equal(a, b)
     assert torch.equal(a, net.draw(np.random.default_rng(0), 60))
-    # Every fifth of the square, in both axes, holds a fifth of what is decoded, but for one point.
+    # Every fifth of the square, in both axes, holds a fifth of the decoded points, but for one.
     square = net.squares[:30].numpy()
     counts = np.histogram2d(*square.T, bins=(5, 1))[0], np.histogram2d(*square.T, bins=(1, 5))[0]
     assert all(np.abs(c - 6).max() <= 1 for c in counts)

@@ -1,4 +1,4 @@
-"""What the benchmarks print keeps to the laws its columns state."""
+"""The benchmarks' figures keep to the laws that their columns state."""
 
 import json
 from pathlib import Path
@@ -227,7 +227,7 @@ def test_completion_compares_criteria_on_the_same_task(tmp_path, capsys):
                 assert [step for step, _ in row["curve"]] == [1, 2, 3, 4]
                 assert row["curve"][-1][1] == pytest.approx(row["cd_l1"][0])
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    # What is finished is read, and belongs to its settings alone.
+    # A finished figure is read again, and belongs to its settings alone.
     kept = tmp_path / "kept" / "0 patches l1.json"
     kept.write_text(json.dumps({**json.loads(kept.read_text()), "cd_l1": 7}))
     assert figures(completion, capsys, *call)["rows"]["patches"]["l1"]["cd_l1"] == [7, None]

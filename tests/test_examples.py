@@ -1,4 +1,4 @@
-"""The example population is what it says it is, and its picture shows what is in front."""
+"""The example population keeps to its description, and its picture shows the front of things."""
 
 from __future__ import annotations
 
@@ -285,3 +285,10 @@ def test_vertex_clouds_hold_the_same_vertices_of_different_people() -> None:
         assert not np.array_equal(cloud, expected)
     with pytest.raises(ValueError, match="expected at most"):
         next(skulls.population(1, 10**7, seed=0, vertices=True))
+
+
+def test_more_vertices_than_there_are_end_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        skulls.main([str(tmp_path), "--points", "10000000", "--vertices"])
+    assert refused.value.code == 2
+    assert "expected at most" in capsys.readouterr().err

@@ -38,7 +38,7 @@ OTHERS = {
     "normal": {"sigma": 0.4},
     "landau": {},
 }
-# What the random clouds below make no loss of zero slope: dcd sees nothing beyond a few hundredths.
+# With these the random clouds below leave no loss without a slope: dcd sees nothing beyond a few hundredths.
 GIVEN = {"dcd": {"alpha": 20.0, "exponent": 0.5}, "info": {"temperature": 0.5, "weight": 0.3}}
 
 

@@ -20,7 +20,7 @@ def small_pictures(monkeypatch):
 def test_the_papers_reductions_are_those_it_states():
     # Section 4.3: 78 % for Skulls, 86 % for D-FAUST and, overall, 90 to 91 % for COMA.
     there = [table1.against(values[0], values[-1]) for values in table1.PAPER.values()]
-    assert there == ["-78 %", "-87 %", "-91 %"]
+    assert [round(100 * part) for part in there] == [-78, -87, -91]
 
 
 def test_columns_run_once_and_compare_like_with_like(tmp_path, capsys):
@@ -33,7 +33,7 @@ def test_columns_run_once_and_compare_like_with_like(tmp_path, capsys):
         [row["emkd"]["mean_percent"], None] for row in rows.values()
     ]
     assert {name for name, row in rows.items() if row["steps"] == 4} >= set(COLUMNS) - {"converged"}
-    # The best of what its fit went through, of which the column before is the beginning.
+    # It is the best of its fit, and that began with the column before.
     assert rows["converged"]["steps"] >= 4
     assert rows["converged"]["emkd"]["mean"] <= rows["reassignment"]["emkd"]["mean"]
     weights = [row["weights"] for row in rows.values()]
@@ -42,12 +42,12 @@ def test_columns_run_once_and_compare_like_with_like(tmp_path, capsys):
     assert found["sampling_floor_percent"] > 0
     assert all((folder / name).stat().st_size > 0 for name in ("reconstructions.png", "templates.png"))
 
-    # What is done is read, not fitted again.
+    # A finished column is read, not fitted again.
     (folder / "seed_0" / "reassignment.json").write_text(json.dumps(rows["reassignment"] | {"seconds": 12345}))
     table1.main([*map(str, given), "--no-pictures"])
     again = capsys.readouterr().out
     (line,) = (line for line in again.splitlines() if "REASSIGNMENT" in line)
-    assert "12345" in line and "-66 %" in line
+    assert "12345" in line and "-66%" in line
     assert len({line.count("|") for line in again.splitlines() if line.startswith("|")}) == 1
     with pytest.raises(SystemExit) as refused:
         table1.main([*map(str, given), "--latent", "5"])
