@@ -15,33 +15,17 @@ This import loads no torch. The first use of `criterion` or `Criterion` does.
 
 from typing import TYPE_CHECKING, Any
 
+from pcqaad.losses.names import CRITERIA, DENSITIES, parse, write
+
 if TYPE_CHECKING:
-    from pcqaad.losses.criteria import Criterion as Criterion
-    from pcqaad.losses.criteria import criterion as criterion
-    from pcqaad.losses.names import CRITERIA as CRITERIA
-    from pcqaad.losses.names import DENSITIES as DENSITIES
-    from pcqaad.losses.names import parse as parse
-    from pcqaad.losses.names import write as write
+    from pcqaad.losses.criteria import Criterion, criterion
 
-_HOMES = {
-    "Criterion": "criteria",
-    "criterion": "criteria",
-    "CRITERIA": "names",
-    "DENSITIES": "names",
-    "parse": "names",
-    "write": "names",
-}
-
-__all__ = list(_HOMES)
+__all__ = ["CRITERIA", "DENSITIES", "Criterion", "criterion", "parse", "write"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in ("Criterion", "criterion"):
         raise AttributeError(f"module 'pcqaad.losses' has no attribute {name!r}")
-    from importlib import import_module
+    from pcqaad.losses import criteria
 
-    return getattr(import_module(f"pcqaad.losses.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    return getattr(criteria, name)
