@@ -1,47 +1,40 @@
 """What each matcher takes, what its bijection costs and what it proves, beside SciPy's exact solver.
 
-    python benchmarks/assignment.py [CLOUD...] [--points 65536] [--seed 0] [--cells N] [--json]
+    python -m benchmarks.assignment [CLOUDS...] [--points 65536] [--seed 0] [--cells N] [--json]
 
-CLOUD is any file or folder that `pcqaad compress` takes, of which the first two clouds are used; without one,
-two of the example skulls. They make four pairs, each of equally many points in random order:
+The first two clouds of the inputs, or two of the example skulls, make four pairs. The two clouds of a pair have equally
+many points, in random order:
 
     R   the same surface sampled twice: two disjoint random halves of the first cloud
     D   the same points, on one side smoothly deformed, by 3 % of the diagonal at most
     N   the same points, on one side with Gaussian noise of 0.5 % of the diagonal along each axis
     V   two different clouds
 
-Every cost is the summed distance of a bijection of the whole pair. OPT is the least that prices prove any to
-cost, for which all points are matched at a tolerance of 0.05 %: a lower bound, so no true ratio is above the
-one printed. Times are CPU seconds of one thread, without compilation, the best of three where short.
+A cost is the summed distance of a bijection of the whole pair. OPT is a lower bound of it: all points are matched at a
+tolerance of 0.05 %, and prices prove that no bijection costs less. So no true ratio is above the one printed. Times are
+CPU seconds of one thread, without compilation, the best of three where short.
 
-SciPy solves N cells of 1,024 drawn at random. Its time is scaled from these to all, with the standard error;
-its cost of all lies between what the certificates of `certified` prove and what `certified` finds.
+SciPy solves N cells of 1,024 drawn at random. Its time is scaled from these to all, with the standard error. Its cost
+of all lies between what the certificates of `certified` prove and what `certified` finds.
 
-Ends with status 1 if an assignment is not a permutation, or costs a drawn cell 0.1 % more than SciPy's does.
+Ends with status 1 where an assignment is no permutation, or costs a drawn cell 0.1 % more than SciPy's does.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numba
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
+import pcqaad
+from benchmarks import common
 from pcqaad.evaluation.metrics import CELL, EFFORTS, percent
-from pcqaad.formats.clouds.find import find_clouds
-from pcqaad.formats.errors import FormatError
 from pcqaad.matching import solvers
 from pcqaad.matching.assign import GREEDY_CELL, Matching, match_all, match_cells, refine_many
 from pcqaad.matching.fan2017 import fan2017_auction
@@ -51,12 +44,26 @@ from pcqaad.points.collect import diagonal
 Points = NDArray[np.float64]
 Result = TypeVar("Result")
 
-SKULLS = Path(__file__).resolve().parents[1] / "examples" / "skulls.py"
+# Of the matching that proves OPT.
 OPT_TOLERANCE = 0.0005
-MOST_EXCESS = 1e-3  # of a cell of `certified` over SciPy's
-SHORT = 2.0  # seconds; what takes less is repeated
-DEFORMED, WAVES = 0.03, 4  # the longest displacement, as a part of the diagonal, and the sines it is made of
-NOISE = 0.005  # standard deviation along an axis, as a part of the diagonal
+# Of a cell's cost by `certified` over SciPy's.
+MOST_EXCESS = 1e-3
+# Seconds: what takes less is repeated.
+SHORT = 2.0
+# The longest displacement of D, as a part of the diagonal.
+DEFORMED = 0.03
+# The sines that it is made of.
+WAVES = 4
+# Standard deviation of N along an axis, as a part of the diagonal.
+NOISE = 0.005
+COLUMNS = {
+    "matcher": "matcher",
+    "CPU seconds": "seconds:.3g",
+    "speed, SciPy = 1": "speed:.3g",
+    "cost : OPT": "ends",
+    "proven: cost / lower bound - 1": "proven:.3%",
+    "of": "among",
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Pair:
     """Two clouds (n, 3), and what they are to each other."""
 
     key: str
-    what: str
+    title: str
     a: Points
     b: Points
 
@@ -76,18 +83,18 @@ class Row:
     Attributes:
         matcher: its name.
         seconds: CPU time.
-        error: standard error of the seconds, where they are scaled from a sample.
         cost: two ends between which the summed distance lies; equal where it was measured.
-        proven: cost / least - 1, the matcher's own certificate; None where it proves nothing of distances.
-        among: the bijections that certificate speaks of: "all", or those that keep to the "cells".
+        proven: cost / lower bound - 1, the matcher's own certificate; None where it proves nothing of distances.
+        among: the bijections that the certificate speaks of: all, or those that keep to the cells.
+        error: standard error of the seconds, where they are scaled from a sample.
     """
 
     matcher: str
     seconds: float
     cost: tuple[float, float]
     proven: float | None = None
-    among: str = "cells"
-    error: float = 0.0
+    among: str | None = None
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,12 +106,12 @@ class Sample:
     seconds: NDArray[np.float64]
     costs: NDArray[np.float64]
 
-    def whole(self) -> tuple[float, float]:
-        """Return SciPy's seconds for the whole pair, and their standard error."""
+    def whole(self) -> tuple[float, float | None]:
+        """Return SciPy's seconds for the whole pair, and their standard error where cells were left out."""
         seconds = self.seconds[0]
         deviation = float(seconds.std(ddof=1)) if len(seconds) > 1 else 0.0
         error = self.cells * deviation * (1 / len(seconds) - 1 / self.cells) ** 0.5
-        return self.cut + self.cells * float(seconds.mean()), error
+        return self.cut + self.cells * float(seconds.mean()), error or None
 
     def excess(self) -> float:
         """Return how far `certified` lies above SciPy's cost, as a part of it, in the worst drawn cell."""
@@ -115,18 +122,8 @@ class Sample:
 # The pairs.
 
 
-def example_skulls(points: int, seed: int) -> list[Points]:
-    """Make two clouds (points, 3) of the example population."""
-    spec = importlib.util.spec_from_file_location("examples_skulls", SKULLS)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return [skull.astype(np.float64) for skull in module.population(2, points, seed)]
-
-
 def deform(x: Points, rng: np.random.Generator) -> Points:
-    """Move points (n, 3) by a sum of sines, each of half a period to two on a way as long as the diagonal."""
+    """Move points (n, 3) by a sum of sines with half a period to two on a way as long as the diagonal."""
     size = diagonal([x])
     directions = rng.standard_normal((WAVES, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -138,7 +135,7 @@ def deform(x: Points, rng: np.random.Generator) -> Points:
 
 
 def make_pairs(clouds: Sequence[Points], points: int, seed: int) -> Iterator[Pair]:
-    """Make the pairs, of `points` points each where the clouds hold so many; V only of two clouds."""
+    """Make the pairs, of `points` points each where the clouds hold them; V only of two clouds."""
     rng = np.random.default_rng(seed)
     first = rng.permutation(clouds[0])
     half, x = min(points, len(first) // 2), first[:points]
@@ -189,7 +186,7 @@ def draw_cells(pair: Pair, count: int, rng: np.random.Generator) -> Sample:
 
 def run(pair: Pair, matcher: str, among: str, work: Callable[[], Matching]) -> tuple[Row, Matching]:
     """Time one matcher and check what it returns."""
-    report(f"{pair.key}: {matcher}")
+    common.tell(f"{pair.key}: {matcher}")
     matching, seconds = timed(work)
     cost = cost_of(f"{pair.key}: {matcher}", pair.a, pair.b, matching.assignment)
     # Summed in another order, an optimum can come out below its certificate.
@@ -202,13 +199,13 @@ def refined(pair: Pair, seed: int) -> Iterator[Row]:
     a, b = pair.a, pair.b
     name = f"cells of {GREEDY_CELL}, squared distance"
     row, matching = run(pair, name, "cells", lambda: match_cells(a, b, GREEDY_CELL, power=2, workers=1))
-    yield replace(row, proven=None)
+    yield replace(row, proven=None, among=None)
     assignment, seconds = matching.assignment, row.seconds
     for turn in (1, 2):
-        report(f"{pair.key}: refine {turn}")
+        common.tell(f"{pair.key}: refine {turn}")
 
         def improve(targets: Points = b[assignment], turn: int = turn) -> NDArray[np.int64]:
-            # The generator begins anew, so that a repetition does the same.
+            # The generator begins anew, so a repetition does the same.
             return refine_many([(a, targets)], [np.random.default_rng([seed, turn])], workers=1)[0]
 
         permutation, more = timed(improve)
@@ -226,13 +223,13 @@ def judge(pair: Pair, count: int, seed: int) -> tuple[list[Row], Sample, float]:
     def at_once(name: str, tolerance: float) -> tuple[Row, Matching]:
         return run(pair, f"all points{name}, {tolerance}", "all", lambda: match_all(pair.a, pair.b, tolerance))
 
-    report(f"{pair.key}: SciPy")
+    common.tell(f"{pair.key}: SciPy")
     sample = draw_cells(pair, count, np.random.default_rng([seed, 0]))
     emkd, matching = in_cells(f"`certified`, cells of {CELL:,} (EM-kD)", CELL)
     seconds, error = sample.whole()
     known = float(sample.costs[0].sum())
     cost = (known, known) if sample.costs.shape[1] == sample.cells else (matching.lower_bound, emkd.cost[1])
-    rows = [Row(f"SciPy, cells of {CELL:,}", seconds, cost, 0.0, error=error)]
+    rows = [Row(f"SciPy, cells of {CELL:,}", seconds, cost, 0.0, "cells", error)]
     rows.append(in_cells(f"the paper's auction, cells of {CELL:,}", CELL, fan2017_auction)[0])
     rows += [emkd, *(in_cells(f"`certified`, cells of {cell}", cell)[0] for cell in (256, 128))]
     rows += refined(pair, seed)
@@ -242,20 +239,20 @@ def judge(pair: Pair, count: int, seed: int) -> tuple[list[Row], Sample, float]:
     return [*rows, last], sample, best.lower_bound
 
 
-def figures(pair: Pair, rows: Sequence[Row], sample: Sample, opt: float) -> dict[str, Any]:
-    """Return a pair's figures, JSON-able; costs in the data's unit."""
+def of_pair(pair: Pair, count: int, seed: int) -> common.Figures:
+    """Return a pair's figures; costs in the data's unit. Ends the run where a cell of `certified` costs too much."""
+    rows, sample, opt = judge(pair, count, seed)
+    if not sample.excess() < MOST_EXCESS:
+        sys.exit(f"{pair.key}: a cell of `certified` costs {sample.excess():.4%} more than SciPy's")
+    ratios = [[cost / opt if opt > 0 else None for cost in row.cost] for row in rows]
     return {
-        "pair": pair.what,
+        "pair": pair.title,
         "points": len(pair.a),
         "opt_at_least": opt,
         "opt_mean_percent": percent(opt / len(pair.a), diagonal([pair.a])),
         "rows": [
-            {
-                **asdict(row),
-                "speed": rows[0].seconds / row.seconds,
-                "cost_to_opt": [cost / opt if opt > 0 else None for cost in row.cost],
-            }
-            for row in rows
+            {**asdict(row), "speed": rows[0].seconds / row.seconds, "cost_to_opt": ends}
+            for row, ends in zip(rows, ratios, strict=True)
         ],
         "cells": sample.cells,
         "drawn": sample.costs.shape[1],
@@ -264,87 +261,41 @@ def figures(pair: Pair, rows: Sequence[Row], sample: Sample, opt: float) -> dict
     }
 
 
-# What is printed.
+def figures(a: common.Arguments) -> common.Figures:
+    clouds = common.read_clouds(a.clouds, 2 * a.points, a.seed, most=2)
+    if len(clouds[0]) < 2 or diagonal(clouds[:1]) == 0:
+        raise pcqaad.CloudError("the first cloud: expected at least 2 points that differ")
+    common.tell("compile")
+    tiny = np.random.default_rng(0).random((2, 64, 3))
+    judge(Pair("", "", *tiny), 1, 0)
+    pairs = {pair.key: of_pair(pair, a.cells, a.seed) for pair in make_pairs(clouds, a.points, a.seed)}
+    return {"seed": a.seed, **common.versions("numpy", "scipy", "numba"), "pairs": pairs}
 
 
-def report(stage: str) -> None:
-    """Say on a terminal what is being measured."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{stage} ", end="", file=sys.stderr, flush=True)
-
-
-def table(key: str, pair: dict[str, Any]) -> str:
-    """Return a pair's figures in Markdown."""
-    lines = [
-        f"### {key}: {pair['pair']}, {pair['points']:,} points",
-        "",
-        "| matcher | CPU seconds | speed, SciPy = 1 | cost : OPT | proven: cost / least - 1 |",
-        "|---|---:|---:|---:|---:|",
-    ]
+def of_one(key: str, pair: common.Figures) -> str:
+    """Write a pair's figures."""
+    rows = []
     for row in pair["rows"]:
-        seconds = f"{row['seconds']:.3g}" + (f" ± {row['error']:.2g}" if row["error"] else "")
         # One figure where both ends round to it.
         ends = dict.fromkeys("-" if ratio is None else f"{ratio:.4f}" for ratio in row["cost_to_opt"])
-        proven = "-" if row["proven"] is None else f"{row['proven']:.3%} of {row['among']}"
-        lines.append(f"| {row['matcher']} | {seconds} | {row['speed']:.3g} | {' to '.join(ends)} | {proven} |")
-    lines += [
-        "",
+        rows.append({**row, "seconds": (row["seconds"], row["error"]), "ends": " to ".join(ends)})
+    about = (
         f"OPT is at least {pair['opt_mean_percent']:.4f} % of the diagonal a point. In {pair['drawn']} of "
         f"{pair['cells']} cells of {CELL:,}: SciPy {pair['scipy_ms']:.1f} ms a cell, `certified` "
-        f"{pair['certified_ms']:.1f} ms, its cost above SciPy's by {pair['largest_excess']:.4%} at most.",
-        "",
-    ]
-    return "\n".join(lines)
+        f"{pair['certified_ms']:.1f} ms, its cost above SciPy's by {pair['largest_excess']:.4%} at most."
+    )
+    return f"### {key}: {pair['pair']}, {pair['points']:,} points{common.report({}, COLUMNS, rows)}\n\n{about}"
 
 
-def read(parser: argparse.ArgumentParser, inputs: Sequence[str], points: int) -> tuple[list[Points], list[str]]:
-    """Read the first two clouds, and note where they do not make all pairs of so many points."""
-    try:
-        sources = find_clouds(inputs)[:2]
-        clouds = [source.read().points.astype(np.float64) for source in sources]
-    except FormatError as error:
-        parser.error(str(error))
-    if len(clouds[0]) < 2 or diagonal(clouds[:1]) == 0:
-        parser.error(f"{sources[0].file}: expected at least 2 points that differ")
-    wanted = [2 * points, points]  # the first is halved for R
-    notes = [
-        f"{source.name} holds {len(cloud):,} points of {want:,} wanted: some pairs are smaller."
-        for source, cloud, want in zip(sources, clouds, wanted, strict=False)
-        if len(cloud) < want
-    ]
-    return clouds, notes if len(clouds) > 1 else [*notes, "One cloud: no pair V."]
+def text(found: common.Figures) -> str:
+    return "\n\n".join([common.summary(found), *(of_one(key, pair) for key, pair in found["pairs"].items())])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clouds", nargs="*")
-    parser.add_argument("--points", type=int, default=65536, help="points of each cloud of a pair (65536)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cells", type=int, default=8, help="cells that SciPy solves (8)")
-    parser.add_argument("--json", action="store_true")
-    a = parser.parse_args(arguments)
-    if a.points < 1 or a.cells < 1 or a.seed < 0:
-        parser.error("expected at least 1 point, 1 cell and a seed of at least 0")
-    clouds, notes = read(parser, a.clouds, a.points) if a.clouds else (example_skulls(2 * a.points, a.seed), [])
-
-    report("compile")
-    tiny = np.random.default_rng(0).random((2, 64, 3))
-    judge(Pair("", "", *tiny), 1, 0)
-    versions = {module.__name__: module.__version__ for module in (np, scipy, numba)}
-    about = {"seed": a.seed, "python": platform.python_version(), **versions}
-    if not a.json:
-        print(", ".join(f"{name} {value}" for name, value in about.items()), *notes, "", sep="\n", flush=True)
-    found: dict[str, Any] = {}
-    for pair in make_pairs(clouds, a.points, a.seed):
-        found[pair.key] = figures(pair, *judge(pair, a.cells, a.seed))
-        report("")
-        if not a.json:
-            print(table(pair.key, found[pair.key]), flush=True)
-    if a.json:
-        print(json.dumps({**about, "notes": notes, "pairs": found}, indent=2))
-    for key, pair_found in found.items():
-        if not pair_found["largest_excess"] < MOST_EXCESS:
-            sys.exit(f"{key}: a cell of `certified` costs {pair_found['largest_excess']:.4%} more than SciPy's")
+    parser = common.options(__spec__.name, __doc__, clouds="*", seeds=0)
+    parser.add_argument("--points", type=common.positive, default=65536, help="points of each cloud of a pair [65536]")
+    parser.add_argument("--cells", type=common.positive, default=8, help="cells that SciPy solves [8]")
+    common.run(parser, arguments, figures, text)
 
 
 if __name__ == "__main__":

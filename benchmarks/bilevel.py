@@ -1,42 +1,38 @@
-"""Is a learned weighting worth it: the same decoder, trained from the same start by several weightings.
+"""Is a learned weighting worth it? One decoder, trained from one start by several weightings.
 
-    python benchmarks/bilevel.py CLOUDS... [--families gumbel normal] [--rounds 40] [--steps 200] [--seeds 3] [--json]
+    python -m benchmarks.bilevel CLOUDS... [--families gumbel normal] [--rounds 40] [--steps 200] [--seeds 3] [--json]
 
-CLOUDS is anything `pcqaad compress` takes, 768 points each at least. A weighting is learned with
-`pcqaad distill --bilevel` (judge: EM-kD) from two thirds of their points. Then a decoder is trained from the start by
-plain gradient descent with the Chamfer distance, with each family's default parameters and with what was learned, and
-is judged by the other third, which none of this has seen. Weightings are divided by f(m), so that none has another
-rate. Several seeds give means, ± their standard deviation.
+The clouds hold at least 768 points each. Two thirds of these teach a weighting, as `pcqaad distill --bilevel` does with
+EM-kD for a judge. Then a decoder is trained from the start by plain gradient descent on the Chamfer distance, on each
+family at its default parameters, and on each as it was learned. The other third judges it: no training has seen that.
+Weightings are divided by f(m), so all have the same rate. Several seeds give means and ± their standard deviation.
 """
 
-import argparse
-import json
-import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch.func import functional_call
 
-sys.path.insert(0, str(Path(__file__).parent))
-from spread import add_seeds, named, number, seeds, spread
-
+from benchmarks import common, fits
 from pcqaad.distillation.bilevel import Plan, Weighting, train
 from pcqaad.distillation.learn import POINTS, Halves, emd_loss, learn_weighting
+from pcqaad.evaluation.metrics import percent
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
-from pcqaad.losses.criteria import criterion
-from pcqaad.losses.names import write
-from pcqaad.progress import silent
+from pcqaad.losses import criterion, write
+from pcqaad.monitor import SILENT
 
-# Batches of held-out points that a decoder is judged on, beyond those that the learning saw.
-JUDGED, FIRST = 16, 10**6
+# Batches that a decoder is judged on.
+JUDGED = 16
+# Number of the first of them, and of the first step: those that the learning saw come before.
+FIRST = 10**6
 
 
 def deal(clouds, points, seed):
-    """Deal each cloud's points out: `points` to learn a weighting and to train by, the others to judge by."""
+    """Deal each cloud's points out: some to learn a weighting and to train by, the others to judge by."""
     orders = [np.random.default_rng([seed, i]).permutation(len(cloud)) for i, cloud in enumerate(clouds)]
     dealt = [(cloud[order[:points]], cloud[order[points:]]) for cloud, order in zip(clouds, orders, strict=True)]
-    return [learned for learned, _ in dealt], [rest for _, rest in dealt]
+    return tuple(map(list, zip(*dealt, strict=True)))
 
 
 def judge(halves, weights, rest):
@@ -45,65 +41,70 @@ def judge(halves, weights, rest):
     for i in range(JUDGED):
         inputs, target = halves.held_out(FIRST + i)
         rng, size = np.random.default_rng([FIRST, i]), target.shape[1]
-        some = [rest[cloud][rng.choice(len(rest[cloud]), size, replace=False)] for cloud in inputs[0].tolist()]
-        target = torch.from_numpy(np.stack(some))
+        drawn = [rest[cloud][rng.choice(len(rest[cloud]), size, replace=False)] for cloud in inputs[0].tolist()]
+        target = torch.from_numpy(np.stack(drawn))
         predicted = functional_call(halves.network, weights, inputs).detach()
         found.append([float(emd_loss(predicted, target)), float(criterion("l1")(predicted, target)) / 2])
-    # The diagonal of normalised clouds is 4.
-    emd, chamfer = 25 * np.mean(found, 0)
-    return {"emkd": emd, "chamfer": chamfer}
+    emkd, chamfer = np.mean(found, 0).tolist()
+    return {
+        "emkd_percent": percent(emkd, common.DIAGONAL),
+        "chamfer_percent": percent(chamfer, common.DIAGONAL),
+    }
 
 
-def compare(clouds, points, families, plan, steps, seed):
+def compare(clouds, points, a, seed):
     """Return the figures of decoders trained from one start by every weighting, and the parameters learned."""
     clouds, rest = deal(clouds, points, seed)
-    halves = Halves(clouds, points, seed, "cpu", silent)
+    halves, plan = Halves(clouds, points, seed, "cpu", SILENT), Plan(rounds=a.rounds)
     rest = [halves.normalisation.normalise(x).astype(np.float32) for x in rest]
     start = {name: w.detach().clone() for name, w in halves.network.named_parameters()}
 
     def trained(loss):
         weights = {key: w.clone().requires_grad_() for key, w in start.items()}
-        trained = train(halves.network, weights, loss, halves.train, FIRST, steps, plan.rate, keep=False)
-        return judge(halves, trained, rest)
+        weights = train(halves.network, weights, loss, halves.train, FIRST, a.steps, plan.rate, keep=False)
+        return judge(halves, weights, rest)
 
     rows, learned = {"the start": judge(halves, start, rest), "l1": trained(criterion("l1"))}, {}
-    for family in families:
+    for family in a.families:
+        common.tell(f"{family}, seed {seed}")
         weighting = Weighting(family)
         rows[f"{write(family, weighting.parameters)}, default"] = trained(weighting.criterion())
         found = learn_weighting(clouds, family, plan=plan, points=points, seed=seed, device="cpu").parameters
         rows[f"{family}, learned"] = trained(Weighting(family, found).criterion())
-        learned[family] = found
+        learned[family] = write(family, found)
     return rows, learned
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clouds", nargs="+")
-    parser.add_argument("--families", nargs="+", default=["gumbel", "normal"])
-    parser.add_argument("--rounds", type=int, default=40, help="of the learning")
-    parser.add_argument("--steps", type=int, default=200, help="of each training after it")
-    add_seeds(parser)
-    parser.add_argument("--json", action="store_true")
-    a = parser.parse_args(arguments)
-
+def figures(a: common.Arguments) -> common.Figures:
+    torch.set_num_threads(1)
     clouds = LazyClouds(find_clouds(a.clouds))
     # A third of the smallest cloud judges.
     points = min([POINTS, *(2 * len(cloud) // 3 for cloud in clouds)])
-    runs = [compare(clouds, points, a.families, Plan(rounds=a.rounds), a.steps, seed) for seed in seeds(a)]
-    rows = {name: {key: spread([run[name][key] for run, _ in runs]) for key in row} for name, row in runs[0][0].items()}
-    learned = {family: [write(family, found[family]) for _, found in runs] for family in a.families}
-    if a.json:
-        about = {"clouds": len(clouds), "points": points, "seeds": list(seeds(a))}
-        print(json.dumps({**about, "rows": rows, "learned": learned}, indent=2))
-        return
-    print(f"{len(clouds)} clouds x {points:,} points, {a.rounds} rounds, {a.steps} steps, {named(a)}")
-    print(f"{'trained by':32} {'EM-kD, %':>16} {'Chamfer, %':>16}")
-    for name, row in rows.items():
-        print(f"{name:32} {number(row['emkd'], 3, 16)} {number(row['chamfer'], 3, 16)}")
-    for family, found in learned.items():
-        print(f"learned of {family}: {'; '.join(found)}")
+    runs, learned = zip(*(compare(clouds, points, a, seed) for seed in common.seeds(a)), strict=True)
+    return {
+        "clouds": len(clouds),
+        "points": points,
+        "rounds": a.rounds,
+        "steps": a.steps,
+        "seeds": list(common.seeds(a)),
+        **common.versions("numpy", "torch"),
+        "rows": {name: common.over_seeds([run[name] for run in runs]) for name in runs[0]},
+        "learned": {family: [found[family] for found in learned] for family in a.families},
+    }
+
+
+def text(found: common.Figures) -> str:
+    learned = [f"learned of {family}: {'; '.join(values)}" for family, values in found["learned"].items()]
+    return "\n".join([common.report(found, fits.COLUMNS), "", *learned])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = common.options(__spec__.name, __doc__, clouds="+", seeds=1)
+    parser.add_argument("--families", nargs="+", default=["gumbel", "normal"], help="[gumbel normal]")
+    parser.add_argument("--rounds", type=int, default=40, help="of the learning [40]")
+    parser.add_argument("--steps", type=int, default=200, help="of each training after it [200]")
+    common.run(parser, arguments, figures, text)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     main()

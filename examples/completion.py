@@ -1,42 +1,35 @@
-"""Views, what a file makes of them, and the whole: `python examples/completion.py skulls.qaad out/new -o whole.png`.
+"""Views of clouds, completed by a file: `python examples/completion.py skulls.qaad out/new -o whole.png`.
 
-Of each cloud that the file has not seen one side is kept, what a view from a random direction sees of it. The picture
-shows, all from the side that is missing: the view, its completion, and the cloud itself.
+The file has not seen the clouds. A view of each keeps the points that an eye in a random direction sees. The picture
+shows the view, its completion and the whole cloud, all from the side that is missing.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from picture import BACKGROUND, INK, Floats, framing, render
 
 import pcqaad
 from pcqaad.baselines.views import cut_view
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 
-sys.path.append(str(Path(__file__).resolve().parent))
-
-from picture import BACKGROUND, INK, Floats, framing, render
-
 
 def draw(rows: Sequence[tuple[str, Floats, Floats, Floats]], path: Path, size: int = 300) -> None:
     """Write a PNG with a row for each name, view, completion and whole cloud (n, 3)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     inch = size / 100
-    figure = Figure((3 * inch, len(rows) * inch + 0.4), dpi=100, facecolor=BACKGROUND)
-    FigureCanvasAgg(figure)
     height = len(rows) * inch + 0.4
+    figure = Figure((3 * inch, height), dpi=100, facecolor=BACKGROUND)
     for i, (name, view, completed, whole) in enumerate(rows):
-        # From behind: the eye that took the view stands where most of its points lie.
-        toward = whole.mean(0) - view.mean(0)
-        side = np.degrees(np.arctan2(toward[0], toward[1])), np.degrees(np.arctan2(toward[2], np.hypot(*toward[:2])))
-        angles = float(side[0]), float(side[1])
+        # From behind: the points of a view lie on the side of the eye that took it.
+        x, y, z = whole.mean(0) - view.mean(0)
+        angles = float(np.degrees(np.arctan2(x, y))), float(np.degrees(np.arctan2(z, np.hypot(x, y))))
         for j, cloud in enumerate((view, completed, whole)):
             axes = figure.add_axes((j / 3, (len(rows) - 1 - i) * inch / height, 1 / 3, inch / height))
             axes.imshow(render(cloud, None, size, angles, framing(np.asarray(whole, np.float64), angles)))

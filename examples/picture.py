@@ -1,8 +1,8 @@
-"""Originals beside what a file gives back: `python examples/picture.py skulls.qaad out/skulls -o skulls.png`.
+"""Originals beside a file's clouds: `python examples/picture.py skulls.qaad out/skulls -o skulls.png`.
 
-Points are drawn as oriented discs. A first pass keeps the nearest depth of every pixel; a second one averages
-the normals and colours of the discs that lie on that nearest surface, so that a few thousand points shade as
-one closed surface that hides what is behind it. Matplotlib only lays out, labels and writes.
+Points are drawn as oriented discs. A first pass keeps the nearest depth of every pixel. A second one averages the
+normals and colours of the discs on that nearest surface. So a few thousand points shade as one closed surface that
+hides everything behind it. Matplotlib only lays out, labels and writes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+import pcqaad
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds.find import find_clouds
 
@@ -25,8 +26,8 @@ Image = NDArray[np.uint8]
 BONE = (0.93, 0.88, 0.79)
 BACKGROUND = (0.055, 0.062, 0.078)
 INK = "#d9d6cf"
-NEIGHBOURS = 16
-OVERSAMPLING = 2
+NEIGHBOURS = 16  # that a point's normal is fitted to
+OVERSAMPLING = 2  # pixels drawn for each of the picture, along an axis
 LIGHTS = (  # direction in camera axes (right, up, toward the eye), strength
     ((-0.55, 0.65, 0.60), 0.78),
     ((0.80, 0.10, 0.45), 0.22),
@@ -36,7 +37,7 @@ AMBIENT = 0.20
 
 
 def camera(view: tuple[float, float]) -> Floats:
-    """Rotation (3, 3) with rows right, up and toward the eye, which stands on +y at (0, 0); degrees."""
+    """Return the rotation (3, 3) with rows right, up and toward the eye, which stands on +y at (0, 0); degrees."""
     azimuth, elevation = np.radians(view)
     ca, sa, ce, se = np.cos(azimuth), np.sin(azimuth), np.cos(elevation), np.sin(elevation)
     eye = np.array([sa * ce, ca * ce, se])
@@ -45,7 +46,7 @@ def camera(view: tuple[float, float]) -> Floats:
 
 
 def surfels(points: Floats) -> tuple[Floats, Floats]:
-    """Unoriented unit normals (n, 3) and disc radii (n,), both from the nearest neighbours of each point."""
+    """Return unoriented unit normals (n, 3) and disc radii (n,), from the nearest neighbours of each point."""
     count = min(NEIGHBOURS, len(points))
     distance, index = cKDTree(points).query(points, k=np.arange(1, count + 1))
     offset = points[index] - points[:, None]
@@ -60,8 +61,8 @@ def surfels(points: Floats) -> tuple[Floats, Floats]:
         return np.linalg.eigh(np.einsum("nk,nki,nkj->nij", weight, centred, centred))[1][:, :, 0]
 
     normal = fit(near)
-    # Both sides of a thin wall are among the neighbours, and a plane through both is no plane of either. So
-    # each point takes the neighbour's plane that most of its neighbours lie in, and fits it to those alone.
+    # Neighbours may lie on both sides of a thin wall, and a plane through both is no plane of either. So each point
+    # takes the plane of a neighbour that most of its own neighbours lie in, and fits it to those alone.
     for _ in range(3):
         best, votes = normal, agreement(normal).sum(1)
         for k in range(1, count):
@@ -70,12 +71,12 @@ def surfels(points: Floats) -> tuple[Floats, Floats]:
             better = support > votes
             best, votes = np.where(better[:, None], other, best), np.where(better, support, votes)
         normal = fit(agreement(best))
-    # Neighbours then settle on a common direction, each with the say that its own fit deserves.
+    # Neighbours then settle on a common direction: the better a fit, the more it counts.
     trust = agreement(normal).sum(1) / near.sum(1)
     ballot = near * trust[index] ** 3
     normal = np.linalg.eigh(np.einsum("nk,nki,nkj->nij", ballot, normal[index], normal[index]))[1][:, :, 2]
     trust = agreement(normal).sum(1) / near.sum(1)
-    # Clouds differ in density from place to place: a disc reaches its seventh neighbour, unless astray.
+    # Density differs from place to place: a disc reaches its seventh neighbour, but not much farther than others do.
     radius = distance[:, min(7, count - 1)]
     # Where the surface is no plane at this scale, small discs keep the detail.
     return normal, np.minimum(radius, 1.4 * np.median(radius)) * np.interp(trust, (0.35, 0.8), (0.62, 1.0))
@@ -84,13 +85,13 @@ def surfels(points: Floats) -> tuple[Floats, Floats]:
 def rasterise(
     xy: Floats, depth: Floats, normal: Floats, radius: Floats, colour: Floats, size: int
 ) -> tuple[Floats, Floats, Floats]:
-    """Splat discs, given in pixels, into nearest depth (size²,), mean normal and mean colour (size², 3).
+    """Splat discs, given in pixels; return nearest depth (size²,), mean normal and mean colour (size², 3).
 
     Depth grows toward the eye and is -inf where nothing is drawn.
     """
-    # A disc seen edge on would be a line; it is tilted no further than this.
+    # A disc seen edge on would be a line: the tilt is bounded.
     slope = -normal[:, :2] / np.maximum(normal[:, 2:], 0.5)
-    order = np.argsort(radius)  # so that the discs of one batch are of one size
+    order = np.argsort(radius)  # the discs of one batch are then of one size
     pixels, depths, weights, owners = [], [], [], []
     for batch in np.array_split(order, len(order) // 256 + 1):
         reach = int(np.ceil(radius[batch].max(initial=0)))
@@ -110,7 +111,7 @@ def rasterise(
     pixel, level, weight, owner = map(np.concatenate, (pixels, depths, weights, owners))
     nearest = np.full(size * size, -np.inf)
     np.maximum.at(nearest, pixel, level)
-    # Deep enough to smooth over overlapping discs, but not to reach the far side of a thin wall.
+    # Deep enough to smooth over overlapping discs, too little to reach the far side of a thin wall.
     front = level > nearest[pixel] - 0.65 * np.median(radius)
     pixel, level, weight, owner = pixel[front], level[front], weight[front], owner[front]
 
@@ -126,8 +127,8 @@ def rasterise(
 
 
 def occlusion(depth: Floats, reach: float) -> Floats:
-    """How much of the sky above each pixel (h, w) nearer surfaces within `reach` pixels hide, from 0 to 1."""
-    # Rolling wraps around, so what leaves one side shades the other; the air of a frame keeps them apart.
+    """Return the part of the sky above each pixel (h, w) that nearer surfaces within `reach` pixels hide."""
+    # Rolling wraps around, and one side would shade the other: the air of a frame keeps them apart.
     floor = np.where(np.isfinite(depth), depth, -1e9)
 
     def horizon(angle: float) -> Floats:
@@ -135,12 +136,12 @@ def occlusion(depth: Floats, reach: float) -> Floats:
         for step in reach * np.array([0.08, 0.2, 0.4, 0.7, 1.0]):
             shift = round(step * np.sin(angle)), round(step * np.cos(angle))
             rise = np.roll(floor, shift, (0, 1)) - floor
-            # A step far in front is another object with room between: it shades less.
+            # A surface far in front is another object with room between: it shades less.
             fade = np.exp(-((np.maximum(rise, 0) / (4 * reach)) ** 2))
             highest = np.maximum(highest, rise / np.hypot(rise, step) * fade)
         return highest
 
-    # Opposite horizons cancel on a slope, so that only hollows darken, and not what is merely seen askew.
+    # Opposite horizons cancel on a slope: only hollows darken, and no plane that is seen askew.
     angles = np.arange(8) * (np.pi / 8)
     return sum(np.maximum(horizon(a) + horizon(a + np.pi), 0) for a in angles) / (2 * len(angles))
 
@@ -152,10 +153,10 @@ def render(
     view: tuple[float, float] = (32.0, 8.0),
     frame: tuple[Floats, float] | None = None,
 ) -> Image:
-    """A picture (size, size, 3) of points (n, 3) with optional colours (n, 3) in 0..1.
+    """Draw a picture (size, size, 3) of points (n, 3) with optional colours (n, 3) in 0..1.
 
-    `view` is the azimuth and elevation of the eye in degrees. `frame`, a centre (3,) and the radius that fits
-    the picture, lets two clouds share one camera; without it the cloud fits by itself.
+    `view` is the azimuth and elevation of the eye in degrees. `frame` is a centre (3,) and the radius that fits the
+    picture: two clouds can share one. Without it the cloud fits by itself.
     """
     points = np.asarray(points, np.float64)
     centre, extent = frame or framing(points, view)
@@ -193,7 +194,7 @@ def render(
 
 
 def framing(points: Floats, view: tuple[float, float]) -> tuple[Floats, float]:
-    """Centre (3,) of the cloud and half the side of the square that holds it in this view, with some air."""
+    """Return the centre (3,) of a cloud, and half the side of the square that holds it in this view with some air."""
     centre = (points.min(0) + points.max(0)) / 2
     seen = (points - centre) @ camera(view).T
     middle = (seen.min(0) + seen.max(0)) / 2
@@ -211,13 +212,12 @@ def compare(
     size: int = 420,
     view: tuple[float, float] = (32.0, 8.0),
 ) -> None:
-    """Write one PNG: a row for each cloud: the original, the decoded cloud, and the error of the latter.
+    """Write one PNG with a row for each cloud: the original, the decoded cloud, and its error.
 
-    The error of a decoded point is its distance to the nearest original point. One colour scale serves all
-    rows; it ends at the 99th percentile, so that one stray point does not dim the rest.
+    The error of a decoded point is its distance to the nearest original point. One colour scale serves all rows. It
+    ends at the 99th percentile: one stray point does not dim the rest.
     """
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
@@ -230,7 +230,6 @@ def compare(
     left, head, foot = 0.35, 0.95, 0.85
     width, height = left + 3 * inch + 0.15, head + rows * inch + foot
     figure = Figure((width, height), dpi=140, facecolor=BACKGROUND)
-    FigureCanvasAgg(figure)
     ink: dict[str, Any] = {"color": INK, "ha": "center", "va": "center"}
     figure.text(0.5, 1 - 0.36 / height, title, fontsize=11.5, weight="bold", **ink)
     for row, name in enumerate(names):
@@ -262,7 +261,7 @@ def compare(
 
 
 def headline(path: Path, clouds: Sequence[Floats], info: Mapping[str, Any]) -> str:
-    """One line: what the file holds, its size beside that of plain float32, and its fidelity."""
+    """Return one line: the file's clouds, its size beside that of plain float32, and its fidelity."""
     counts = [len(cloud) for cloud in clouds]
     each = f"{counts[0]:,}" if len(set(counts)) == 1 else f"{min(counts):,} to {max(counts):,}"
     raw, packed = 12 * sum(counts), path.stat().st_size
@@ -273,7 +272,7 @@ def headline(path: Path, clouds: Sequence[Floats], info: Mapping[str, Any]) -> s
 
 
 def bytes_text(count: int) -> str:
-    """A byte count with two figures or more, in decimal units."""
+    """Return a byte count with two figures or more, in decimal units."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
         if count >= size:
             return f"{count / size:.1f} {unit}" if count < 10 * size else f"{count / size:.0f} {unit}"
@@ -289,8 +288,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=3, help="clouds to show, spread over the file (3)")
     parser.add_argument("--unit", default="mm", help="unit of the coordinates (mm)")
     options = parser.parse_args(arguments)
-
-    import pcqaad
 
     clouds = pcqaad.open(options.file)
     sources = {source.name: source for source in find_clouds([options.folder])}

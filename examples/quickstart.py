@@ -2,7 +2,7 @@
 
     python examples/quickstart.py [--out FOLDER] [--minutes T]
 
-Every step is a command that you would type yourself; it is printed before it runs.
+Every step is a command that you could type yourself. It is printed before it runs.
 """
 
 import argparse
@@ -16,10 +16,10 @@ HERE = Path(__file__).resolve().parent
 
 
 def run(*command: str) -> None:
-    """Print a command as one would type it, and run it with this Python."""
+    """Print a command as you would type it, and run it with this Python."""
     print(f"\n$ {shlex.join(command)}", flush=True)
-    # `pcqaad` stands beside this Python, whether or not its environment is activated.
-    module = ["-m", "pcqaad.cli.main"] if command[0] == "pcqaad" else []
+    # As a module: this works too where the environment is not activated.
+    module = ["-m", "pcqaad"] if command[0] == "pcqaad" else []
     done = subprocess.run([sys.executable, *module, *command[1:]], check=False)
     if done.returncode:
         sys.exit(done.returncode)
@@ -35,7 +35,7 @@ def main() -> None:
     skulls, file, decoded = str(out / "skulls"), str(out / "skulls.qaad"), str(out / "decoded")
 
     run("python", str(HERE / "skulls.py"), "--count", "48", "--points", "8192", skulls)
-    run("pcqaad", "compress", skulls, "-o", file, "--minutes", a.minutes, "--unit", "mm")
+    run("pcqaad", "compress", skulls, "-o", file, "--minutes", a.minutes, "--unit", "mm", "--overwrite")
     run("pcqaad", "decompress", file, "-o", decoded, "--overwrite")
     run("pcqaad", "verify", file, skulls, "--metric", "emkd")
     run("python", str(HERE / "picture.py"), file, skulls, "-o", str(out / "skulls.png"), "--rows", "2")

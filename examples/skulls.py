@@ -1,9 +1,8 @@
 """A population of skulls, made from nothing: `python examples/skulls.py --count 48 --points 8192 out/skulls`.
 
-One template skull is carved from signed distances (smooth unions of ellipsoids and tubes, less the cavities)
-and meshed once. An identity, one standard score for each of `parameters()`, deforms the template smoothly;
-each cloud is then sampled afresh and uniformly by area, so that no point of one cloud corresponds to a point
-of another.
+One template skull is carved from signed distances (smooth unions of ellipsoids and tubes, less the cavities) and meshed
+once. An identity, one standard score for each of `parameters()`, deforms the template smoothly. Each cloud is then
+sampled afresh, uniformly by area: no point of one cloud corresponds to a point of another.
 
 Axes of the Frankfurt frame, in millimetres: x to the left, y forward, z up, from midway between the ears.
 """
@@ -25,7 +24,7 @@ Array = NDArray[np.float32]
 Grid = tuple[Array, Array, Array]  # open x, y, z axes that broadcast to the grid
 Field = Array  # signed distance in mm, negative inside bone
 
-SPACING = 1.75  # mm between grid nodes: finer than the points of any sensible cloud
+SPACING = 1.75  # mm between grid nodes: finer than the points of any usual cloud
 TABLE = 6.5  # mm from the outer to the inner table of the vault
 HINGE = np.array([0.0, 9.0, -3.0], np.float32)  # axis of the jaw joint, through both condyles
 REST = 0.085  # rad the jaw stands open in the mean skull
@@ -36,11 +35,11 @@ UPPER_TEETH = (4.3, 3.3, 3.9, 3.5, 3.4, 5.0, 4.8)
 LOWER_TEETH = (2.8, 3.0, 3.5, 3.6, 3.7, 5.6, 5.4)
 
 
-# Signed distances. Only the left half is evaluated, the right one is its mirror image.
+# Signed distances. Only the left half is evaluated: the right half is its mirror image.
 
 
 def ellipsoid(grid: Grid, centre: Sequence[float], radii: Sequence[float]) -> Field:
-    """First-order distance to an ellipsoid: exact on the surface, within a few per cent near it."""
+    """Return the first-order distance to an ellipsoid: exact on the surface, within a few per cent near it."""
     scaled = [(axis - c) / r for axis, c, r in zip(grid, centre, radii, strict=True)]
     norm = np.sqrt(sum(s * s for s in scaled))
     slope = np.sqrt(sum((s / r) ** 2 for s, r in zip(scaled, radii, strict=True)))
@@ -48,7 +47,7 @@ def ellipsoid(grid: Grid, centre: Sequence[float], radii: Sequence[float]) -> Fi
 
 
 def tube(grid: Grid, knots: Sequence[Sequence[float]], squash: Sequence[float] = (1, 1, 1)) -> Field:
-    """Distance to a tube through knots (x, y, z, radius); an axis squashed by s has s times the radius."""
+    """Return the distance to a tube through knots (x, y, z, radius); an axis squashed by s has s times the radius."""
     axes = [axis / s for axis, s in zip(grid, squash, strict=True)]
     ends = [np.array([*(k[i] / squash[i] for i in range(3)), k[3]], np.float32) for k in knots]
     field: Field | None = None
@@ -64,18 +63,18 @@ def tube(grid: Grid, knots: Sequence[Sequence[float]], squash: Sequence[float] =
 
 
 def blend(a: Field, b: Field, width: float) -> Field:
-    """Smooth union: the crease where two solids meet is filled over `width` mm."""
+    """Return the smooth union of two solids: `width` mm of the crease between them are filled."""
     near = np.maximum(width - np.abs(a - b), 0)
     return np.minimum(a, b) - near * near / (4 * width)
 
 
 def carve(solid: Field, hole: Field, width: float) -> Field:
-    """Smooth difference: `solid` less `hole`, its rim rounded over `width` mm."""
+    """Return `solid` less `hole`, with `width` mm of the rim rounded."""
     return -blend(-solid, hole, width)
 
 
 def teeth(grid: Grid, widths: Sequence[float], z: float, height: float, depth: float) -> Field:
-    """Half a row of crowns side by side on the elliptic dental arch, each turned along it."""
+    """Return half a row of crowns side by side on the elliptic dental arch, each turned along it."""
     angles = np.linspace(0, np.pi / 2, 500)
     arch = np.stack([29.0 * np.sin(angles), 45.0 + 46.0 * np.cos(angles)], 1)
     length = np.r_[0, np.cumsum(np.hypot(*np.diff(arch, axis=0).T))]
@@ -96,7 +95,7 @@ def teeth(grid: Grid, widths: Sequence[float], z: float, height: float, depth: f
 
 
 def cranium(grid: Grid) -> Field:
-    """The skull without its lower jaw, upper teeth included."""
+    """Return the skull without its lower jaw, upper teeth included."""
     vault = blend(ellipsoid(grid, (0, -27, 48), (70, 63, 68)), ellipsoid(grid, (0, 25, 55), (55, 59, 58)), 30)
     bone = blend(vault, ellipsoid(grid, (0, 22, 0), (36, 44, 20)), 14)  # base
     bone = blend(bone, ellipsoid(grid, (51, -17, -13), (9, 13, 17)), 16)  # mastoid process
@@ -147,7 +146,7 @@ def cranium(grid: Grid) -> Field:
 
 
 def mandible(grid: Grid) -> Field:
-    """The lower jaw with its teeth, closed."""
+    """Return the lower jaw with its teeth, closed."""
     body = [(0, 84, -86, 5.5), (13, 81, -86, 5.5), (25, 68, -84, 5.5), (36, 46, -79, 5.5), (43, 27, -71, 5)]
     bone = tube(grid, body, (1, 1, 2.4))
     arch = [(0, 87, -70, 4.5), (13, 84, -70, 4.5), (22, 75, -70, 5), (28, 60, -69, 6), (32, 42, -67, 5.5)]
@@ -167,7 +166,7 @@ def mandible(grid: Grid) -> Field:
 def mesh(
     solid: Callable[[Grid], Field], low: Sequence[float], high: Sequence[float]
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Surface nets of a mirror-symmetric solid: vertices (v, 3) in mm and outward triangles (t, 3)."""
+    """Mesh a mirror-symmetric solid by surface nets: vertices (v, 3) in mm and outward triangles (t, 3)."""
     axes = [np.arange(a + SPACING / 2, b, SPACING, dtype=np.float32) for a, b in zip((0, *low), high, strict=True)]
     half = solid((axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :]))
     field = np.concatenate([half[::-1], half])
@@ -206,7 +205,7 @@ def mesh(
 
 @cache
 def template() -> tuple[Array, NDArray[np.int64], int]:
-    """The mean skull, jaw closed: vertices (v, 3), triangles (t, 3), and the vertex where the jaw begins."""
+    """Return the mean skull, jaw closed: vertices (v, 3), triangles (t, 3), and the vertex where the jaw begins."""
     upper, upper_faces = mesh(cranium, (-100, -66), (78, 108, 124))
     lower, lower_faces = mesh(mandible, (-10, -112), (64, 106, 6))
     return np.concatenate([upper, lower]), np.concatenate([upper_faces, lower_faces + len(upper)]), len(upper)
@@ -216,19 +215,19 @@ def template() -> tuple[Array, NDArray[np.int64], int]:
 
 
 def ramp(values: Array, low: float, high: float) -> Array:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """Return 0 below `low`, 1 above `high`, and a smooth rise between."""
     t = np.clip((values - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def bump(vertices: Array, centre: Sequence[float], widths: Sequence[float]) -> Array:
-    """A Gaussian of height 1, standard deviations in mm; `centre` holds for both sides."""
+    """Return a Gaussian of height 1 with standard deviations in mm; `centre` holds for both sides."""
     x, y, z = np.abs(vertices[:, 0]), vertices[:, 1], vertices[:, 2]
     return np.exp(-0.5 * sum(((a - c) / w) ** 2 for a, c, w in zip((x, y, z), centre, widths, strict=True)))
 
 
 def displacements(v: Array, jaw: Array) -> dict[str, tuple[Array | float, Array | float, Array | float]]:
-    """What one standard deviation of each parameter adds to the vertices (v, 3): (dx, dy, dz) in mm.
+    """Return the displacement of the vertices (v, 3) by one standard deviation of each parameter: (dx, dy, dz) in mm.
 
     `jaw` (v,) is 1 on the mandible, 0 elsewhere.
     """
@@ -276,7 +275,7 @@ def displacements(v: Array, jaw: Array) -> dict[str, tuple[Array | float, Array 
 
 @cache
 def modes() -> tuple[tuple[str, ...], Array]:
-    """Names of the linear parameters and what they add to the template's vertices: (k, v, 3)."""
+    """Return the names of the linear parameters, and their displacements of the template's vertices (k, v, 3)."""
     vertices, _, start = template()
     jaw = (np.arange(len(vertices)) >= start).astype(np.float32)
     table = displacements(vertices, jaw)
@@ -288,14 +287,14 @@ def modes() -> tuple[tuple[str, ...], Array]:
 
 
 def parameters() -> tuple[str, ...]:
-    """Names of the entries of an identity, in order."""
+    """Return the names of an identity's entries, in order."""
     return (*modes()[0], "jaw opening")
 
 
 def skull(identity: NDArray[np.floating]) -> tuple[Array, NDArray[np.int64]]:
-    """Surface of one skull: vertices (v, 3) in mm and triangles (t, 3).
+    """Return the surface of one skull: vertices (v, 3) in mm and triangles (t, 3).
 
-    `identity` holds one standard score for each of `parameters()`; ValueError if it has another shape.
+    `identity` holds one standard score for each of `parameters()`. Raises ValueError where it has another shape.
     """
     names = parameters()
     scores = np.asarray(identity, np.float32)
@@ -303,7 +302,7 @@ def skull(identity: NDArray[np.floating]) -> tuple[Array, NDArray[np.int64]]:
         raise ValueError(f"identity: expected shape ({len(names)},), found {scores.shape}")
     vertices, faces, start = template()
     shaped = vertices + np.tensordot(scores[:-1], modes()[1], 1)
-    # Opening turns the jaw about its joint: the one parameter that no linear model holds exactly.
+    # Opening turns the jaw about its joint: no linear model holds this parameter exactly.
     angle = max(REST + 0.03 * float(scores[-1]), 0.0)
     c, s = np.cos(angle), np.sin(angle)
     turn = np.array([[1, 0, 0], [0, c, -s], [0, s, c]], np.float32)
@@ -315,13 +314,13 @@ def skull(identity: NDArray[np.floating]) -> tuple[Array, NDArray[np.int64]]:
 
 
 def sample(vertices: Array, faces: NDArray[np.int64], points: int, rng: np.random.Generator) -> Array:
-    """`points` points (points, 3), independent and uniform by area over the triangles, in no order."""
+    """Draw points (points, 3), independent and uniform by area over the triangles, in no order."""
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     u, v = b - a, c - a
     (ux, uy, uz), (vx, vy, vz) = u.T, v.T
     area = np.sqrt((uy * vz - uz * vy) ** 2 + (uz * vx - ux * vz) ** 2 + (ux * vy - uy * vx) ** 2)
     total = np.cumsum(area, dtype=np.float64)
-    # Clipped, since a draw times the total may round up to the total itself.
+    # A draw times the total may round up to the total itself.
     pick = np.minimum(np.searchsorted(total, rng.random(points) * total[-1], side="right"), len(faces) - 1)
     weights = rng.random((points, 2), dtype=np.float32)
     weights = np.where(weights.sum(1, keepdims=True) > 1, 1 - weights, weights)
@@ -329,15 +328,16 @@ def sample(vertices: Array, faces: NDArray[np.int64], points: int, rng: np.rando
 
 
 def make_skull(identity: NDArray[np.floating], points: int, rng: np.random.Generator) -> Array:
-    """A cloud (points, 3) in mm, sampled from the skull of `identity`; equal rng states give equal clouds."""
+    """Sample a cloud (points, 3) in mm from the skull of `identity`; equal rng states give equal clouds."""
     return sample(*skull(identity), points, rng)
 
 
 def population(count: int, points: int, seed: int, vertices: bool = False) -> Iterator[Array]:
-    """`count` clouds (points, 3) of as many people; cloud i depends on `seed` and i alone.
+    """Yield `count` clouds (points, 3), each of another person; cloud i depends on `seed` and i alone.
 
-    With `vertices` every cloud holds the same vertices of the mesh instead, in an order of its own: a perfect
-    assignment exists, as in the paper's Skulls, so the error of a fit has no floor.
+    With `vertices` every cloud holds the same vertices of the mesh instead, in an order of its own. So a perfect
+    assignment exists, as in the paper's Skulls, and the error of a fit has no floor. Raises ValueError where the mesh
+    has fewer than `points`.
     """
     for i in range(count):
         rng = np.random.default_rng([seed, i])
@@ -363,8 +363,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     clouds = population(options.count, options.points, options.seed, options.vertices)
-    for i, cloud in enumerate(clouds):
-        write_ply(options.folder / f"skull_{i:04d}.ply", cloud)
+    try:
+        for i, cloud in enumerate(clouds):
+            write_ply(options.folder / f"skull_{i:04d}.ply", cloud)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

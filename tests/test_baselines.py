@@ -1,4 +1,4 @@
-"""What we compare with is what its authors describe, and runs as fast as ours can."""
+"""The baselines are as their authors describe them, and batched products do not change them."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pcqaad
-from pcqaad.baselines.atlasnet import STRUCTURES, AtlasNet, AtlasNetShape
+from pcqaad.baselines.atlasnet import STRUCTURES, AtlasNet, AtlasNetArchitecture
 from pcqaad.decoder.module import Decoder
 from pcqaad.decoder.patches import patch_sizes
 from pcqaad.errors import SettingsError
@@ -31,26 +31,26 @@ def numbers(module):
 
 def one_patch(net, patch):
     """Return an AtlasNet of one patch with the weights of another's."""
-    k, points = net.shape, int(patch_sizes(net.points, net.patches)[patch])
-    single = AtlasNet(AtlasNetShape(k.latent, 1, k.width, k.structure), points)
+    k, points = net.architecture, int(patch_sizes(net.points, net.patches)[patch])
+    single = AtlasNet(AtlasNetArchitecture(k.latent, 1, k.width, k.structure), points)
     with torch.no_grad():
-        for name in ("layers", "biases", "bend", "bend_bias"):
+        for name in ("layers", "biases", "deformation", "deformation_bias"):
             for mine, theirs in zip(getattr(single, name), getattr(net, name), strict=True):
                 mine.copy_(theirs[patch : patch + 1])
         if k.structure == "translation":
-            single.moved.copy_(net.moved[net.patch_index[patch][net.in_patch[patch]]])
+            single.translated.copy_(net.translated[net.patch_index[patch][net.in_patch[patch]]])
     return single
 
 
 @pytest.mark.parametrize(("latent", "patches", "count"), [(10, 16, 563_248), (256, 28, 1_867_348)])
 def test_the_papers_atlasnet_has_as_many_weights_as_its_text_says(latent, patches, count):
-    shape = AtlasNetShape(latent, patches)
+    shape = AtlasNetArchitecture(latent, patches)
     assert shape.weights() == count
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_weights_are_what_is_trained(structure):
-    shape = AtlasNetShape(5, 3, 16, structure)
+    shape = AtlasNetArchitecture(5, 3, 16, structure)
     assert numbers(AtlasNet(shape, 100)) == shape.weights() + shape.structure_weights(100)
 
 
@@ -61,13 +61,13 @@ def test_a_matched_atlasnet_has_our_decoders_weights(preset):
     weights = ours.arrays().architecture.weights()
     assert numbers(ours) == weights + 3 * 4096 + 2 * s.latent
     for patches in (s.patches, 6, 16):
-        assert AtlasNetShape.matching(weights, s.latent, patches).weights() == pytest.approx(weights, rel=0.02)
+        assert AtlasNetArchitecture.of_weights(weights, s.latent, patches).weights() == pytest.approx(weights, rel=0.02)
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_batched_patches_are_each_patch_by_itself(structure):
     torch.manual_seed(1)
-    net = AtlasNet(AtlasNetShape(4, 5, 8, structure), 103)  # patches of 21 and of 20 points
+    net = AtlasNet(AtlasNetArchitecture(4, 5, 8, structure), 103)  # patches of 21 and of 20 points
     latents = torch.randn(3, 4)
     whole, start = net(latents), 0
     assert whole.shape == (3, 103, 3)
@@ -79,12 +79,12 @@ def test_batched_patches_are_each_patch_by_itself(structure):
 
 def test_a_deformed_patch_lies_where_tanh_ends_and_is_drawn_anew():
     torch.manual_seed(1)
-    net = AtlasNet(AtlasNetShape(4, 3, 8), 90)
+    net = AtlasNet(AtlasNetArchitecture(4, 3, 8), 90)
     a, b = (net.draw(np.random.default_rng(seed), 60) for seed in (0, 1))
     assert a.shape == (3, 20, 3) and a.abs().max() < 1
     assert not torch.equal(a, b)
     assert torch.equal(a, net.draw(np.random.default_rng(0), 60))
-    # Every fifth of the square, in both axes, holds a fifth of what is decoded, but for one point.
+    # Every fifth of the square, in both axes, holds a fifth of the decoded points, but for one.
     square = net.squares[:30].numpy()
     counts = np.histogram2d(*square.T, bins=(5, 1))[0], np.histogram2d(*square.T, bins=(1, 5))[0]
     assert all(np.abs(c - 6).max() <= 1 for c in counts)
@@ -118,7 +118,7 @@ def small_set():
 
 def chamfer_trainer(small_set, settings=SMALL):
     torch.manual_seed(0)
-    net = AtlasNet(AtlasNetShape(4, 2, 16), small_set.targets.points)
+    net = AtlasNet(AtlasNetArchitecture(4, 2, 16), small_set.targets.points)
     return ChamferTrainer(net, small_set.targets, settings, CPU)
 
 

@@ -1,31 +1,36 @@
-"""What the benchmarks print keeps to the laws its columns state."""
+"""The benchmarks' figures keep to the laws that their columns state."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pcqaad
-from pcqaad.errors import SettingsError
+from benchmarks import (
+    ablation,
+    assignment,
+    bilevel,
+    common,
+    completion,
+    criteria,
+    decoding,
+    distillation,
+    rate_distortion,
+    scales,
+    size,
+    throughput,
+)
+from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.formats.clouds.ply import write_ply
+from pcqaad.points.collect import collect
 from tests.generators import population
 
 
-def load(name):
-    """Import a benchmark by its path: benchmarks are scripts, not a package."""
-    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-assignment = load("assignment")
-throughput = load("throughput")
+def figures(benchmark, capsys, *arguments):
+    """Run a benchmark, and return the figures that it prints."""
+    benchmark.main([*map(str, arguments), "--json"])
+    return json.loads(capsys.readouterr().out)
 
 
 def test_pairs_are_what_their_names_say():
@@ -45,9 +50,7 @@ def test_pairs_are_what_their_names_say():
 def test_nothing_costs_less_than_opt_and_one_cell_costs_no_more(tmp_path, capsys):
     np.save(tmp_path / "two.npy", np.stack(population(2, points=700)))
     # No more points than a cell holds: SciPy's cell is the whole pair.
-    assignment.main([str(tmp_path / "two.npy"), "--points", "500", "--cells", "1", "--json"])
-    printed = json.loads(capsys.readouterr().out)
-    assert any("two_0000 holds 700 points of 1,000" in note for note in printed["notes"])
+    printed = figures(assignment, capsys, tmp_path / "two.npy", "--points", 500, "--cells", 1)
     assert {key: pair["points"] for key, pair in printed["pairs"].items()} == {"R": 350, "D": 500, "N": 500, "V": 500}
     for pair in printed["pairs"].values():
         ratios = {row["matcher"]: row["cost_to_opt"] for row in pair["rows"]}
@@ -64,8 +67,7 @@ def test_what_is_no_bijection_ends_the_run():
 
 def test_throughput_counts_what_it_was_given(tmp_path, capsys):
     np.save(tmp_path / "two.npy", np.stack(population(2, points=700)))
-    throughput.main([str(tmp_path / "two.npy"), "--points", "200", "500", "--clouds", "3", "--json"])
-    printed = json.loads(capsys.readouterr().out)
+    printed = figures(throughput, capsys, tmp_path / "two.npy", "--points", 200, 500, "--count", 3)
     assert printed["clouds"] == 3
     rows = [row for row in printed["rows"] if row["device"] == "cpu"]
     assert [row["points"] for row in rows] == [200, 350]  # the clouds' halves hold no more
@@ -74,72 +76,61 @@ def test_throughput_counts_what_it_was_given(tmp_path, capsys):
 
 
 def test_decoders_take_turns_and_agree(monkeypatch, capsys):
-    decoding = load("decoding")
-    monkeypatch.setattr(decoding, "ROUNDS", 1)
-    decoding.main(["--points", "100", "--json"])
-    found = json.loads(capsys.readouterr().out)
+    monkeypatch.setattr(decoding, "TURNS", 1)
+    found = figures(decoding, capsys, "--points", 100)
     assert found["rows"][decoding.BASE]["ratio"] == 1
     assert all(row["seconds"] > 0 for row in found["rows"].values())
     assert 0 < found["apart_percent"] < 0.1
 
 
 def test_finer_scales_are_nearer_to_float32(fitted_file, originals, names, tmp_path, capsys):
-    decoding = load("decoding")
     for name, cloud in zip(names, originals, strict=True):
         write_ply(tmp_path / f"{name}.ply", cloud)
-    decoding.main([str(tmp_path), "--file", str(fitted_file), "--clouds", "3", "--json"])
-    scales = json.loads(capsys.readouterr().out)["scales"]
-    apart = [scales[str(f)]["apart_percent"] for f in decoding.SCALES]
+    rows = figures(scales, capsys, fitted_file, tmp_path, "--count", 3)["rows"]
+    apart = [rows[str(f)]["apart_percent"] for f in scales.SCALES]
     assert apart == sorted(apart, reverse=True)
-    assert abs(scales["12"]["emkd_rise_percent"]) < 0.5
-    with pytest.raises(SystemExit):
-        decoding.main([str(tmp_path / f"{names[0]}.ply"), "--file", str(fitted_file)])
-    assert "expected the originals of the file" in capsys.readouterr().err
+    assert abs(rows["12"]["emkd_rise_percent"]) < 0.5
+    with pytest.raises(SystemExit) as refused:
+        scales.main([str(fitted_file), str(tmp_path / f"{names[0]}.ply")])
+    assert refused.value.code == 2
+    assert f"the original of {names[1]!r} is not among the inputs" in capsys.readouterr().err
 
 
 def test_what_is_found_is_nearer_than_what_was_released(capsys):
-    distillation = load("distillation")
-    distillation.main(["--json"])
-    rows = json.loads(capsys.readouterr().out)["families"]
-    released = {row["family"]: row["released_losses"] for row in rows if "released" in row}
-    assert set(released) == set(distillation.RELEASED)
+    rows = [row for row in figures(distillation, capsys)["rows"] if "released" in row]
+    assert {row["family"] for row in rows} == set(distillation.RELEASED)
     for row in rows:
-        for loss in row.get("released_losses", []):
-            assert row["loss"] <= loss
-    # Those without a mode at 0 are other losses without the shift; the two others are the same.
-    assert all(
-        (here > there) == (name in ("chi2", "log-logistic", "gamma")) for name, (there, here) in released.items()
-    )
+        assert row["loss"] <= row["released_loss"] <= row["unshifted_loss"]
+        # Those without a mode at 0 are other losses without the shift; the two others are the same.
+        moved = row["family"] in ("chi2", "log-logistic", "gamma")
+        assert (row["released_loss"] < row["unshifted_loss"]) == moved
 
 
 def test_criteria_are_compared_by_what_each_fit_decodes_to(tmp_path, capsys):
-    criteria = load("criteria")
     clouds = population(3, points=128)
     np.save(tmp_path / "clouds.npy", np.stack(clouds))
-    common = [str(tmp_path / "clouds.npy"), "--latent", "2", "--device", "cpu", "--json"]
-    criteria.main([*common, "--epochs", "5", "--criteria", "matched", "l2", "--seed", "1", "--seeds", "2"])
-    printed = json.loads(capsys.readouterr().out)
+    given = (tmp_path / "clouds.npy", "--latent", 2, "--device", "cpu", "--seed", 1, "--seeds", 2)
+    printed = figures(criteria, capsys, *given, "--epochs", 5, "--criteria", "matched", "l2")
     assert (printed["clouds"], printed["points"], printed["steps"], printed["seeds"]) == (3, 128, 5, [1, 2])
     matched, nearest = (printed["rows"][name] for name in ("matched", "l2"))
     # No bijection is nearer than the nearest points.
-    assert all(row["emkd"][0] > row["chamfer"][0] > 0 for row in (matched, nearest))
+    assert all(row["emkd_percent"][0] > row["chamfer_percent"][0] > 0 for row in (matched, nearest))
     means = []
     for seed in (1, 2):
         settings = pcqaad.Settings(epochs=5, latent=2, device="cpu", tune=0, measure=1, criterion="l2", seed=seed)
         fitted = pcqaad.fit(clouds, settings)
-        decode = fitted.evaluator.floats(fitted.model)
-        errors = [pcqaad.emkd(cloud, decode(i)).mean for i, cloud in enumerate(fitted.clouds.targets)]
+        targets = collect(clouds, None, None, seed).targets
+        pairs = zip(targets, map(FloatDecoder(fitted.model).decode, fitted.model.latents), strict=True)
+        errors = [pcqaad.emkd(cloud, decoded).mean for cloud, decoded in pairs]
         means.append(25 * np.mean(errors))
-    assert nearest["emkd"] == pytest.approx([np.mean(means), np.std(means, ddof=1)], rel=1e-2)
-    assert matched["emkd"] != nearest["emkd"]
+    assert nearest["emkd_percent"] == pytest.approx([np.mean(means), np.std(means, ddof=1)], rel=1e-2)
+    assert matched["emkd_percent"] != nearest["emkd_percent"]
 
 
 def test_rows_of_the_ablation_differ_in_their_matching_alone(tmp_path, capsys):
-    ablation = load("ablation")
     np.save(tmp_path / "clouds.npy", np.stack(population(3, points=128)))
-    common = [str(tmp_path / "clouds.npy"), "--latent", "2", "--device", "cpu", "--epochs", "10", "--json"]
-    ablation.main([*common, "--seeds", "2"])
-    printed = json.loads(capsys.readouterr().out)
+    given = (tmp_path / "clouds.npy", "--latent", 2, "--device", "cpu", "--epochs", 10, "--seeds", 2)
+    printed = figures(ablation, capsys, *given)
     assert (printed["clouds"], printed["points"], printed["steps"], printed["seeds"]) == (3, 128, 10, [0, 1])
     means = {name: row["emkd_percent"][0] for name, row in printed["rows"].items()}
     assert list(means) == list(ablation.ROWS)
@@ -150,51 +141,57 @@ def test_rows_of_the_ablation_differ_in_their_matching_alone(tmp_path, capsys):
 
 
 def test_one_seed_has_no_deviation_and_says_none():
-    spread = load("spread")
-    assert spread.spread([2.0]) == (2.0, None)
-    assert spread.number((2.0, None), 2, 6) == "  2.00"
-    mean, deviation = spread.spread([1.0, 2.0, 4.0])
+    assert common.spread([2.0]) == (2.0, None)
+    assert common.cell((2.0, None), ".2f") == "2.00"
+    mean, deviation = common.spread([1.0, 2.0, 4.0])
     assert (mean, deviation) == pytest.approx((7 / 3, (7 / 3) ** 0.5))
-    assert spread.number((mean, deviation), 1) == "2.3 ± 1.5"
+    assert common.cell((mean, deviation), ".1f") == "2.3 ± 1.5"
+
+
+def test_a_report_has_a_summary_and_the_columns_that_some_row_has():
+    found = {
+        "clouds": 1200,
+        "seeds": [0, 1],
+        "size": 0.12345,
+        "rows": {"a": {"x": 2.0, "w": "so"}, "long": {"x": None}},
+    }
+    columns = {"": "name", "x, %": "x:.1f", "y": "y:.1f", "word": "w"}
+    assert common.report(found, columns).splitlines() == [
+        "clouds 1,200, seeds 0 1, size 0.1235",
+        "",
+        "|      | x, % | word |",
+        "| ---- | ---: | ---- |",
+        "| a    |  2.0 | so   |",
+        "| long |      |      |",
+    ]
 
 
 def test_learned_weightings_are_judged_beside_their_start(tmp_path, capsys):
     np.save(tmp_path / "clouds.npy", np.stack(population(3, points=780)))
-    quick = ["--families", "normal", "--rounds", "1", "--steps", "8", "--json"]
-    load("bilevel").main([str(tmp_path / "clouds.npy"), *quick])
-    printed = json.loads(capsys.readouterr().out)
+    quick = ("--families", "normal", "--rounds", 1, "--steps", 8)
+    printed = figures(bilevel, capsys, tmp_path / "clouds.npy", *quick)
     rows = printed["rows"]
     assert list(rows) == ["the start", "l1", "normal:sigma=2.64, default", "normal, learned"]
     (learned,) = printed["learned"]["normal"]
     assert learned.startswith("normal:sigma=") and learned != "normal:sigma=2.64"
     start, *trained = rows.values()
-    assert all(row["emkd"][0] < start["emkd"][0] and row["chamfer"][0] < start["chamfer"][0] for row in trained)
-    assert all(row["emkd"][0] > row["chamfer"][0] for row in rows.values())
+    for key in ("emkd_percent", "chamfer_percent"):
+        assert all(row[key][0] < start[key][0] for row in trained)
+    assert all(row["emkd_percent"][0] > row["chamfer_percent"][0] for row in rows.values())
 
 
-def test_rates_and_distortions_are_of_the_files_and_points(tmp_path, capsys, monkeypatch):
+def test_rates_and_distortions_are_of_the_files_and_points(tmp_path, capsys):
     pytest.importorskip("DracoPy")
-    curve = load("rate_distortion")
-    fit = curve.by_pcqaad
-
-    def fit_within_reason(clouds, names, settings):
-        if settings.ratio > 1000:
-            raise SettingsError("a file of 0 bytes cannot be made")
-        return fit(clouds, names, settings)
-
-    monkeypatch.setattr(curve, "by_pcqaad", fit_within_reason)
     np.save(tmp_path / "six.npy", np.stack(population(6)))
-    options = ["--points", "200", "--bits", "4", "7", "10", "--ratios", "5", "100000", "--epochs", "2"]
-    curve.main([str(tmp_path / "six.npy"), *options, "--latent", "2", "-o", str(tmp_path / "c.png"), "--json"])
-    output = capsys.readouterr()
-    printed = json.loads(output.out)
+    options = ("--points", 200, "--bits", 4, 7, 10, "--ratios", 5, 100000, "--epochs", 2, "--latent", 2)
+    printed = figures(rate_distortion, capsys, tmp_path / "six.npy", *options, "-o", tmp_path / "c.png")
     assert json.loads((tmp_path / "c.json").read_text()) == printed
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
-    ours, *draco = printed["rows"]
-    # What cannot be made is said and leaves no row.
-    assert "ratio 100000: a file of 0 bytes" in output.err
+    ours, impossible, *draco = printed["rows"]
+    assert "a file of 0 bytes cannot be made" in impossible["refused"]
+    assert "\n100000 : 1: a file of 0 bytes" in rate_distortion.text(printed)
     assert (ours["codec"], [row["asked"] for row in draco]) == ("pcqaad", ["10 bits", "7 bits", "4 bits"])
-    for row in printed["rows"]:
+    for row in (ours, *draco):
         assert row["ratio"] == pytest.approx(12 * 6 * 200 / row["bytes"])
         assert row["bits_per_point"] == pytest.approx(96 / row["ratio"])
         assert row["d1_percent"] <= row["emkd_percent"]
@@ -206,23 +203,21 @@ def test_rates_and_distortions_are_of_the_files_and_points(tmp_path, capsys, mon
 
 
 def test_another_number_of_points_has_no_emkd():
-    curve = load("rate_distortion")
     cloud = population(1)[0]
-    row = curve.judge([cloud], [cloud[:-1]], 100)
+    row = rate_distortion.judge([cloud], [cloud[:-1]], 100)
     assert row["emkd_percent"] is None
     assert row["d1_percent"] > 0
-    same = curve.judge([cloud], [cloud[::-1]], 100)
+    same = rate_distortion.judge([cloud], [cloud[::-1]], 100)
     assert (same["emkd_percent"], same["d1_percent"], same["d1_psnr"]) == (0, 0, None)
 
 
 def test_completion_compares_criteria_on_the_same_task(tmp_path, capsys):
-    completion = load("completion")
     np.save(tmp_path / "few.npy", np.stack(population(5, points=100)))
-    sizes = ["--points", "50", "--held", "2", "--seeds", "1", "--epochs", "1", "--search", "2", "--steps", "4"]
-    call = [str(tmp_path / "few.npy"), *sizes, "--latent", "2", "--criteria", "landau", "--prior", "0", "1"]
-    completion.main([*call, "--curves", str(tmp_path / "curves.png"), "--json"])
-    found = json.loads(capsys.readouterr().out)
+    sizes = ("--points", 50, "--held", 2, "--seeds", 1, "--epochs", 1, "--search", 2, "--steps", 4, "--latent", 2)
+    call = (tmp_path / "few.npy", *sizes, "--criteria", "landau", "--prior", 0, 1, "--keep", tmp_path / "kept")
+    found = figures(completion, capsys, *call, "--curves", tmp_path / "curves.png")
     assert 20 < found["given_percent"] < 80
+    assert completion.text(found).count("| file, prior 1 |") == 2
     rows = found["rows"]
     assert list(rows) == ["", "file, prior 0", "file, prior 1", "folding", "patches"]
     assert list(rows.pop("")) == ["mean", "whole", "sampled again"]
@@ -235,15 +230,20 @@ def test_completion_compares_criteria_on_the_same_task(tmp_path, capsys):
                 assert [step for step, _ in row["curve"]] == [1, 2, 3, 4]
                 assert row["curve"][-1][1] == pytest.approx(row["cd_l1"][0])
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert completion.table(rows).count("| file, prior 1 |") == 2
+    # A finished figure is read again, and belongs to its settings alone.
+    kept = tmp_path / "kept" / "0 patches l1.json"
+    kept.write_text(json.dumps({**json.loads(kept.read_text()), "cd_l1": 7}))
+    assert figures(completion, capsys, *call)["rows"]["patches"]["l1"]["cd_l1"] == [7, None]
+    with pytest.raises(SystemExit):
+        completion.main([*map(str, call), "--held", "1"])
+    assert "holds figures of another run" in capsys.readouterr().err
 
 
 def test_the_parts_of_a_file_are_all_of_it(capsys):
     golden = Path(__file__).parent / "golden" / "ellipsoids.qaad"
-    load("size").main([str(golden), "--json"])
-    (found,) = json.loads(capsys.readouterr().out)
+    (found,) = figures(size, capsys, golden)
     assert sum(part["bytes"] for part in found["parts"].values()) == found["bytes"] == golden.stat().st_size
-    assert found["parts"]["template"]["bits a point"] == 8 * found["parts"]["template"]["bytes"] / 256
+    assert found["parts"]["template"]["figure"] == 8 * found["parts"]["template"]["bytes"] / 256
     assert found["of_4096_clouds"]["bytes"] > found["bytes"]
-    load("size").main([str(golden)])
+    size.main([str(golden)])
     assert f"{found['parts']['weights']['bytes']:,}" in capsys.readouterr().out

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.test_examples import load
-
-bodies = load("bodies")
+from examples import bodies
 
 
 def model_is_built():

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pcqaad
-from pcqaad.baselines.completion_training import Completer
+from pcqaad.baselines.completion_training import Completer, Training
 from pcqaad.baselines.views import cut_view
 from pcqaad.evaluation.metrics import chamfer
 from pcqaad.formats.container.container import pack
 from pcqaad.latents.prior import LatentPrior
-from pcqaad.losses.criteria import criterion
+from pcqaad.losses import criterion
 from pcqaad.monitor import Monitor, Stage
 from tests.generators import population
 
@@ -229,7 +229,8 @@ def views(ellipsoids):
 def test_a_network_learns_to_complete(views, decoder, name):
     completer = Completer(decoder, views[:48], 64, device="cpu")
     steps = []
-    completer.train(criterion(name), 80, batch=4, rate=3e-3, on_step=lambda step, loss: steps.append(step))
+    monitor = Monitor(show=lambda progress: steps.append(progress.done))
+    completer.train(criterion(name), Training(80, batch=4, learning_rate=3e-3), monitor)
     assert steps == list(range(1, 81))
     partials, wholes = zip(*views[48:], strict=True)
     completed = completer.complete(partials)
@@ -249,7 +250,7 @@ def test_training_repeats_itself_and_sees_no_order(views, decoder):
     for _ in range(2):
         torch.randn(7)
         completer = Completer(decoder, views[:6], 500, seed=4, device="cpu")
-        completer.train(criterion("l1"), 3, batch=2)
+        completer.train(criterion("l1"), Training(3, batch=2))
         found.append(completer.complete([views[9][0]])[0])
     assert found[0].tobytes() == found[1].tobytes()
     network = completer.network.eval()
@@ -268,5 +269,5 @@ def test_what_cannot_be_trained_is_refused(views):
     ]:
         with pytest.raises((pcqaad.CloudError, pcqaad.SettingsError), match=message):
             Completer(decoder, pairs, size)
-    with pytest.raises(pcqaad.SettingsError, match="3 steps of 1 samples"):
-        Completer("folding", views, 8).train(criterion("l1"), 3, batch=1)
+    with pytest.raises(pcqaad.SettingsError, match="batch is 1, expected at least 2"):
+        Training(3, batch=1)

@@ -1,11 +1,9 @@
-"""The example population is what it says it is, and its picture shows what is in front."""
+"""The example population keeps to its description, and its picture shows the front of things."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,23 +15,9 @@ from scipy.spatial import cKDTree
 from scipy.special import chdtri
 
 import pcqaad
+from examples import picture, skulls
 from pcqaad.formats.errors import FormatError
-
-
-def load(name: str) -> ModuleType:
-    """Import an example by its path: examples are scripts, not a package."""
-    path = Path(__file__).parents[1] / "examples" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"examples_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-skulls = load("skulls")
-picture = load("picture")
+from tests.generators import population
 
 
 def identity(seed: int) -> NDArray[np.float64]:
@@ -279,6 +263,18 @@ def test_picture_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         picture.compare([cloud], [cloud], ["one"], "title", tmp_path / "none" / "one.png", size=70)
 
 
+def test_completions_are_drawn_beside_views_and_whole_clouds(
+    fitted_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    np.save(tmp_path / "new.npy", np.stack(population(1, seed=9)))
+    # Python finds what lies beside a script.
+    monkeypatch.syspath_prepend(str(Path(picture.__file__).parent))
+    arguments = [fitted_file, tmp_path / "new.npy", "-o", tmp_path / "whole.png", "--rows", "1"]
+    import_module("completion").main(list(map(str, arguments)))
+    assert (tmp_path / "whole.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_vertex_clouds_hold_the_same_vertices_of_different_people() -> None:
     mean = np.zeros(len(skulls.parameters()))
     chosen = np.random.default_rng(0).choice(len(skulls.skull(mean)[0]), 500, replace=False)
@@ -289,3 +285,10 @@ def test_vertex_clouds_hold_the_same_vertices_of_different_people() -> None:
         assert not np.array_equal(cloud, expected)
     with pytest.raises(ValueError, match="expected at most"):
         next(skulls.population(1, 10**7, seed=0, vertices=True))
+
+
+def test_more_vertices_than_there_are_end_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        skulls.main([str(tmp_path), "--points", "10000000", "--vertices"])
+    assert refused.value.code == 2
+    assert "expected at most" in capsys.readouterr().err

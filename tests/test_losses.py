@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import cdist
 
+import pcqaad.losses
 from pcqaad.errors import CloudError, SettingsError
+from pcqaad.losses import CRITERIA, DENSITIES, criterion, parse
 from pcqaad.losses import nearest as nearest_module
-from pcqaad.losses.criteria import CRITERIA, criterion
 from pcqaad.losses.densities import FAMILIES, slope, weight
-from pcqaad.losses.names import DENSITIES, complete, parse
+from pcqaad.losses.names import complete
 from pcqaad.losses.nearest import nearest, safe_sqrt
+from tests.test_architecture import loaded
 
 # The densities as another library has them.
 SCIPY = {
@@ -36,7 +38,7 @@ OTHERS = {
     "normal": {"sigma": 0.4},
     "landau": {},
 }
-# What the random clouds below make no loss of zero slope: dcd sees nothing beyond a few hundredths.
+# With these the random clouds below leave no loss without a slope: dcd sees nothing beyond a few hundredths.
 GIVEN = {"dcd": {"alpha": 20.0, "exponent": 0.5}, "info": {"temperature": 0.5, "weight": 0.3}}
 
 
@@ -184,7 +186,7 @@ def test_steep_weights_have_finite_slopes_at_any_distance(name, dtype):
 
 def test_coordinates_whose_squares_are_beyond_their_type_are_refused():
     far = torch.full((1, 2, 3), 1e19)
-    with pytest.raises(CloudError, match="expected finite coordinates to find neighbours of"):
+    with pytest.raises(CloudError, match="expected finite coordinates below"):
         nearest(far, -far)
     assert torch.isfinite(nearest(far.double(), -far.double())[0].squared).all()
     near = far * 0.45
@@ -255,13 +257,10 @@ def test_neighbours_are_the_nearest_by_trees_and_by_blocks(n, m, seed):
     # On a lattice, where many are as near.
     a, b = (a * 4).round(), (b * 4).round()
     all_of_them = torch.cdist(a, b).square()
-    blocks = nearest_module._BLOCK
-    try:
-        nearest_module._BLOCK = 100
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearest_module, "_DISTANCES_AT_ONCE", 100)
         for index in (nearest(a, b)[0].index, nearest_module._by_blocks(a, b)):
             assert torch.allclose(all_of_them.gather(2, index[..., None])[..., 0], all_of_them.amin(2))
-    finally:
-        nearest_module._BLOCK = blocks
     there, back = nearest(a, b)
     assert torch.allclose(there.squared, all_of_them.amin(2))
     assert torch.allclose(back.squared, all_of_them.amin(1))
@@ -319,12 +318,21 @@ def test_what_has_no_neighbours_is_refused_in_a_line():
     for a, b, message in (
         (good[0], good, r"expected clouds \(batch, points, 3\), found shape \(5, 3\)"),
         (good, good[:, :0], r"found shape \(2, 0, 3\)"),
-        (good, good[:1], "expected as many clouds in both batches, found 2 and 1"),
+        (good, good[:1], "expected batches of the same number of clouds, found 2 and 1"),
         (good, good + torch.nan, "found NaN"),
-        (good.double() + 1e200, good, "or larger ones"),
+        (good.double() + 1e200, good, "or a larger one"),
     ):
         with pytest.raises(CloudError, match=message):
             loss(a, b)
+
+
+def test_the_room_exports_its_losses_and_names_them_without_torch():
+    script = "import pcqaad.losses as losses\nassert 'gamma' in losses.CRITERIA\nlosses.parse('landau')"
+    assert loaded(script) == []
+    assert loaded(f"{script}\nlosses.criterion('l1')") != []
+    assert all(getattr(pcqaad.losses, name) is not None for name in pcqaad.losses.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'chamfer'"):
+        _ = pcqaad.losses.chamfer
 
 
 def test_parameters_can_be_learned():

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import pcqaad
-from pcqaad.baselines.atlasnet import AtlasNet, AtlasNetShape
+from pcqaad.baselines.atlasnet import AtlasNet, AtlasNetArchitecture
 from pcqaad.baselines.completion_networks import DECODERS
-from pcqaad.baselines.completion_training import Completer
+from pcqaad.baselines.completion_training import Completer, Training
 from pcqaad.distillation.bilevel import Plan
 from pcqaad.distillation.learn import learn_weighting
 from pcqaad.evaluation.metrics import measure
@@ -141,13 +141,13 @@ def test_losses(name):
 def test_other_networks(clouds):
     targets = collect(clouds, None, None, 0).targets
     with pretend_cuda():
-        net = AtlasNet(AtlasNetShape(3, 2, 16), targets.points).to("cuda")
+        net = AtlasNet(AtlasNetArchitecture(3, 2, 16), targets.points).to("cuda")
         trainer = ChamferTrainer(net, targets, TINY, torch.device("cuda"))
         train(trainer, pretraining(Schedule(TINY, len(targets))), lambda: 0.0, pcqaad.Monitor())
         assert marked(trainer.embed())
         for decoder in DECODERS:
             completer = Completer(decoder, [(x[:20], x) for x in clouds], 16, device="cuda")
-            completer.train(criterion("l1"), 2, batch=2)
+            completer.train(criterion("l1"), Training(2, batch=2))
             assert completer.complete([clouds[0][:20]])[0].shape == (POINTS, 3)
 
 

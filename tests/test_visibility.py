@@ -1,4 +1,4 @@
-"""What a view sees: the near side, into hollows, through nothing, and the same from wherever it is measured."""
+"""A view sees the near side, into hollows and through nothing, in any unit and place."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_of_a_sphere_the_cap_that_faces_the_eye_is_seen(seed, n, away):
     # The tangents from the eye touch where x . eye = 1.
     facing = np.flatnonzero(x @ eye > 1)
     assert np.isin(facing, seen).all()
-    # Of what lies beyond them by more than points lie apart, little shows, through the gaps of the edge.
+    # Beyond them by more than the distance between points, little shows through the gaps of the edge.
     assert (x[seen, 1] < 1 / away - 4 / n**0.5).mean() < 0.02
 
 
@@ -66,9 +66,9 @@ def test_what_has_no_view_is_refused_and_three_points_hide_nothing():
     x = sphere(50)
     with pytest.raises(pcqaad.Error, match="eye apart"):
         visible(x, x[3])
-    with pytest.raises(pcqaad.Error, match=r"flip of at least 1, found 0\.5"):
+    with pytest.raises(pcqaad.Error, match=r"radius is 0\.5, expected at least 1"):
         visible(x, 3 * x[3], 0.5)
-    with pytest.raises(pcqaad.Error, match="no plane with the eye"):
+    with pytest.raises(pcqaad.Error, match="in one plane with the eye"):
         visible(x * [1, 1, 0], np.array([4.0, 1, 0]))
     with pytest.raises(pcqaad.Error, match="finite"):
         visible(x * np.nan, x[0])

@@ -1,1 +1,1 @@
-"""What pcqaad is compared with: other decoders, trained as their authors train them."""
+"""Other methods that benchmarks compare pcqaad with, trained as their authors train them."""

@@ -1,7 +1,8 @@
-"""Networks that map partial clouds to whole ones: a PointNet encoder and, behind it, one of two decoders."""
+"""Networks that map partial clouds to whole ones: a PointNet encoder and one of two decoders."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -16,24 +17,27 @@ from pcqaad.training.sizing import choose_patches
 
 DECODERS = ("folding", "patches")
 
-# Numbers between encoder and decoder.
-_LATENT = 128
-# Widths of the patches' decoder: about those of a file for some dozen clouds.
-_SHARED, _PATCH = (128, 64, 64), 32
-# Of the folding networks: a step takes about as long as with the patches' decoder.
-_WIDTH = 64
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a completion network."""
+
+    latent: int = 128  # numbers between encoder and decoder
+    shared: tuple[int, ...] = (128, 64, 64)  # widths of the shared layers of `patches`, as in files of a few clouds
+    patch: int = 32  # width of a patch's own layer
+    folding: int = 64  # width of the layers of `folding`: a step takes about as long as with `patches`
 
 
 class FoldingNet(nn.Module):
     """Folds a square grid twice into a cloud (Yang, Feng, Shen and Tian, CVPR 2018, section 3.2).
 
-    The latent and a grid point go through the first network, the latent and what came out through the second; both
-    have two hidden layers with ReLU.
+    The first network folds the latent and a grid point, the second the latent and the result. Both have two hidden
+    layers with ReLU.
 
     Args:
-        points: M, of the clouds; the grid is the smallest square one of as many, its last points left out.
+        points: M, of the clouds. The grid is the smallest square of at least M points, less its last ones.
         latent: L.
-        width: of the hidden layers; 512 is the paper's.
+        width: of the hidden layers; 512 in the paper.
     """
 
     grid: Tensor
@@ -59,7 +63,7 @@ class _Fold(nn.Module):
 
     def __init__(self, latent: int, inputs: int, width: int) -> None:
         super().__init__()
-        # A layer of both, in two parts: that of the latent is computed once a cloud, not once a point.
+        # One layer in two parts: the latent's part is computed once a cloud, the point's once a point.
         self.of_latent = nn.Linear(latent, width)
         self.of_point = nn.Linear(inputs, width, bias=False)
         self.rest = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 3))
@@ -71,24 +75,27 @@ class _Fold(nn.Module):
 class CompletionNet(nn.Module):
     """An encoder of partial clouds (B, n, 3) and a decoder to whole ones (B, M, 3), all normalised.
 
-    The encoder takes any n, but its batch norms know the maxima over as many points as it was trained on.
+    Give it as many points n as it was trained on: the encoder takes any n, but its batch norms are fitted to the
+    maxima over that number.
 
     Args:
-        decoder: of `DECODERS`: `folding`, a `FoldingNet`, or `patches`, the decoder of NeuralQAAD, whose template is
-            trained with it.
-        template: (M, 3) normalised: a whole cloud for the template to start as; of `folding`, M alone counts.
+        decoder: `folding`, a `FoldingNet`, or `patches`, the decoder of NeuralQAAD, whose template is trained too.
+        template: (M, 3) normalised, a whole cloud. The template starts as it; `folding` takes its M alone.
+        sizes: of the layers.
     """
 
-    def __init__(self, decoder: str, template: NDArray[np.float32]) -> None:
+    def __init__(self, decoder: str, template: NDArray[np.float32], sizes: Sizes | None = None) -> None:
         super().__init__()
-        self.encoder = PointNet(_LATENT)
+        sizes = sizes or Sizes()
+        self.encoder = PointNet(sizes.latent)
         if decoder == "folding":
-            self.decoder: nn.Module = FoldingNet(len(template), _LATENT, _WIDTH)
+            self.decoder: nn.Module = FoldingNet(len(template), sizes.latent, sizes.folding)
             return
         patches = choose_patches(len(template))
         start = torch.from_numpy(template[patch_order(template, patches)])
-        # It decodes what the encoder says and has no latents of its own.
-        self.decoder = Decoder(start, torch.empty(0, _LATENT), _SHARED, _PATCH, patches, residual=True)
+        # It decodes the encoder's latents and has none of its own.
+        own = torch.empty(0, sizes.latent)
+        self.decoder = Decoder(start, own, sizes.shared, sizes.patch, patches, residual=True)
 
     def forward(self, partial: Tensor) -> Tensor:
         """Complete partial clouds: (B, n, 3) -> (B, M, 3). In training B is at least 2."""

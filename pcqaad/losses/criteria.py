@@ -1,14 +1,11 @@
-"""The losses of the Chamfer family under one roof: what a distance to the nearest neighbour costs.
+"""The losses of the Chamfer family: each says how much a distance to the nearest neighbour costs.
 
-    loss = criterion("hyper", alpha=1.0)
-    loss(predicted, target).backward()
+A directed loss is the mean cost over the points of one cloud. A loss adds both directions, unless its description
+says otherwise (Lin et al., equation 1). It is zero between a cloud without duplicates and itself.
 
-A directed loss is the mean over one cloud's points of what their distances cost. Unless said otherwise a loss is
-the sum of both directions' (Lin et al., equation 1). All are zero between a cloud without duplicates and itself.
-
-Most are not linear in the unit: give them normalised coordinates, about [-1, 1]. The weighted ones fall again far
-out, where their slope f'(d) d + f(d) is negative: from 1.9 on for `gumbel`, 2.2 for `landau` and 1.3 for
-`landau-released` at their default parameters.
+Most losses are not linear in the unit: give them normalised coordinates, about [-1, 1]. A weighted loss falls again
+at large distances, where its slope f'(d) d + f(d) is negative. With default parameters this begins at 1.9 for
+`gumbel`, at 2.2 for `landau` and at 1.3 for `landau-released`.
 """
 
 from __future__ import annotations
@@ -21,15 +18,12 @@ import torch
 from torch import Tensor
 
 from pcqaad.losses.densities import CAP, TINY, Ops, weight
-from pcqaad.losses.names import CRITERIA as _CRITERIA
 from pcqaad.losses.names import DENSITIES, complete
 from pcqaad.losses.nearest import Nearest, nearest, nearest_one_sided
 
-CRITERIA = tuple(_CRITERIA)
-
-# A parameter may be a scalar tensor, and be learned.
+# A scalar tensor is a parameter that may be learned.
 Value = float | Tensor
-# What the distances of one direction cost: (B, N) -> (B,).
+# The mean cost of the distances of one direction: (B, N) -> (B,).
 Directed = Callable[[Nearest], Tensor]
 
 _TORCH = Ops(
@@ -48,8 +42,8 @@ class Criterion:
     """A loss between clouds.
 
     Attributes:
-        name: of `CRITERIA`.
-        parameters: all of them.
+        name: one of `pcqaad.losses.CRITERIA`.
+        parameters: all that the loss has, by name.
     """
 
     name: str
@@ -60,7 +54,7 @@ class Criterion:
     def __call__(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss, a scalar, of a batch (B, N, 3) against (B, M, 3).
 
-        Gradients flow to both. Raises CloudError where shapes do not go together or coordinates are not finite.
+        Gradients flow to both. Raises CloudError where the shapes do not fit or a coordinate is not finite.
         """
         return self.each(predicted, target).mean()
 
@@ -70,9 +64,9 @@ class Criterion:
         return self._combined(self._directed(there), self._directed(back))
 
     def one_sided(self, partial: Tensor, whole: Tensor) -> Tensor:
-        """Return the directed loss (B,) of the points of partial clouds (B, N, 3) alone, to whole ones (B, M, 3).
+        """Return the directed loss (B,) from partial clouds (B, N, 3) to whole ones (B, M, 3).
 
-        It is zero where every point of a part lies on one of the whole: nothing is asked of what the part leaves out.
+        It is zero where every point of the part lies on a point of the whole. Points that the part lacks cost nothing.
         """
         return self._directed(nearest_one_sided(partial, whole))
 
@@ -80,20 +74,21 @@ class Criterion:
 def criterion(name: str, **parameters: Value) -> Criterion:
     """Return a loss by its name.
 
-    - `l1`, `l2`: Chamfer distance of distances or of squared ones.
-    - `augmented`: the larger of the two directed means of distances (Wagner and Schwanecke, equation 11, which has
-      sums; means do not depend on the clouds' sizes).
+    - `l1`, `l2`: the Chamfer distance, of distances or of squared distances.
+    - `augmented`: the larger of the two directed means (Wagner and Schwanecke, equation 11). The paper has sums. Means
+      do not depend on the clouds' sizes.
     - `hyper`: HyperCD, arccosh(1 + alpha d^2) (Lin et al., 2023).
     - `info`: InfoCD (Lin et al., 2023), see `_info`.
-    - `dcd`: the density-aware distance (Wu et al., 2021), see `_dcd`; the mean of both directions, between 0 and 1.
-    - the names of `pcqaad.losses.names.DENSITIES`: weighted Chamfer distances f(d + m) d, f a density with its mode
-      at m; f(d) d with shift=0 (Lin et al., 2024, equation 1).
-    - `landau-released`: what the authors' code calls the Landau loss, exp(-(d + exp(-d)) / 2) (1 - exp(-d)), which
-      is not of that form.
+    - `dcd`: the density-aware Chamfer distance (Wu et al., 2021), see `_dcd`. It is the mean of both directions,
+      between 0 and 1.
+    - the names of `pcqaad.losses.DENSITIES`: the weighted Chamfer distance f(d + m) d, f a density with its mode at m.
+      With shift=0 it is f(d) d (Lin et al., 2024, equation 1).
+    - `landau-released`: the Landau loss of the authors' code, exp(-(d + exp(-d)) / 2) (1 - exp(-d)). It does not have
+      the form f(d) d.
 
     Args:
-        name: of `CRITERIA`.
-        parameters: those of `pcqaad.losses.names`, by name; scalar tensors may be learned.
+        name: one of `pcqaad.losses.CRITERIA`.
+        parameters: by name, as `pcqaad.losses.CRITERIA` lists them. A scalar tensor may be learned.
 
     Raises:
         SettingsError: there is no such loss, or it has no such parameters.
@@ -128,9 +123,8 @@ def _hyper(alpha: Value) -> Directed:
 def _info(temperature: Value, weight: Value) -> Directed:
     """InfoCD: the mean of d / temperature, plus `weight` times the logarithm of the mean of exp(-d / temperature).
 
-    The second term takes force from the points that are nearest already. Published with a sum in place of the mean,
-    which differs by a constant. One-sided, it is that of the partial cloud's points. With the weight of the released
-    code, 1e-7, next to nothing is left of it.
+    The second term takes force from the points that are already near. The paper has a sum in place of its mean, which
+    differs by a constant. The released code's weight, 1e-7, makes this term negligible.
     """
 
     def directed(near: Nearest) -> Tensor:
@@ -143,8 +137,8 @@ def _info(temperature: Value, weight: Value) -> Directed:
 def _dcd(alpha: Value, exponent: Value) -> Directed:
     """DCD: the mean of 1 - exp(-alpha d^2) / n^exponent.
 
-    n is how often a point's nearest neighbour is the nearest one, against how often it would be if the N points
-    were spread evenly over the M, N / M, and never less than 1. With N <= M, as of a partial cloud, it is the count.
+    A target point has a count: the number of points whose nearest neighbour it is. n divides this count by N / M, the
+    count of N points spread evenly over M, where N > M. It is at least 1.
     """
 
     def directed(near: Nearest) -> Tensor:
@@ -159,8 +153,8 @@ def relative(family: str, parameters: Mapping[str, Tensor]) -> Criterion:
     """Return the weighted Chamfer distance f(d + m) / f(m) d, whose slope is 1 at d = 0 whatever the parameters are.
 
     Args:
-        family: of `pcqaad.losses.names.DENSITIES`.
-        parameters: its own, scalar tensors.
+        family: one of `pcqaad.losses.DENSITIES`.
+        parameters: those of the density, scalar tensors.
     """
 
     def directed(near: Nearest) -> Tensor:

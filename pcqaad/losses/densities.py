@@ -1,7 +1,7 @@
 """The densities that weight distances, each written once for numpy and torch (Lin et al., "Weighting functions").
 
-A density f of distances d stands for the weight in f(d) d. Searches shift it by its mode m: f(d + m), which falls
-from d = 0 on. Parameters are floats, or scalars of torch through which gradients reach them.
+A density f is the weight in the loss f(d) d of a distance d. Losses shift f by its mode m: f(d + m) falls from d = 0
+on. Parameters are floats, or scalar tensors that gradients reach.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Ops(NamedTuple):
     """The functions a density is written in.
 
     Attributes:
-        softplus: log(1 + exp(x)), where exp(x) is beyond all numbers too.
-        positive: moves values of 0 and below to the least number whose logarithm is safe.
-        capped: moves values above `CAP` to it.
+        softplus: log(1 + exp(x)), also where exp(x) overflows.
+        positive: replaces values below `TINY` by it.
+        capped: replaces values above `CAP` by it.
     """
 
     exp: Callable[[Value], Value]
@@ -35,9 +35,9 @@ class Ops(NamedTuple):
     capped: Callable[[Value], Value]
 
 
-# Of float32 too, with a reciprocal that is finite.
+# Positive: its logarithm and its reciprocal are finite in float32.
 TINY = 1e-30
-# Its exponential is finite, in float32 too, and exp of minus that is 0.
+# An exponent: exp(CAP) is finite in float32, and exp(-exp(CAP)) is 0.
 CAP = 80.0
 NUMPY = Ops(
     np.exp,
@@ -54,9 +54,9 @@ class Density(NamedTuple):
     """One family.
 
     Attributes:
-        log: log f(x) of values and parameters, normalised.
-        score: its derivative, f'(x) / f(x).
-        mode: the x where f is largest.
+        log: log f(x) of values and parameters; f integrates to 1.
+        score: the derivative of that, f'(x) / f(x).
+        mode: the x at which f is largest.
     """
 
     log: Callable[..., Value]
@@ -104,8 +104,8 @@ def _weibull_mode(shape: Value, scale: Value) -> Value:
 
 
 def _log_logistic_log(x: Value, ops: Ops, alpha: Value, beta: Value) -> Value:
-    # (beta / alpha) (x / alpha)^(beta - 1) / (1 + (x / alpha)^beta)^2; the poster prints another function, which is
-    # none of this distribution's, with this one's mode.
+    # (beta / alpha) (x / alpha)^(beta - 1) / (1 + (x / alpha)^beta)^2. The poster prints another function, which is
+    # not this density but has its mode.
     logs = ops.log(ops.positive(x)) - ops.log(alpha)
     return ops.log(beta) - ops.log(alpha) + (beta - 1) * logs - 2 * ops.softplus(beta * logs)
 
@@ -169,7 +169,10 @@ def weight(name: str, d: Value, parameters: Mapping[str, Value], shift: bool = T
 def slope(
     name: str, d: NDArray[np.float64], parameters: Mapping[str, float], shift: bool = True
 ) -> NDArray[np.float64]:
-    """Return the slope of f(d) d at distances of any shape, f'(d) d + f(d) (equation 3), with d + m in f's place."""
+    """Return the slope f'(d + m) d + f(d + m) of f(d + m) d, at distances of any shape (equation 3).
+
+    Without `shift` the m is 0.
+    """
     density = FAMILIES[name]
     x = d + density.mode(**parameters) if shift else d
     found: NDArray[np.float64] = np.exp(density.log(x, NUMPY, **parameters)) * (

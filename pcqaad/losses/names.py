@@ -1,7 +1,7 @@
-"""What the losses are called, and their parameters: plain Python, for settings and command lines.
+"""The losses' names and their parameters, in plain Python: settings and command lines read them without torch.
 
-Defaults are those of the authors' released code where there is one, else what loss distillation from HyperCD finds
-(alpha = 1, distances half-normal at 0.5; `pcqaad distill --family all`).
+A default is that of the authors' released code. Where there is none, loss distillation from HyperCD found it
+(alpha = 1, half-normal distances with sigma 0.5; `pcqaad distill --family all`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ from pcqaad.errors import SettingsError
 
 
 class Parameter(NamedTuple):
-    """A parameter of a loss: its default, and the least value it may have, itself among them or not."""
+    """A parameter of a loss.
+
+    Attributes:
+        default: its value where none is given.
+        least: its lower bound.
+        reached: whether it may be equal to that.
+    """
 
     default: float
     least: float = 0.0
     reached: bool = False
 
 
-# The densities that weight distances (Lin et al., poster: "Weighting functions"). Below the least values of the
-# shapes f(0) is infinite, and so is the loss's slope there.
+# The densities that weight distances (Lin et al., poster: "Weighting functions"). With a shape below its lower bound
+# f(0) would be infinite, and so would be the slope of the loss.
 DENSITIES: dict[str, dict[str, Parameter]] = {
     "chi2": {"k": Parameter(3.0, 2.0, True)},
     "gumbel": {"beta": Parameter(1.4)},
@@ -33,8 +39,8 @@ DENSITIES: dict[str, dict[str, Parameter]] = {
     "landau": {},
 }
 
-# All losses. Those with a density are the weighted Chamfer distances; with `shift` 1, the default, it is taken from
-# its mode on, with 0 as it is.
+# All losses. Those with a density are weighted Chamfer distances: `shift` 1 takes the density from its mode on,
+# `shift` 0 as it is.
 CRITERIA: dict[str, dict[str, Parameter]] = {
     "l1": {},
     "l2": {},
@@ -48,14 +54,16 @@ CRITERIA: dict[str, dict[str, Parameter]] = {
 
 
 def complete(name: str, given: Mapping[str, float]) -> dict[str, float]:
-    """Return all parameters of a loss, defaults where none is given; raises SettingsError for what it cannot have."""
+    """Return all parameters of a loss: those given, and the others' defaults.
+
+    Raises SettingsError where there is no such loss, or it cannot have such parameters.
+    """
     if name not in CRITERIA:
         raise SettingsError(f"unknown criterion {name!r}, expected one of {', '.join(CRITERIA)}")
     known = CRITERIA[name]
     for key, value in given.items():
         if key not in known:
-            takes = ", ".join(known) or "none"
-            raise SettingsError(f"criterion {name}: unknown parameter {key!r}, it takes: {takes}")
+            raise SettingsError(f"criterion {name}: unknown parameter {key!r}, it takes: {', '.join(known) or 'none'}")
         _, least, reached = known[key]
         # Not `value <= least`: NaN has to fail as well.
         if not (value > least or (reached and value == least)) or value == float("inf"):
@@ -71,8 +79,7 @@ def complete(name: str, given: Mapping[str, float]) -> dict[str, float]:
 def parse(text: str) -> tuple[str, dict[str, float]]:
     """Read a loss as settings hold it, `gamma` or `gamma:shape=2.5,rate=0.5`: its name and all its parameters.
 
-    Raises:
-        SettingsError: there is no such loss, or it has no such parameters.
+    Raises SettingsError as `complete` does, and for a value that is no number.
     """
     name, _, rest = text.partition(":")
     given: dict[str, float] = {}

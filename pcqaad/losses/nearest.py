@@ -1,4 +1,4 @@
-"""Nearest neighbours between clouds, batched and differentiable: what all losses of the Chamfer family stand on."""
+"""Nearest neighbours between clouds, batched and differentiable: the ground of all losses of the Chamfer family."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pcqaad.errors import CloudError
 from pcqaad.parallel import in_parallel
 
 # Distances that a GPU holds at once: 256 MB.
-_BLOCK = 1 << 26
-# Points that are worth the start of threads.
-_WORTH_THREADS = 4096
+_DISTANCES_AT_ONCE = 1 << 26
+# Points of a batch from which on threads pay for their start.
+_POINTS_WORTH_THREADS = 4096
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The points of some clouds (B, N, 3), and their nearest ones in others (B, M, 3).
+    """The nearest neighbours of points (B, N, 3) among those of other clouds (B, M, 3).
 
     Attributes:
-        squared: (B, N) squared distances, differentiable in the points of both.
-        index: (B, N) rows of the nearest points.
+        squared: (B, N) squared distances, differentiable in both clouds.
+        index: (B, N) the neighbours' rows.
         among: M.
     """
 
@@ -38,16 +38,16 @@ class Nearest:
 
     @property
     def sharing(self) -> Tensor:
-        """Of how many points, itself among them, the nearest point of each is the nearest, (B, N)."""
+        """How many points have the same nearest neighbour as each point, itself among them: (B, N)."""
         found = torch.zeros(len(self.index), self.among, dtype=self.squared.dtype, device=self.index.device)
         return found.scatter_add_(1, self.index, torch.ones_like(self.squared).detach()).gather(1, self.index)
 
 
 def safe_sqrt(squared: Tensor) -> Tensor:
-    """Return square roots whose slope at 0 is 0 by definition.
+    """Return square roots whose gradient at 0 is 0 by definition.
 
-    A distance has no slope where two points coincide; 0 is the one in the middle of all that support it there, and
-    leaves a point where it is. So the gradient of every loss is finite at any distance.
+    A distance has no gradient where two points coincide. Its subgradients there fill a ball, and 0 is the centre: it
+    leaves the point in place. So the gradient of every loss is finite at every distance.
     """
     some = squared > 0
     return torch.where(some, torch.where(some, squared, 1.0).sqrt(), 0.0)
@@ -61,7 +61,7 @@ def nearest(predicted: Tensor, target: Tensor) -> tuple[Nearest, Nearest]:
         target: (B, M, 3), on the same device.
 
     Raises:
-        CloudError: the shapes do not go together, or a coordinate is not finite.
+        CloudError: the shapes do not fit, or a coordinate is not finite.
     """
     return nearest_one_sided(predicted, target), nearest_one_sided(target, predicted)
 
@@ -69,8 +69,8 @@ def nearest(predicted: Tensor, target: Tensor) -> tuple[Nearest, Nearest]:
 def nearest_one_sided(of: Tensor, among: Tensor) -> Nearest:
     """Find the nearest points of clouds (B, N, 3) among those of others (B, M, 3); raises CloudError as `nearest`.
 
-    They are found without gradients, by k-d trees or, on a GPU, by all distances; the distances are then worked out
-    again from the coordinates, which gives their gradients.
+    K-d trees find them on a CPU, all pairwise distances on a GPU, both without gradients. The distances are then
+    computed again from the coordinates, and these have gradients.
     """
     _check(of, among)
     with torch.no_grad():
@@ -82,7 +82,7 @@ def _rows(points: Tensor, index: Tensor) -> Tensor:
     """Return rows (B, N, 3) of points (B, M, 3), with gradients that are the same at every run."""
     if points.device.type == "cpu":
         return points.gather(1, index[..., None].expand(-1, -1, points.shape[-1]))
-    # There the gradient of `gather` adds in any order; that of an index by tensors sorts first.
+    # On a GPU the gradient of `gather` adds in any order. The gradient of an index by tensors sorts first.
     return points[torch.arange(len(points), device=points.device)[:, None], index]
 
 
@@ -90,25 +90,26 @@ def _check(of: Tensor, among: Tensor) -> None:
     for cloud in (of, among):
         if cloud.ndim != 3 or not cloud.shape[1] or cloud.shape[2] != 3:
             raise CloudError(f"expected clouds (batch, points, 3), found shape {tuple(cloud.shape)}")
-        # Not `isfinite`: the sums of squared differences have to be finite as well.
-        if not (cloud.detach().abs() < torch.finfo(cloud.dtype).max ** 0.5 / 4).all():
-            raise CloudError("expected finite coordinates to find neighbours of, found NaN, infinite or larger ones")
+        # `isfinite` is not enough: the sums of squared differences have to be finite too.
+        most = torch.finfo(cloud.dtype).max ** 0.5 / 4
+        if not (cloud.detach().abs() < most).all():
+            raise CloudError(f"expected finite coordinates below {most:.2g}, found NaN, infinity or a larger one")
     if len(of) != len(among):
-        raise CloudError(f"expected as many clouds in both batches, found {len(of)} and {len(among)}")
+        raise CloudError(f"expected batches of the same number of clouds, found {len(of)} and {len(among)}")
 
 
 def _by_trees(of: Tensor, among: Tensor) -> Tensor:
-    # Cloud by cloud on all cores: several times as fast as all distances from 256 points on, and as threads of one
-    # query.
+    # Cloud by cloud on all cores. From 256 points on this takes a fraction of the time of all distances, and of one
+    # query after another with threads of its own.
     pairs = zip(of.detach().numpy(), among.detach().numpy(), strict=True)
-    workers = None if of.shape[0] * of.shape[1] > _WORTH_THREADS else 1
+    workers = None if of.shape[0] * of.shape[1] > _POINTS_WORTH_THREADS else 1
     rows = in_parallel(lambda pair: torch.from_numpy(cKDTree(pair[1]).query(pair[0])[1]), pairs, workers)
     return torch.stack(list(rows))
 
 
 def _by_blocks(of: Tensor, among: Tensor) -> Tensor:
-    rows = max(_BLOCK // (len(among) * among.shape[1]), 1)
-    # Not by products of matrices, which lose the small distances.
+    rows = max(_DISTANCES_AT_ONCE // (len(among) * among.shape[1]), 1)
+    # Products of matrices would lose the small distances.
     exact = "donot_use_mm_for_euclid_dist"
     parts = torch.split(of, rows, 1)
     return torch.cat([torch.cdist(part, among, compute_mode=exact).argmin(2) for part in parts], 1)
