@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import click
 
-from pcqaad.errors import Error, SettingsError
+from pcqaad.errors import Error, Interrupted, SettingsError
 
 
 class CommandError(click.ClickException):
@@ -62,7 +62,7 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, Interrupted) as error:
         raise StoppedError("interrupted") from error
     except OSError as error:
         if error.errno == errno.EPIPE:

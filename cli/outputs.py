@@ -36,7 +36,7 @@ PAGE = Kind("an HTML page", b"<!doctype html>")
 PICTURE = Kind("a PNG picture", b"\x89PNG")
 
 
-def check_output(path: Path, kind: Kind) -> None:
+def check_output(path: Path, kind: Kind, *, overwrite: bool = True) -> None:
     """Refuse what a file cannot be written as, and what holds something of another kind; raises CommandError."""
     if path.is_dir():
         raise CommandError(f"{path}: is a folder, expected the name of the file to write")
@@ -52,6 +52,8 @@ def check_output(path: Path, kind: Kind) -> None:
     # What nobody has written to yet is nothing to lose.
     if begins and begins != kind.begins:
         raise CommandError(f"{path}: is not replaced: expected {kind.name} or a free name, found something else")
+    if begins and not overwrite:
+        raise CommandError(f"{path}: is there already; --overwrite replaces it")
 
 
 def check_target(path: Path, names: Sequence[str], *, overwrite: bool) -> None:

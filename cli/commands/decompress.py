@@ -15,11 +15,11 @@ from pcqaad.bitstream.collection import Collection
 from pcqaad.cli import options
 from pcqaad.cli.errors import printable
 from pcqaad.cli.outputs import check_target
-from pcqaad.cli.progress import Display
+from pcqaad.cli.progress import watched
 from pcqaad.cli.selection import parse_selection, select
 from pcqaad.cli.show.text import plural, seconds
 from pcqaad.formats.clouds.write import write_clouds
-from pcqaad.progress import Progress
+from pcqaad.monitor import Monitor, Stage
 
 
 def _parse(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[range | str] | None:
@@ -48,19 +48,19 @@ Examples:
 def command(file: Path, output: Path, only: list[range | str] | None, overwrite: bool, quiet: bool) -> None:
     """Write the clouds of a file under their original names."""
     began = time.monotonic()
-    with pcqaad.open(file) as collection, Display(quiet=quiet) as show:
+    with watched(quiet=quiet) as monitor, pcqaad.open(file) as collection:
         names = collection.names
         chosen = list(range(len(names))) if only is None else select(only, names, str(file))
         points = int(collection.info["points"])
         called = [names[i] for i in chosen]
         check_target(output, called, overwrite=overwrite)
-        write_clouds(output, called, points, _decoded(collection, chosen, show))
+        write_clouds(output, called, points, _decoded(collection, chosen, monitor))
     took = seconds(time.monotonic() - began)
     click.echo(printable(f"{output}: {plural(len(chosen), 'cloud')} of {plural(points, 'point')} in {took}"))
 
 
-def _decoded(collection: Collection, chosen: Sequence[int], show: Display) -> Iterator[NDArray[np.float32]]:
+def _decoded(collection: Collection, chosen: Sequence[int], monitor: Monitor) -> Iterator[NDArray[np.float32]]:
     for done, i in enumerate(chosen):
-        show(Progress("decode", done, len(chosen), "clouds"))
+        monitor.update(Stage.DECODE, done, len(chosen), "clouds")
         yield collection[i]
-    show(Progress("decode", len(chosen), len(chosen), "clouds"))
+    monitor.update(Stage.DECODE, len(chosen), len(chosen), "clouds")

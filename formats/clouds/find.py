@@ -175,7 +175,7 @@ def _sources(given: str) -> Iterator[_Found]:
     path, dataset = (Path(in_h5[1]), in_h5[2]) if in_h5 else (Path(given), None)
     with named_os_errors(given, "read"):
         if path.is_dir():
-            files = list(_ply_files(path, set()))
+            files = list(_ply_files(path))
             if not files:
                 raise FormatError(f"no .ply files in folder {path}")
             yield from (_ply_source(file, len(file.relative_to(path).parts)) for file in files)
@@ -197,24 +197,32 @@ def _sources(given: str) -> Iterator[_Found]:
                 raise FormatError(problem, file=str(path))
 
 
-def _ply_files(folder: Path, above: set[str]) -> Iterator[Path]:
-    """Find the files of a folder, then those of the folders in it; `above` holds those that it lies in."""
-    # Links to folders are followed, but not around in a circle.
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    # Hidden files are not meant: some systems leave such beside every real one.
-    entries = sorted((entry for entry in folder.iterdir() if entry.name[0] != "."), key=_natural)
-    for entry in entries:
-        if entry.is_symlink() and not entry.exists() and entry.suffix.lower() in (".ply", ""):
-            raise FormatError("a link to what is not there", file=str(entry))
-        if entry.suffix.lower() == ".ply" and not entry.is_dir():
-            if not entry.is_file():
-                raise FormatError("expected a file, found something else", file=str(entry))
-            yield entry
-    for entry in entries:
-        if entry.is_dir():
-            yield from _ply_files(entry, above | {real})
+def _ply_files(top: Path) -> Iterator[Path]:
+    """Find the files of a folder, then those of the folders in it, then those of the folders that links lead to.
+
+    Every folder is visited once, by its device and inode: links to folders may lead around in a circle, and by
+    ever more ways to the same place. One that lies below `top` keeps its own name.
+    """
+    folders, links = [top], list[Path]()
+    visited = set[tuple[int, int]]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in visited:
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        # Hidden files are not meant: some systems leave such beside every real one.
+        entries = sorted((entry for entry in folder.iterdir() if entry.name[0] != "."), key=_natural)
+        inner = {entry for entry in entries if entry.is_dir()}
+        for entry in entries:
+            if entry.is_symlink() and not entry.exists() and entry.suffix.lower() in (".ply", ""):
+                raise FormatError("a link to nothing", file=str(entry))
+            if entry.suffix.lower() == ".ply" and entry not in inner:
+                if not entry.is_file():
+                    raise FormatError("expected a file, found something else", file=str(entry))
+                yield entry
+        links += [entry for entry in entries if entry in inner and entry.is_symlink()]
+        folders += [entry for entry in reversed(entries) if entry in inner and not entry.is_symlink()]
 
 
 def _natural(file: Path) -> tuple[list[tuple[bool, int, str]], str]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO, TextIOWrapper
 from itertools import islice
@@ -21,8 +20,10 @@ from pcqaad.formats.atomic import atomic_path, named_os_errors
 from pcqaad.formats.clouds.triangulate import Triangles, triangulate
 from pcqaad.formats.errors import FormatError
 
-# Bytes of a header, and of one with a long history in its comments.
-_HEADER_USUAL, _HEADER_LIMIT = 1 << 16, 1 << 20
+_HEADER_USUAL = 1 << 16  # bytes
+_MAX_HEADER = 1 << 20  # bytes, of one with a long history in its comments
+_MAX_HEADER_LINES = 4096
+_MAX_QUOTED = 160  # characters of the file in a message
 _REMARKS = ("comment", "obj_info")
 # What the corners of a face are called: the two names in common use.
 _CORNERS = ("vertex_indices", "vertex_index")
@@ -179,12 +180,14 @@ def _header_lines(stream: BinaryIO) -> tuple[list[str], int]:
     last = newline + rb"end_header[ \t]*" + newline
     ending = re.search(last, head)
     if ending is None and len(head) == _HEADER_USUAL:
-        head += stream.read(_HEADER_LIMIT - _HEADER_USUAL)
+        head += stream.read(_MAX_HEADER - _HEADER_USUAL)
         ending = re.search(last, head)
     if ending is None:
-        extent = f"the first {_HEADER_LIMIT} bytes" if len(head) == _HEADER_LIMIT else "the whole file"
+        extent = f"the first {_MAX_HEADER} bytes" if len(head) == _MAX_HEADER else "the whole file"
         raise FormatError(f"expected a line end_header, found none in {extent}", where="header")
     raw = head[: ending.start()].decode("latin-1").split(newline.decode())
+    if len(raw) > _MAX_HEADER_LINES:
+        raise FormatError(f"expected at most {_MAX_HEADER_LINES} lines, found {len(raw)}", where="header")
     # plyfile takes ASCII alone, but comments are written in any encoding; nor may escapes reach a terminal,
     # nor stray line ends within a line make two of it.
     lines = [re.sub(r"[^\x20-\x7e]", "?", re.sub(r"\s", " ", line)) for line in raw[1:]]
@@ -267,8 +270,8 @@ def _as_stream(lines: list[str], body: bytes = b"") -> BytesIO:
 
 
 def _brief(text: str) -> str:
-    return textwrap.shorten(text, 160, placeholder=" ...") if " " in text else text[:160]
+    return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 4]} ..."
 
 
-def _listed(names: list[str] | dict[str, int]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return _brief(", ".join(names))

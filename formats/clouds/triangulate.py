@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pcqaad.formats.errors import FormatError
 
 Triangles = NDArray[np.int64]
+# A face's, where all of a file are read at once.
+MAX_CORNERS = 64
 
 
 def triangulate(polygons: NDArray[Any] | Sequence[NDArray[Any]], vertices: int, where: str) -> Triangles:
@@ -29,15 +31,16 @@ def triangulate(polygons: NDArray[Any] | Sequence[NDArray[Any]], vertices: int, 
         lengths = np.array([len(p) for p in polygons], np.int64)
         groups = [np.stack([polygons[i] for i in np.flatnonzero(lengths == n).tolist()]) for n in np.unique(lengths)]
     fans = [
-        np.stack([group[:, 0], group[:, i], group[:, i + 1]], axis=1).astype(np.int64)
+        np.stack([group[:, 0], group[:, i], group[:, i + 1]], axis=1)
         for group in groups
         for i in range(1, group.shape[1] - 1)
     ]
     triangles = np.concatenate(fans) if fans else np.zeros((0, 3), np.int64)
     if len(triangles) == 0:
         raise FormatError("expected faces to draw points from, found none", where=where)
-    outside = triangles[(triangles < 0) | (triangles >= vertices)]
+    # Before the cast: a corner of floating point may be NaN.
+    outside = triangles[~((triangles >= 0) & (triangles < vertices))]
     if len(outside):
         problem = f"expected corners among the vertices 0 to {vertices - 1}, found {outside[0]}"
         raise FormatError(f"{problem} ({len(outside)} such corners)", where=where)
-    return triangles
+    return triangles.astype(np.int64)

@@ -166,7 +166,7 @@ def test_links_to_nothing_are_not_passed_over(originals: Path, tmp_path: Path) -
     assert len(find_clouds([folder])) == CLOUDS
     for name in ("egg1.ply", "subject"):
         (folder / name).symlink_to(tmp_path / "gone")
-        with pytest.raises(FormatError, match=f"{name}: a link to what is not there"):
+        with pytest.raises(FormatError, match=f"{name}: a link to nothing"):
             find_clouds([folder])
         (folder / name).unlink()
     if hasattr(os, "mkfifo"):
