@@ -330,7 +330,7 @@ def test_lanes_one_by_one_decode_as_together(lanes_log2: int, count: int, monkey
     coded = model.encode(symbols, contexts)
     assert coded[0] == lanes_log2
     for few in (0, 16):
-        monkeypatch.setattr(rans, "_FEW_LANES", few)
+        monkeypatch.setattr(rans, "_MAX_SCALAR_LANES", few)
         assert np.array_equal(model.decode(coded, count, contexts), symbols)
         for cut in (len(coded) - 2, len(coded) - 4):
             with pytest.raises(FormatError):

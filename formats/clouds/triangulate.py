@@ -11,17 +11,16 @@ from numpy.typing import NDArray
 from pcqaad.formats.errors import FormatError
 
 Triangles = NDArray[np.int64]
-# A face's, where all of a file are read at once.
-MAX_CORNERS = 64
+MAX_CORNERS = 64  # of a face, where all faces of a file are read at once
 
 
 def triangulate(polygons: NDArray[Any] | Sequence[NDArray[Any]], vertices: int, where: str) -> Triangles:
     """Return the triangles (t, 3) that fans of polygons make: (a, b, c, d) gives (a, b, c) and (a, c, d).
 
     Args:
-        polygons: (f, n), or one array of integers each, of different lengths; two corners or fewer make no face.
-        vertices: how many there are.
-        where: to be named where something is wrong.
+        polygons: (f, n), or one array each, of different lengths; two corners or fewer make no face.
+        vertices: their number.
+        where: the place in the file, for messages.
 
     Raises `FormatError` where a corner is none of the vertices, or there are no triangles.
     """
