@@ -220,7 +220,7 @@ def test_a_file_without_faces_is_refused_when_they_are_asked_for(tmp_path, head,
 
 
 def test_a_count_of_faces_is_checked_before_memory_is_taken_for_it(tmp_path, monkeypatch):
-    # A first face of 64 corners would make 257 bytes of every row, of which the file promises one.
+    # A first face of 64 corners would make 257 bytes of every row, and the file promises one of each.
     body = np.zeros(3, "<f4").tobytes() + b"\x40" + bytes(20_000)
     head = HEAD.replace("ascii", "binary_little_endian").replace("vertex 3", "vertex 1")
     head += "element face 20000\nproperty list uchar int vertex_index\nend_header\n"

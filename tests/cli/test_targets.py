@@ -40,7 +40,7 @@ def test_originals_are_not_replaced_by_what_is_decoded(eggs: Path, originals: Pa
     line = refused("decompress", eggs, "-o", folder)
     others = CLOUDS - 1
     assert (
-        line == f"{folder / 'egg7.ply'}: is there already, and {others} other files; --overwrite replaces what is there"
+        line == f"{folder / 'egg7.ply'}: is there already, and {others} other files; --overwrite replaces them"
     )
     assert refused("decompress", eggs, "-o", folder, "--only", "egg9").startswith(f"{folder / 'egg9.ply'}: is there")
     assert read_all(folder) == before
@@ -57,7 +57,7 @@ def test_arrays_are_not_replaced_either(eggs: Path, tmp_path: Path, name: str) -
     assert run("decompress", eggs, "-o", target, "--only", "0-2").exit_code == 0
     before = target.read_bytes()
     for command in (["decompress", eggs], ["complete", eggs, target]):
-        assert refused(*command, "-o", target) == f"{target}: is there already; --overwrite replaces what is there"
+        assert refused(*command, "-o", target) == f"{target}: is there already; --overwrite replaces it"
     assert target.read_bytes() == before
     assert run("decompress", eggs, "-o", target, "--overwrite").exit_code == 0
     assert len(find_clouds([target])) == CLOUDS
