@@ -39,9 +39,7 @@ def test_originals_are_not_replaced_by_what_is_decoded(eggs: Path, originals: Pa
     before = read_all(folder)
     line = refused("decompress", eggs, "-o", folder)
     others = CLOUDS - 1
-    assert (
-        line == f"{folder / 'egg7.ply'}: is there already, and {others} other files; --overwrite replaces them"
-    )
+    assert line == f"{folder / 'egg7.ply'}: is there already, and {others} other files; --overwrite replaces them"
     assert refused("decompress", eggs, "-o", folder, "--only", "egg9").startswith(f"{folder / 'egg9.ply'}: is there")
     assert read_all(folder) == before
     # What is asked for is done, and a folder with other files in it is no hindrance.
