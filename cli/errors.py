@@ -1,4 +1,4 @@
-"""What a command says when it cannot go on: one line on stderr and an exit code, no traceback."""
+"""Failures of commands: one line on stderr and an exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def need_torch(what: str) -> None:
 
 @contextmanager
 def misuse() -> Iterator[None]:
-    """Turn a choice that no fit or search can be made with into wrong usage, exit code 2."""
+    """Turn a choice that no fit or search can use into wrong usage, exit code 2."""
     try:
         yield
     except SettingsError as error:
@@ -56,10 +56,7 @@ def printable(text: str) -> str:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what can go wrong without a fault of the program into a `CommandError`.
-
-    All else is a fault of the program, and passes with its traceback.
-    """
+    """Turn failures that are no fault of the program into a `CommandError`; any other passes with its traceback."""
     try:
         yield
     except (KeyboardInterrupt, Interrupted) as error:
@@ -71,7 +68,7 @@ def one_line_errors() -> Iterator[None]:
     except MemoryError as error:
         raise CommandError(_out_of_memory(error)) from error
     except UnicodeEncodeError as error:
-        # Of a file's name: what is printed may hold any character, as `main` sees to.
+        # Of a file's name: `main` sees to it that any character can be printed.
         raise CommandError(
             f"{error.object}: expected a name that the system's encoding, {error.encoding}, can write; "
             "PYTHONUTF8=1 in the environment makes it UTF-8"

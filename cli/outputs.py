@@ -1,4 +1,4 @@
-"""What a command may write to: looked at before the long job, and nothing replaced that nobody asked to replace."""
+"""Outputs of commands: checked before the long job, and replaced only where someone asked for it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from pcqaad.cli.show.text import plural
 from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.container.container import MAGIC
 
-# Bytes of a file's name that most systems take.
-_LONGEST = 255
+_MAX_FILE_NAME = 255  # bytes, on most systems
 _HOLDS_ANY_NAME = "an output that ends in .npy or .h5, which hold clouds of any name"
 
-_CLOUDS = (".ply", ".npy", ".h5", ".hdf5")
-# Names of these are of files, not of the folder that anything else would become.
-_OTHERS = (
+_CLOUD_SUFFIXES = (".ply", ".npy", ".h5", ".hdf5")
+# A name that ends so is a file's; any other becomes a folder.
+_FILE_SUFFIXES = (
     *(".npz", ".csv", ".txt", ".xyz", ".pcd", ".las", ".laz", ".obj", ".off", ".stl", ".vtk", ".zip"),
     *(".qaad", ".json", ".html", ".png"),
 )
@@ -37,19 +36,17 @@ PICTURE = Kind("a PNG picture", b"\x89PNG")
 
 
 def check_output(path: Path, kind: Kind, *, overwrite: bool = True) -> None:
-    """Refuse what a file cannot be written as, and what holds something of another kind; raises CommandError."""
-    if path.is_dir():
-        raise CommandError(f"{path}: is a folder, expected the name of the file to write")
-    if path.suffix.lower() in _CLOUDS:
+    """Refuse a path that no file can be written to, or that holds one of another kind; raises CommandError."""
+    if path.suffix.lower() in _CLOUD_SUFFIXES:
         raise CommandError(f"{path}: expected the name of the file to write, found that of a cloud")
-    _check_folder(path)
+    _check_file(path)
     if not path.exists():
         return
     if not path.is_file():
         raise CommandError(f"{path}: expected a regular file or a free name, found something else")
     with named_os_errors(path, "read"), path.open("rb") as file:
         begins = file.read(len(kind.begins))
-    # What nobody has written to yet is nothing to lose.
+    # An empty file is nothing to lose.
     if begins and begins != kind.begins:
         raise CommandError(f"{path}: is not replaced: expected {kind.name} or a free name, found something else")
     if begins and not overwrite:
@@ -57,19 +54,17 @@ def check_output(path: Path, kind: Kind, *, overwrite: bool = True) -> None:
 
 
 def check_target(path: Path, names: Sequence[str], *, overwrite: bool) -> None:
-    """Refuse, before any work, what clouds of these names cannot be written to, or would replace; CommandError."""
+    """Refuse a path that clouds of these names cannot be written to, or would replace; raises CommandError."""
     suffix = path.suffix.lower()
     if suffix == ".ply":
         raise CommandError(f"{path}: expected a folder to write .ply files to, found the name of one")
-    if suffix in _CLOUDS:
-        if path.is_dir():
-            raise CommandError(f"{path}: is a folder, expected the name of the file to write")
-        _check_folder(path)
+    if suffix in _CLOUD_SUFFIXES:
+        _check_file(path)
         there = [path] if path.exists() else []
     else:
         if path.exists() and not path.is_dir():
             raise CommandError(f"{path}: expected a folder, found a file")
-        if suffix in _OTHERS and not path.exists():
+        if suffix in _FILE_SUFFIXES and not path.exists():
             raise CommandError(f"{path}: expected a folder, or a name that ends in .npy, .h5 or .hdf5, found {suffix}")
         above = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
         if not above.is_dir():
@@ -80,23 +75,26 @@ def check_target(path: Path, names: Sequence[str], *, overwrite: bool) -> None:
         there = [file for name in names if (file := path / f"{name}.ply").exists()]
     if there and not overwrite:
         others = f", and {plural(len(there) - 1, 'other file')}" if len(there) > 1 else ""
-        raise CommandError(f"{there[0]}: is there already{others}; --overwrite replaces what is there")
+        raise CommandError(f"{there[0]}: is there already{others}; --overwrite replaces {'them' if others else 'it'}")
 
 
 def _check_names(folder: Path, names: Sequence[str]) -> None:
-    """Refuse names of clouds that no folder can hold, as those of other files than .ply ones may be."""
+    """Refuse names of clouds that no folder can hold: those from arrays may be such."""
     files = {f"{name}.ply" for name in names}
     for file in files:
         *above, last = file.split("/")
-        if max(len(part.encode()) for part in (*above, last)) > _LONGEST:
+        if max(len(part.encode()) for part in (*above, last)) > _MAX_FILE_NAME:
             raise CommandError(f"{folder}: cannot hold a file named {file[:80]}...: expected {_HOLDS_ANY_NAME}")
         for depth in range(1, len(above) + 1):
             if (taken := "/".join(above[:depth])) in files:
                 raise CommandError(f"{folder}: {taken} is a cloud and a folder of others: expected {_HOLDS_ANY_NAME}")
 
 
-def _check_folder(path: Path) -> None:
-    # Where a link leads to, the file will lie.
+def _check_file(path: Path) -> None:
+    """Refuse a path that is a folder, or lies in one that cannot be written to."""
+    if path.is_dir():
+        raise CommandError(f"{path}: is a folder, expected the name of the file to write")
+    # The file will lie where a link leads to.
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
         raise CommandError(f"{path}: folder {folder if path.is_symlink() else path.parent} does not exist")

@@ -1,4 +1,4 @@
-"""Which clouds of a file: `0,5-9,NAME`."""
+"""Choices of clouds of a file: `0,5-9,NAME`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _POSITIONS = re.compile(r"(0|[1-9][0-9]{0,17})(?:-(0|[1-9][0-9]{0,17}))?")
 def parse_selection(text: str) -> list[range | str]:
     """Split a selection into positions and names, in the order given.
 
-    `7` is the cloud at position 7, counted from 0; `5-9` are five clouds; all else is a name. A leading `=`
-    makes all the rest of the text one name, whatever it looks like.
+    `7` is the cloud at position 7, counted from 0. `5-9` are five clouds. Anything else is a name. A leading `=` makes
+    the rest of the text one name, commas and all.
 
     Raises `click.BadParameter` for an empty item and for a range that runs backwards.
     """
@@ -41,7 +41,7 @@ def parse_selection(text: str) -> list[range | str]:
 
 
 def select(items: Sequence[range | str], names: Sequence[str], file: str) -> list[int]:
-    """Return the positions that are meant, each once, in the order given.
+    """Return the chosen positions, each once, in the order given.
 
     Raises `CommandError` for a position past the last cloud, and for an unknown name.
     """

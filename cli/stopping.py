@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish: the first asks the job to stop at a good place, the second ends it."""
+"""Ctrl-C and SIGTERM: the first asks the job to stop at a good place, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MESSAGE = b"\npcqaad: stopping at the next safe place; once more ends it at onc
 
 
 class StopSignals:
-    """Within its context, calling it says whether a signal came. Only for the main thread."""
+    """A context within which a call says whether a signal came. For the main thread only."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -37,8 +37,8 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
         for each in self._before:
-            # Not KeyboardInterrupt: that would still wait for threads at work. What is written goes to
-            # temporary names, so the files that are there stay whole.
+            # Not KeyboardInterrupt: that would still wait for threads at work. Files are written under temporary
+            # names, so those that are there stay whole.
             signal.signal(each, signal.SIG_DFL)
         if not self._quiet:
             # Streams with buffers may not be written to from a handler that interrupted their writing.

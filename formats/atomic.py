@@ -1,15 +1,31 @@
-"""Files that are whole or not there at all, and file system errors that name their file."""
+"""Files that are written whole or not at all, and file system errors that name their file."""
 
 from __future__ import annotations
 
 import os
+import platform
+import re
 import secrets
 import stat
+import time
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 from pcqaad.formats.errors import FormatError
+
+try:
+    import fcntl
+except ImportError:  # Windows: leftovers of killed processes stay there.
+    fcntl = None  # type: ignore[assignment]
+
+# .pcqaad-HOST-PROCESS-RANDOM.tmp
+_TEMPORARY = re.compile(r"\.pcqaad-([0-9a-f]{8})-[0-9]+-[0-9a-f]{8}\.tmp")
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"
+_FOREIGN_AGE = 24 * 3600  # seconds
 
 
 @contextmanager
@@ -18,7 +34,7 @@ def named_os_errors(file: str | Path, action: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # Libraries raise OSErrors of their own wording, with more lines than one, some without an errno.
+        # Libraries raise OSErrors of their own wording, of several lines, some without an errno.
         reason = os.strerror(error.errno) if error.errno else (str(error) or "unknown reason").splitlines()[0]
         raise FormatError(f"cannot {action}: {reason}", file=str(file)) from error
 
@@ -27,22 +43,24 @@ def named_os_errors(file: str | Path, action: str) -> Iterator[None]:
 def atomic_path(final: Path) -> Iterator[Path]:
     """Give a path to write to, whose file takes the name `final` only when the block ends well.
 
-    The temporary file lies hidden in the folder of `final` (a rename is atomic within one file system only)
-    and is gone after any failure, an interruption by the user included. A file already named `final` keeps
-    its bytes until the new ones are on disk. A symbolic link is followed: what it points to is replaced.
+    The temporary file lies hidden in the folder of `final`: a rename is atomic within one file system only. Any
+    failure removes it, and an interruption does. Where the process was killed, the next one to write into the folder
+    removes it. A file named `final` keeps its bytes until the new ones are on disk. A symbolic link is followed: what
+    it points to is replaced.
 
     Raises `FormatError` with the file's name and the reason when the file cannot be written.
     """
     target = Path(os.path.realpath(final))
-    temporary = target.parent / f".pcqaad-{os.getpid()}-{secrets.token_hex(4)}.tmp"
     with named_os_errors(final, "write"):
         # Renaming over a device would put a plain file in its place.
         if target.exists() and not target.is_file():
             raise FormatError("expected a regular file or a free name, found something else", file=str(final))
+        _remove_leftovers(target.parent)
+        temporary, held = _create(target.parent)
         try:
             yield temporary
             if target.exists():
-                # What was kept from others stays so.
+                # A file that was kept from others stays so.
                 temporary.chmod(stat.S_IMODE(target.stat().st_mode))
             with temporary.open("r+b") as stream:
                 os.fsync(stream.fileno())
@@ -50,3 +68,42 @@ def atomic_path(final: Path) -> Iterator[Path]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        finally:
+            held.close()
+
+
+def _create(folder: Path) -> tuple[Path, BinaryIO]:
+    """Create a temporary file; return it, and the lock on it: an open file, locked until it is closed."""
+    while True:
+        path = folder / f".pcqaad-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        held = path.open("xb")
+        if fcntl is None:
+            # An open file cannot be renamed there.
+            held.close()
+            return path, held
+        with suppress(OSError):  # Without locks, nobody takes the file for a leftover either.
+            fcntl.flock(held, fcntl.LOCK_EX)
+        # Another process may have removed the file before it was locked.
+        if path.exists():
+            return path, held
+        held.close()
+
+
+@cache
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of killed processes from a folder, once for every process that writes to it.
+
+    The system releases a lock however its holder ends, so a file that can be locked is nobody's. Some file systems
+    keep locks from other machines: a file of another one has to be a day old too. Files of other users stay.
+    """
+    if fcntl is None:
+        return
+    for path in folder.glob(".pcqaad-*.tmp"):
+        with suppress(OSError):
+            name, status = _TEMPORARY.fullmatch(path.name), path.lstat()
+            if name is None or not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+                continue
+            if name[1] == _HOST or time.time() - status.st_mtime > _FOREIGN_AGE:
+                with path.open("r+b") as stream:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()

@@ -140,20 +140,20 @@ def test_tables_are_read_as_written_and_fill_all_slots(histogram: Array) -> None
 
 @settings(deadline=None, max_examples=30)
 @given(hnp.arrays(np.int64, st.integers(1, 300), elements=st.integers(0, 70000)), st.integers(0, 9))
-def test_bells_are_read_as_written_and_leave_no_symbol_out(histogram: Array, escapes: int) -> None:
-    bell = PearsonTable(np.append(histogram, escapes))
-    assert bell.frequency.sum() == 2**14
-    assert np.all(bell.frequency[:-1] > 0)
-    assert (bell.frequency[-1] > 0) == (escapes > 0)
+def test_pearson_tables_are_read_as_written_and_leave_no_symbol_out(histogram: Array, escapes: int) -> None:
+    table = PearsonTable(np.append(histogram, escapes))
+    assert table.frequency.sum() == 2**14
+    assert np.all(table.frequency[:-1] > 0)
+    assert (table.frequency[-1] > 0) == (escapes > 0)
     out = BitWriter()
-    bell.write(out, escape=True)
-    np.testing.assert_array_equal(read_pearson(BitReader(out.to_bytes()), len(histogram), True), bell.frequency)
-    assert reference.bell(reference.Bits(out.to_bytes()), len(histogram), True) == bell.frequency.tolist()
+    table.write(out, escape=True)
+    np.testing.assert_array_equal(read_pearson(BitReader(out.to_bytes()), len(histogram), True), table.frequency)
+    assert reference.bell(reference.Bits(out.to_bytes()), len(histogram), True) == table.frequency.tolist()
 
 
 @pytest.mark.parametrize("sigma", [0.3, 2.0, 30.0])
 @pytest.mark.parametrize("tails", [False, True])
-def test_numbers_spread_like_a_bell_take_hardly_more_than_their_entropy(sigma: float, tails: bool) -> None:
+def test_numbers_of_a_parametric_pmf_take_hardly_more_than_their_entropy(sigma: float, tails: bool) -> None:
     rng = np.random.default_rng(5)
     numbers = rng.standard_t(3, 2000) if tails else rng.normal(size=2000)
     symbols = np.rint(sigma * numbers).astype(np.int64)
@@ -330,7 +330,7 @@ def test_lanes_one_by_one_decode_as_together(lanes_log2: int, count: int, monkey
     coded = model.encode(symbols, contexts)
     assert coded[0] == lanes_log2
     for few in (0, 16):
-        monkeypatch.setattr(rans, "_FEW_LANES", few)
+        monkeypatch.setattr(rans, "_MAX_SCALAR_LANES", few)
         assert np.array_equal(model.decode(coded, count, contexts), symbols)
         for cut in (len(coded) - 2, len(coded) - 4):
             with pytest.raises(FormatError):

@@ -7,10 +7,10 @@ import re
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar, overload
+from typing import Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,16 +30,14 @@ Item = TypeVar("Item")
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-@dataclass(frozen=True)
-class CloudData:
+class CloudData(NamedTuple):
     """The points of one cloud, shape (points, 3), and notes on what of its file was not kept."""
 
     points: Points
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class MeshData:
+class MeshData(NamedTuple):
     """The vertices (v, 3) of one mesh, its faces as triangles (t, 3), and notes on what of its file was not kept."""
 
     vertices: Points
@@ -47,17 +45,15 @@ class MeshData:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class CloudSource:
     """One cloud that can be read: its `name`, unique and safe as one of a file, and its `file` for messages."""
 
     name: str
     file: str
-    load: Callable[[], tuple[Points, Sequence[str]]] = field(repr=False, compare=False)
-    load_mesh: Callable[[], tuple[Points, Triangles, Sequence[str]]] | None = field(
-        default=None, repr=False, compare=False
-    )
-    look: Callable[[], int] | None = field(default=None, repr=False, compare=False)
+    load: Callable[[], tuple[Points, Sequence[str]]]
+    load_mesh: Callable[[], tuple[Points, Triangles, Sequence[str]]] | None = None
+    load_count: Callable[[], int] | None = None
 
     def read(self) -> CloudData:
         """Read the cloud, of at least one point, all its coordinates finite in float32 too.
@@ -87,11 +83,11 @@ class CloudSource:
 
     def count(self) -> int:
         """Return the number of points, read from a header where there is one; raises `FormatError` as `read` does."""
-        return self.look() if self.look is not None else len(self.read().points)
+        return self.load_count() if self.load_count is not None else len(self.read().points)
 
 
 class _Lazy(Sequence[Item], Generic[Item]):
-    """What sources hold, each read when it is asked for, and again when it is asked for again.
+    """The contents of sources, each read whenever it is asked for.
 
     Attributes:
         notes: on what was not kept, each with how many of the clouds read so far it is true of.
@@ -119,39 +115,39 @@ class _Lazy(Sequence[Item], Generic[Item]):
         number = index % len(self)
         if number not in self._noted:
             self._noted.add(number)
-            # Files differ in how many rows they lose, and that is one thing to know, not many.
+            # Files that lose different numbers of rows are counted by one note.
             self.notes.update(re.sub(r" \([0-9]+ rows\)$", "", note) for note in notes)
         return item
 
     @abstractmethod
     def _read(self, source: CloudSource) -> tuple[Item, tuple[str, ...]]:
-        """Return what a source holds, and the notes on it."""
+        """Return the contents of a source, and the notes on it."""
 
 
 class LazyClouds(_Lazy[Points]):
     """The points of sources, each (points, 3)."""
 
     def _read(self, source: CloudSource) -> tuple[Points, tuple[str, ...]]:
-        cloud = source.read()
-        return cloud.points, cloud.notes
+        return source.read()
 
 
 class LazyMeshes(_Lazy[Mesh]):
     """The vertices (v, 3) and triangles (t, 3) of sources."""
 
     def _read(self, source: CloudSource) -> tuple[Mesh, tuple[str, ...]]:
-        mesh = source.read_mesh()
-        return (mesh.vertices, mesh.triangles), mesh.notes
+        vertices, triangles, notes = source.read_mesh()
+        return (vertices, triangles), notes
 
 
 def find_clouds(inputs: Sequence[str | Path]) -> list[CloudSource]:
     """Return the clouds of all inputs, in their order, without reading any.
 
-    An input is a `.ply` file, a folder of such and of folders (in natural order: `x2` before `x10`, a folder's
-    files before the folders in it), a `.npy` file, or an `.h5` or `.hdf5` file, where `FILE:DATASET` names one of
-    several datasets; D-FAUST's registrations are all meant where none is named. Clouds are named by their file,
-    with the folders below the one that was given before it and `/` between; within arrays they are numbered,
-    unless names are stored with them. Equal names are told apart by more folders, and what is given twice by number.
+    An input is a `.ply` file, a folder of such files and of folders, a `.npy` file, or an `.h5` or `.hdf5` file.
+    A folder is taken in natural order, `x2` before `x10`, its files before the folders in it. `FILE:DATASET` names one
+    of several datasets of an HDF5 file; D-FAUST's registrations are all meant where none is named.
+
+    Clouds are named by their file, behind the folders below the one that was given, with `/` between. Those of arrays
+    are numbered, unless names are stored with them. Equal names get more folders, and clouds given twice get numbers.
 
     Raises `FormatError` when an input is missing, of another kind, or holds no clouds.
     """
@@ -164,18 +160,18 @@ def find_clouds(inputs: Sequence[str | Path]) -> list[CloudSource]:
     return [replace(source, name=name) for source, name in zip(found, choose_names(origins), strict=True)]
 
 
-# A cloud, the parts of its path, and how many of the last ones its name has at least.
+# A cloud, the parts of its path, and how many of the last ones its name has to have.
 _Found = tuple[CloudSource, tuple[str, ...], int]
 
 
 def _sources(given: str) -> Iterator[_Found]:
     """Find the clouds of one input."""
-    # A colon parts file and dataset after an HDF5 suffix alone: Windows puts one behind the drive's letter.
+    # Only behind the suffix of an HDF5 file: Windows puts a colon behind the letter of a drive.
     in_h5 = re.fullmatch(r"(.+?\.(?:h5|hdf5)):(.+)", given, re.IGNORECASE)
     path, dataset = (Path(in_h5[1]), in_h5[2]) if in_h5 else (Path(given), None)
     with named_os_errors(given, "read"):
         if path.is_dir():
-            files = list(_ply_files(path, set()))
+            files = list(_ply_files(path))
             if not files:
                 raise FormatError(f"no .ply files in folder {path}")
             yield from (_ply_source(file, len(file.relative_to(path).parts)) for file in files)
@@ -197,24 +193,32 @@ def _sources(given: str) -> Iterator[_Found]:
                 raise FormatError(problem, file=str(path))
 
 
-def _ply_files(folder: Path, above: set[str]) -> Iterator[Path]:
-    """Find the files of a folder, then those of the folders in it; `above` holds those that it lies in."""
-    # Links to folders are followed, but not around in a circle.
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    # Hidden files are not meant: some systems leave such beside every real one.
-    entries = sorted((entry for entry in folder.iterdir() if entry.name[0] != "."), key=_natural)
-    for entry in entries:
-        if entry.is_symlink() and not entry.exists() and entry.suffix.lower() in (".ply", ""):
-            raise FormatError("a link to what is not there", file=str(entry))
-        if entry.suffix.lower() == ".ply" and not entry.is_dir():
-            if not entry.is_file():
-                raise FormatError("expected a file, found something else", file=str(entry))
-            yield entry
-    for entry in entries:
-        if entry.is_dir():
-            yield from _ply_files(entry, above | {real})
+def _ply_files(top: Path) -> Iterator[Path]:
+    """Find the files of a folder, then those of the folders in it, then those of the folders that links lead to.
+
+    Every folder is visited once, by its device and inode: links to folders may lead around in a circle, and by
+    ever more ways to the same place. One that lies below `top` keeps its own name.
+    """
+    folders, links = [top], list[Path]()
+    visited = set[tuple[int, int]]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in visited:
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        # Hidden files are not meant: some systems leave such beside every real one.
+        entries = sorted((entry for entry in folder.iterdir() if entry.name[0] != "."), key=_natural)
+        inner = {entry for entry in entries if entry.is_dir()}
+        for entry in entries:
+            if entry.is_symlink() and not entry.exists() and entry.suffix.lower() in (".ply", ""):
+                raise FormatError("a link to nothing", file=str(entry))
+            if entry.suffix.lower() == ".ply" and entry not in inner:
+                if not entry.is_file():
+                    raise FormatError("expected a file, found something else", file=str(entry))
+                yield entry
+        links += [entry for entry in entries if entry in inner and entry.is_symlink()]
+        folders += [entry for entry in reversed(entries) if entry in inner and not entry.is_symlink()]
 
 
 def _natural(file: Path) -> tuple[list[tuple[bool, int, str]], str]:
@@ -268,16 +272,13 @@ def _folders(path: Path) -> tuple[str, ...]:
 def _check_points(points: Points) -> None:
     if len(points) == 0:
         raise FormatError("holds no points")
-    if (np.abs(points) <= _LARGEST).all():
+    accepted, expected = np.abs(points) <= _LARGEST, f"coordinates of at most {_LARGEST:.4g}"
+    if accepted.all():
         return
     finite = np.isfinite(points)
     if not finite.all():
-        raise _refusal(points, finite, "expected finite coordinates")
-    raise _refusal(points, np.abs(points) <= _LARGEST, f"expected coordinates of at most {_LARGEST:.4g}")
-
-
-def _refusal(points: Points, accepted: NDArray[np.bool_], expected: str) -> FormatError:
+        accepted, expected = finite, "finite coordinates"
     refused = np.flatnonzero(~accepted.all(axis=1))
-    first = int(refused[0])
-    found = ", ".join(f"{value:.6g}" for value in points[first].tolist())
-    return FormatError(f"{expected}, found ({found}) ({len(refused)} such points)", where=f"point {first}")
+    found = ", ".join(f"{value:.6g}" for value in points[refused[0]].tolist())
+    problem = f"expected {expected}, found ({found}) ({len(refused)} such points)"
+    raise FormatError(problem, where=f"point {refused[0]}")

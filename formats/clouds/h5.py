@@ -1,15 +1,12 @@
 """HDF5 datasets of clouds: (clouds, points, 3), D-FAUST's (points, 3, clouds), or (points, 3) for one cloud.
 
-D-FAUST's registrations are one file of many such datasets, each a sequence of frames of one mesh, whose faces
+D-FAUST's registrations are one file of many such datasets. Each is a sequence of frames of one mesh, whose faces
 are a dataset `faces` beside them.
-
-h5py is imported where it is used: it costs as much time to import as a small file costs to decode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -18,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.formats.atomic import atomic_path, named_os_errors
-from pcqaad.formats.clouds.names import natural
+from pcqaad.formats.atomic import atomic_path
+from pcqaad.formats.clouds.h5_access import all_datasets, dataset_at, dataset_beside, opened
+from pcqaad.formats.clouds.names import MAX_NAME, natural
 from pcqaad.formats.clouds.npy import point_type
-from pcqaad.formats.clouds.triangulate import Triangles, triangulate
+from pcqaad.formats.clouds.triangulate import MAX_CORNERS, Triangles, triangulate
 from pcqaad.formats.errors import FormatError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
 _CLOUDS, _NAMES, _FACES = "clouds", "names", "faces"
-# No HDF5 filter in common use gains more: deflate ends at 1032 to 1. A file may claim any shape.
-_GREATEST_GAIN = 1100
+_NAMES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,9 @@ def find_h5(path: str | Path, dataset: str | None = None) -> list[H5Clouds]:
 
     Raises `FormatError` when there is no such dataset, or there are several of other kinds; it then lists them.
     """
-    with _opened(path) as file:
-        return [_describe(_clouds(file, name), name) for name in ([dataset] if dataset else _chosen(file))]
+    with opened(path) as file:
+        paths = [dataset] if dataset else _chosen(file)
+        return [_describe(_clouds(file, each), each, len(paths) > 1) for each in paths]
 
 
 def read_h5(path: str | Path, dataset: str, index: int | None) -> NDArray[np.float32 | np.float64]:
@@ -68,9 +66,8 @@ def read_h5(path: str | Path, dataset: str, index: int | None) -> NDArray[np.flo
 
     Raises `FormatError` as `find_h5` does.
     """
-    with _opened(path) as file:
-        found = _clouds(file, dataset)
-        return _read(found, index)
+    with opened(path) as file:
+        return _read(_clouds(file, dataset), index)
 
 
 def read_h5_mesh(
@@ -80,7 +77,7 @@ def read_h5_mesh(
 
     Raises `FormatError` as `read_h5` does, and when there are no such faces.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         found = _clouds(file, dataset)
         faces = _faces(found)
         if faces is None:
@@ -138,33 +135,12 @@ class _FailureKeeping(FileIO):
             return size or 0
 
 
-@contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
-    import h5py
-
-    try:
-        with named_os_errors(path, "read"):
-            Path(path).open("rb").close()  # its errors say plainly what h5py's do not
-        if not h5py.is_hdf5(path):
-            raise FormatError("expected an HDF5 file, found other first bytes")
-        with h5py.File(path, "r") as file:
-            yield file
-    except FormatError as error:
-        raise error.in_file(str(path)) from error
-    except Exception as error:  # whatever HDF5 makes of a damaged file
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise FormatError(f"malformed HDF5: {reason}", file=str(path)) from error
-
-
-def _clouds(file: Any, name: str) -> Any:
-    """Return the named dataset, of a shape and type of clouds, with at least one point that is stored."""
-    import h5py
-
-    where = f"dataset {name}"
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
-        problem = f"expected a dataset, found {'none' if found is None else 'a group'}; {_hint(file)}"
-        raise FormatError(problem, where=where)
+def _clouds(file: Any, path: str) -> Any:
+    """Return the dataset at a path, of a shape and type of clouds, with at least one point."""
+    where = f"dataset {path}"
+    found = dataset_at(file, path)
+    if found is None:
+        raise FormatError(f"expected a dataset, found none; {_hint(file)}", where=where)
     if point_type(found.dtype) is None:
         raise FormatError(f"expected real numbers, found dtype {found.dtype}", where=where)
     if not _is_shape_of_clouds(found.shape):
@@ -172,37 +148,35 @@ def _clouds(file: Any, name: str) -> Any:
         raise FormatError(f"{problem} {found.shape}", where=where)
     if found.size == 0:
         raise FormatError(f"holds no points: its shape is {found.shape}", where=where)
-    if found.external:
-        # A stranger's file could have any other of this machine's read as points.
-        raise FormatError("expected points in the file itself, found them in others", where=where)
-    stored = found.id.get_storage_size()
-    if found.nbytes > stored * _GREATEST_GAIN:
-        problem = f"shape {found.shape} claims {found.nbytes} bytes, but {stored} are stored"
-        raise FormatError(problem, where=where)
     return found
 
 
 def _chosen(file: Any) -> list[str]:
-    """Return the only dataset that may hold clouds, or all of the sequences of one mesh, by name."""
-    floating = [name for name, kind in _candidates(file) if kind == "f"]
-    names = floating or [name for name, _ in _candidates(file)]
-    if len(names) != 1 and not (names and _are_sequences([file[name] for name in names])):
-        raise FormatError(f"expected one dataset of clouds, found {len(names)}; {_hint(file)}")
-    return sorted(names, key=natural)
+    """Return the only dataset that may hold clouds, or all of the sequences of one mesh, by path."""
+    candidates = _candidates(file)
+    paths = [path for path, kind in candidates if kind == "f"] or [path for path, _ in candidates]
+    if len(paths) != 1 and not (paths and _are_sequences(file, paths)):
+        raise FormatError(f"expected one dataset of clouds, found {len(paths)}; {_hint(file)}")
+    return paths
 
 
-def _are_sequences(found: list[Any]) -> bool:
+def _are_sequences(file: Any, paths: list[str]) -> bool:
     """Say whether these are all of one mesh: in one group, of equally many points, with faces beside them."""
-    alike = {(item.parent.name, item.shape[0], item.dtype) for item in found}
-    return (
-        len(alike) == 1 and all(len(item.shape) == 3 and _transposed(item) for item in found) and bool(_faces(found[0]))
-    )
+    if len({path.rpartition("/")[0] for path in paths}) > 1:
+        return False
+    found = [_clouds(file, path) for path in paths]
+    if len({(item.shape[0], item.dtype) for item in found}) > 1 or _faces(found[0]) is None:
+        return False
+    # Faces tell the same of all that have three frames.
+    of_three = [item for item in found if item.shape[-1] == 3]
+    return all(len(item.shape) == 3 and item.shape[1] == 3 for item in found) and all(map(_transposed, of_three[:1]))
 
 
-def _describe(found: Any, dataset: str) -> H5Clouds:
+def _describe(found: Any, dataset: str, sequence: bool) -> H5Clouds:
+    """Describe a dataset of clouds, known to be one of several sequences or not."""
     if len(found.shape) == 2:
         return H5Clouds(dataset, None, found.shape[0], _names(found, None), False)
-    transposed = _transposed(found)
+    transposed = sequence or _transposed(found)
     count, points = found.shape[::-2] if transposed else found.shape[:2]
     return H5Clouds(dataset, count, points, _names(found, count), transposed and _faces(found) is not None)
 
@@ -217,15 +191,11 @@ def _transposed(found: Any) -> bool:
 
 
 def _faces(found: Any) -> Any | None:
-    """Return the dataset of faces beside one of clouds, None where there is none that is one, and stored."""
-    import h5py
-
-    faces = found.parent.get(_FACES)
-    if not isinstance(faces, h5py.Dataset) or faces.dtype.kind not in "iu" or faces.size == 0:
+    """Return the dataset of faces beside one of clouds, None where there is none that is one."""
+    faces = dataset_beside(found, _FACES)
+    if faces is None or faces.dtype.kind not in "iu" or not faces.size:
         return None
-    if len(faces.shape) != 2 or not 3 <= faces.shape[1] <= 64:
-        return None
-    return faces if faces.nbytes <= faces.id.get_storage_size() * _GREATEST_GAIN else None
+    return faces if len(faces.shape) == 2 and 3 <= faces.shape[1] <= MAX_CORNERS else None
 
 
 def _read(found: Any, index: int | None) -> NDArray[np.float32 | np.float64]:
@@ -236,25 +206,23 @@ def _read(found: Any, index: int | None) -> NDArray[np.float32 | np.float64]:
 
 
 def _candidates(file: Any) -> list[tuple[str, str]]:
-    """Return the path and the kind of dtype of each dataset that may hold clouds."""
-    import h5py
-
-    found = []
-
-    def visit(name: str, item: Any) -> None:
-        is_array = isinstance(item, h5py.Dataset) and point_type(item.dtype) is not None
-        if is_array and _is_shape_of_clouds(item.shape):
-            found.append((name, item.dtype.kind))
-
-    file.visititems(visit)
-    return found
+    """Return the path and the kind of dtype of each dataset that may hold clouds, in natural order."""
+    found = [
+        (path, item.dtype.kind)
+        for path, item in all_datasets(file)
+        if point_type(item.dtype) is not None and (item.is_virtual or _is_shape_of_clouds(item.shape))
+    ]
+    return sorted(found, key=lambda candidate: natural(candidate[0]))
 
 
 def _hint(file: Any) -> str:
-    names = [name for name, _ in _candidates(file)]
-    if not names:
+    try:
+        paths = [path for path, _ in _candidates(file)]
+    except FormatError as error:
+        return error.problem
+    if not paths:
         return "no dataset is of shape (clouds, points, 3), (points, 3, clouds) or (points, 3)"
-    return f"name one as FILE:DATASET, of {', '.join(names[:10])}" + (" ..." if len(names) > 10 else "")
+    return f"name one as FILE:DATASET, of {', '.join(paths[:10])}" + (" ..." if len(paths) > 10 else "")
 
 
 def _is_shape_of_clouds(shape: tuple[int, ...] | None) -> bool:
@@ -262,11 +230,18 @@ def _is_shape_of_clouds(shape: tuple[int, ...] | None) -> bool:
 
 
 def _names(clouds: Any, count: int | None) -> list[str] | None:
+    """Return the names beside a dataset of clouds, None where there are none, one for each."""
     import h5py
 
-    names = clouds.parent.get(_NAMES)
-    if not isinstance(names, h5py.Dataset) or names.shape != (count or 1,):
+    stored = dataset_beside(clouds, _NAMES)
+    if stored is None or stored.shape != (count or 1,) or h5py.check_string_dtype(stored.dtype) is None:
         return None
-    if h5py.check_string_dtype(names.dtype) is None:
-        return None
-    return [str(name) for name in names.asstr(errors="replace")[()]]
+    names: list[str] = []
+    text = stored.asstr(errors="replace")
+    # Many names may be one long text of the file, which the first of them tell.
+    for start in range(0, len(stored), _NAMES_AT_ONCE):
+        names += map(str, text[start : start + _NAMES_AT_ONCE])
+        if len(longest := max(names[start:], key=len)) > MAX_NAME:
+            problem = f"expected names of at most {MAX_NAME} bytes, found one of {len(longest)} characters"
+            raise FormatError(problem, where=f"dataset {stored.name.lstrip('/')}")
+    return names

@@ -7,11 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Separators of other systems (a colon parts a drive or a stream on Windows), control characters, and the lone
-# surrogates that stand for undecodable bytes of file names and fit into no text file.
+# Control characters, the separators of other systems (on Windows a colon follows a drive or a file with streams), and
+# the lone surrogates that stand for undecodable bytes of file names and fit into no text file.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\:\ud800-\udfff]")
-# Bytes of a name in UTF-8: more than any file system takes.
-MAX_NAME = 1024
+MAX_NAME = 1024  # bytes in UTF-8: more than any file system takes
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ def safe_name(name: str) -> bool:
 def choose_names(origins: Sequence[Origin]) -> list[str]:
     """Name clouds by the last parts of their origins, with `/` between: the fewest that tell them apart.
 
-    Where two names are equal, all that was found in the same inputs gets more parts, from the folder on that
-    these have in common. What comes from the very same place is told apart by a number: `x`, `x_2`.
+    Where two names are equal, all clouds of their inputs get more parts: those below the folder that the two have in
+    common. Clouds from the very same place are numbered: `x`, `x_2`.
     """
     more: defaultdict[int, int] = defaultdict(int)
     while True:
@@ -66,12 +65,12 @@ def natural(text: str) -> tuple[list[tuple[bool, int, str]], str]:
 
 
 def _common(first: tuple[str, ...], last: tuple[str, ...]) -> int:
-    """Return how many parts two paths begin with alike: the least and the greatest of many tell it of all."""
+    """Return how many parts two paths begin with alike; the least and the greatest of many tell it of all."""
     return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def _unique(names: list[str]) -> list[str]:
-    """Number what is given more than once, `x`, `x_2`, `x_3`, past any name that is taken."""
+    """Number the names that occur more than once, `x`, `x_2`, `x_3`, past any name that is taken."""
     times: Counter[str] = Counter()
     taken = set(names)
     unique = []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -24,7 +27,7 @@ def point_type(stored: np.dtype[Any]) -> DTypeLike | None:
 
 
 def count_npy(path: str | Path) -> tuple[int | None, int]:
-    """Return how many clouds a `.npy` file holds, None if it is one cloud of shape (points, 3), and of how many points.
+    """Return how many clouds a `.npy` file holds, None if it is one of shape (points, 3), and the points of each.
 
     Raises `FormatError` when it is no array of clouds of at least one point.
     """
@@ -57,22 +60,39 @@ def write_npy(path: str | Path, count: int, points: int, clouds: Iterable[NDArra
 
 
 def _open(path: str | Path) -> NDArray[Any]:
-    try:
-        with named_os_errors(path, "read"), Path(path).open("rb") as stream:
-            if stream.read(6) != b"\x93NUMPY":
-                raise FormatError("expected a .npy file, found other first bytes", file=str(path))
-        # Mapped, an array of objects is refused before anything is unpickled.
-        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
-    except FormatError:
-        raise
-    except Exception as error:  # whatever numpy makes of a hostile header
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise FormatError(f"malformed .npy: {reason}", file=str(path)) from error
-    if point_type(array.dtype) is None:
-        raise FormatError(f"expected real numbers, found dtype {array.dtype}", file=str(path))
-    if array.ndim not in (2, 3) or array.shape[-1] != 3:
-        problem = f"expected shape (clouds, points, 3) or (points, 3), found {array.shape}"
+    """Map the array of a file, once its header was checked against the file's size."""
+    with named_os_errors(path, "read"), Path(path).open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if stream.read(6) != b"\x93NUMPY":
+            raise FormatError("expected a .npy file, found other first bytes", file=str(path))
+        stream.seek(0)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the Python code that a header is
+                shape, transposed, dtype = _read_header(stream)
+        except Exception as error:  # whatever numpy makes of a hostile header
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise FormatError(f"malformed .npy: {reason}", file=str(path)) from error
+        start = stream.tell()
+    if point_type(dtype) is None:
+        raise FormatError(f"expected real numbers, found dtype {dtype}", file=str(path))
+    if len(shape) not in (2, 3) or shape[-1] != 3 or min(shape) < 0:
+        problem = f"expected shape (clouds, points, 3) or (points, 3), found {shape}"
         raise FormatError(problem, file=str(path))
-    if array.size == 0:
-        raise FormatError(f"holds no points: its shape is {array.shape}", file=str(path))
-    return array
+    if 0 in shape:
+        raise FormatError(f"holds no points: its shape is {shape}", file=str(path))
+    # In Python's integers: numpy's own overflow.
+    claimed = math.prod(shape) * dtype.itemsize
+    if claimed > size - start:
+        raise FormatError(f"shape {shape} claims {claimed} bytes, found {size - start}", file=str(path))
+    with named_os_errors(path, "read"):
+        return np.memmap(path, dtype, "r", start, shape, "F" if transposed else "C")
+
+
+def _read_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return the shape, whether it is in Fortran's order, and the dtype."""
+    major, _ = np.lib.format.read_magic(stream)
+    # Version 3 differs from 2 in the names of fields alone, and coordinates have none.
+    read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, transposed, dtype = read(stream)
+    return tuple(map(int, shape)), transposed, dtype

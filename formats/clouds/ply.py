@@ -1,47 +1,56 @@
-"""PLY: the header is plyfile's to parse; rows are read whole where their form allows, else by plyfile too."""
+"""PLY files: plyfile parses the header; numpy reads the rows where their form allows it, else plyfile does."""
 
 from __future__ import annotations
 
 import os
 import re
-import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO, TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from plyfile import PlyData, PlyElement, PlyListProperty, PlyParseError
 
 from pcqaad.formats.atomic import atomic_path, named_os_errors
-from pcqaad.formats.clouds.triangulate import Triangles, triangulate
+from pcqaad.formats.clouds.triangulate import MAX_CORNERS, Triangles, triangulate
 from pcqaad.formats.errors import FormatError
 
-# Bytes of a header, and of one with a long history in its comments.
-_HEADER_USUAL, _HEADER_LIMIT = 1 << 16, 1 << 20
+_HEADER_USUAL = 1 << 16  # bytes
+_MAX_HEADER = 1 << 20  # bytes, of one with a long history in its comments
+_MAX_HEADER_LINES = 4096
+_MAX_QUOTED = 160  # characters of the file in a message
 _REMARKS = ("comment", "obj_info")
-# What the corners of a face are called: the two names in common use.
-_CORNERS = ("vertex_indices", "vertex_index")
+_CORNERS = ("vertex_indices", "vertex_index")  # of a face: the two names in common use
 _COMMENT = "decoded by pcqaad"
 _ROW = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
+
+
+class _Header(NamedTuple):
+    """A checked header: its lines, its elements without their rows, the rows of each, and where the body begins."""
+
+    lines: list[str]
+    layout: PlyData
+    counts: dict[str, int]
+    end: int
 
 
 def read_ply(path: str | Path) -> tuple[NDArray[np.float32 | np.float64], list[str]]:
     """Read the vertex positions of a PLY file, ASCII or binary of either byte order.
 
-    Returns the points, shape (points, 3), in the file's own order and units, and notes on what of the file
-    was not kept. The points are float64 where float32 could not hold the file's type of x, y, z, else
-    float32. There may be no points, and coordinates may be infinite or NaN.
+    Returns the points, shape (points, 3), in the file's own order and units, and notes on what was not kept. The
+    points are float64 where float32 could not hold the file's type of x, y, z, else float32. There may be no points,
+    and coordinates may be infinite or NaN.
 
     Raises `FormatError` when the file is no PLY file, has no vertex positions, or holds less than it claims.
     """
     with _opened(path) as stream:
-        lines, layout, counts, body_start = _header(stream)
-        return _points(stream, lines, layout, counts, body_start), _notes(layout, counts, ("vertex",))
+        header = _read_header(stream)
+        return _points(stream, header), _notes(header, "vertex")
 
 
 def read_ply_mesh(path: str | Path) -> tuple[NDArray[np.float32 | np.float64], Triangles, list[str]]:
@@ -51,22 +60,22 @@ def read_ply_mesh(path: str | Path) -> tuple[NDArray[np.float32 | np.float64], T
     there are no faces, or one has a corner that is not there.
     """
     with _opened(path) as stream:
-        lines, layout, counts, body_start = _header(stream)
-        points = _points(stream, lines, layout, counts, body_start)
-        if "face" not in counts:
+        header = _read_header(stream)
+        points = _points(stream, header)
+        if "face" not in header.counts:
             raise FormatError("expected an element face to draw points from, found none", where="header")
-        corners = [p.name for p in layout["face"].properties if p.name in _CORNERS and isinstance(p, PlyListProperty)]
-        if not corners:
+        lists = [p.name for p in header.layout["face"].properties if isinstance(p, PlyListProperty)]
+        corners = next((name for name in lists if name in _CORNERS), None)
+        if corners is None:
             raise FormatError(f"expected a list property {' or '.join(_CORNERS)}", where="element face")
-        stream.seek(body_start)
-        polygons = _polygons(stream, lines, layout, counts, corners[0])
-        return points, triangulate(polygons, len(points), "element face"), _notes(layout, counts, ("vertex", "face"))
+        polygons = _rows(stream, header, "face")[corners]
+        return points, triangulate(polygons, len(points), "element face"), _notes(header, "vertex", "face")
 
 
 def count_ply(path: str | Path) -> int:
     """Return how many vertices the header of a PLY file promises; raises `FormatError` as `read_ply` does."""
     with _opened(path) as stream:
-        return _header(stream)[2]["vertex"]
+        return _read_header(stream).counts["vertex"]
 
 
 def write_ply(path: str | Path, points: NDArray[np.float32]) -> None:
@@ -91,81 +100,68 @@ def _opened(path: str | Path) -> Iterator[BinaryIO]:
         raise FormatError(f"malformed PLY: {_brief(str(error))}", file=str(path)) from error
 
 
-def _header(stream: BinaryIO) -> tuple[list[str], PlyData, dict[str, int], int]:
-    """Return the header's lines, its elements emptied, their counts, and the offset of the body, all checked."""
-    lines, body_start = _header_lines(stream)
+def _read_header(stream: BinaryIO) -> _Header:
+    lines, end = _header_lines(stream)
     layout, counts = _layout(lines)
     if "vertex" not in layout:
         found = _listed(counts) or "no elements"
         raise FormatError(f"expected an element vertex, found {found}", where="header")
     scalars = {p.name for p in layout["vertex"].properties if not isinstance(p, PlyListProperty)}
-    missing = [axis for axis in "xyz" if axis not in scalars]
-    if missing:
+    if missing := [axis for axis in "xyz" if axis not in scalars]:
         problem = f"expected the scalar properties x, y, z, found no {_listed(missing)}"
         raise FormatError(problem, where="element vertex")
-    _check_size(layout, counts, os.fstat(stream.fileno()).st_size - body_start)
-    return lines, layout, counts, body_start
+    _check_size(layout, counts, os.fstat(stream.fileno()).st_size - end)
+    return _Header(lines, layout, counts, end)
 
 
-def _points(
-    stream: BinaryIO, lines: list[str], layout: PlyData, counts: dict[str, int], body_start: int
-) -> NDArray[np.float32 | np.float64]:
-    stream.seek(body_start)
-    rows = _vertex_rows(stream, lines, layout, counts)
+def _points(stream: BinaryIO, header: _Header) -> NDArray[np.float32 | np.float64]:
+    rows = _rows(stream, header, "vertex")
     columns = [rows[axis] for axis in "xyz"]
     points: NDArray[np.float32 | np.float64] = np.stack(columns, axis=1, dtype=np.result_type(np.float32, *columns))
     return points
 
 
-def _notes(layout: PlyData, counts: dict[str, int], kept: tuple[str, ...]) -> list[str]:
-    """Say what of the file is not among the elements that are kept."""
-    others = [p.name for p in layout["vertex"].properties if p.name not in ("x", "y", "z")]
+def _notes(header: _Header, *kept: str) -> list[str]:
+    """Say which of the file's properties and elements are not kept."""
+    others = [p.name for p in header.layout["vertex"].properties if p.name not in ("x", "y", "z")]
     notes = [f"vertex properties {_listed(others)} not kept"] if others else []
-    return notes + [
-        f"element {_brief(name)} not kept ({count} rows)" for name, count in counts.items() if name not in kept
-    ]
+    rows = header.counts.items()
+    return notes + [f"element {_brief(name)} not kept ({count} rows)" for name, count in rows if name not in kept]
 
 
-def _polygons(
-    stream: BinaryIO, lines: list[str], layout: PlyData, counts: dict[str, int], corners: str
-) -> NDArray[np.void] | list[NDArray[np.integer]]:
-    """Read the faces from a stream at the start of the body: (f, n) where all have n corners, else one by one."""
-    face, count = layout["face"], counts["face"]
-    before = list(counts)[: list(counts).index("face")]
-    if not layout.text and len(face.properties) == 1 and not any(_lists(layout[name]) for name in before):
-        start = stream.tell()
-        stream.seek(sum(counts[name] * _least_row_size(layout, name) for name in before), os.SEEK_CUR)
-        available = os.fstat(stream.fileno()).st_size - stream.tell()
-        of, order = face.properties[0], layout.byte_order
-        length, corner = (np.dtype(t).newbyteorder(order) for t in (of.len_dtype, of.val_dtype))
-        first = int(np.fromfile(stream, length, min(count, 1)).sum())
-        # The rows are all alike as a rule; that they are is seen once they were read as such.
-        row = np.dtype([("length", length), ("corners", corner, (max(min(first, 64), 0),))])
-        if count * row.itemsize <= available:
-            stream.seek(-length.itemsize * min(count, 1), os.SEEK_CUR)
-            rows = np.fromfile(stream, row, count)
-            if (rows["length"] == row["corners"].shape[0]).all():
-                polygons: NDArray[np.void] = rows["corners"]
-                return polygons
-        stream.seek(start)
-    rows = _rows_by_plyfile(lines, stream.read(), len(before) + 1, "face")
-    return list(rows[corners])
-
-
-def _vertex_rows(stream: BinaryIO, lines: list[str], layout: PlyData, counts: dict[str, int]) -> NDArray[np.void]:
-    """Read the rows of vertex from a stream at the start of the body; those behind them stay unparsed."""
-    vertex, count = layout["vertex"], counts["vertex"]
-    before = list(counts)[: list(counts).index("vertex")]
-    if not layout.text and not any(_lists(layout[name]) for name in [*before, "vertex"]):
-        stream.seek(sum(counts[name] * _least_row_size(layout, name) for name in before), os.SEEK_CUR)
-        return np.fromfile(stream, vertex.dtype(layout.byte_order), count)
+def _rows(stream: BinaryIO, header: _Header, name: str) -> NDArray[np.void]:
+    """Read the rows of an element, at once where their form allows; what follows them stays unparsed."""
+    layout, element, count = header.layout, header.layout[name], header.counts[name]
+    before = list(header.counts)[: list(header.counts).index(name)]
+    stream.seek(header.end)
+    if not layout.text and not any(_lists(layout[other]) for other in before):
+        stream.seek(sum(header.counts[other] * _least_row_size(layout, other) for other in before), os.SEEK_CUR)
+        if not _lists(element):
+            return np.fromfile(stream, element.dtype(layout.byte_order), count)
+        if len(element.properties) == 1 and (rows := _alike(stream, layout, element, count)) is not None:
+            return rows
+        stream.seek(header.end)
     body = stream.read()
-    if layout.text and not _lists(vertex):
+    if layout.text and not _lists(element):
         # A row is a line, whatever it holds.
-        rows = _rows_by_numpy(body, vertex, sum(counts[name] for name in before), count)
+        rows = _rows_by_numpy(body, element, sum(header.counts[other] for other in before), count)
         if rows is not None:
             return rows
-    return _rows_by_plyfile(lines, body, len(before) + 1, "vertex")
+    return _rows_by_plyfile(header.lines, body, len(before) + 1, name)
+
+
+def _alike(stream: BinaryIO, layout: PlyData, element: PlyElement, count: int) -> NDArray[np.void] | None:
+    """Read rows of one list each, from where the stream is; None unless all are as long as the first."""
+    (of,) = element.properties
+    length, item = (np.dtype(t).newbyteorder(layout.byte_order) for t in (of.len_dtype, of.val_dtype))
+    start = stream.tell()
+    first = int(np.fromfile(stream, length, min(count, 1)).sum())
+    stream.seek(start)
+    row = np.dtype([("", length), (of.name, item, (max(min(first, MAX_CORNERS), 0),))])
+    if count * row.itemsize > os.fstat(stream.fileno()).st_size - start:
+        return None
+    rows = np.fromfile(stream, row, count)
+    return rows if (rows["f0"] == row[1].shape[0]).all() else None
 
 
 def _header_lines(stream: BinaryIO) -> tuple[list[str], int]:
@@ -179,12 +175,14 @@ def _header_lines(stream: BinaryIO) -> tuple[list[str], int]:
     last = newline + rb"end_header[ \t]*" + newline
     ending = re.search(last, head)
     if ending is None and len(head) == _HEADER_USUAL:
-        head += stream.read(_HEADER_LIMIT - _HEADER_USUAL)
+        head += stream.read(_MAX_HEADER - _HEADER_USUAL)
         ending = re.search(last, head)
     if ending is None:
-        extent = f"the first {_HEADER_LIMIT} bytes" if len(head) == _HEADER_LIMIT else "the whole file"
+        extent = f"the first {_MAX_HEADER} bytes" if len(head) == _MAX_HEADER else "the whole file"
         raise FormatError(f"expected a line end_header, found none in {extent}", where="header")
     raw = head[: ending.start()].decode("latin-1").split(newline.decode())
+    if len(raw) > _MAX_HEADER_LINES:
+        raise FormatError(f"expected at most {_MAX_HEADER_LINES} lines, found {len(raw)}", where="header")
     # plyfile takes ASCII alone, but comments are written in any encoding; nor may escapes reach a terminal,
     # nor stray line ends within a line make two of it.
     lines = [re.sub(r"[^\x20-\x7e]", "?", re.sub(r"\s", " ", line)) for line in raw[1:]]
@@ -192,7 +190,7 @@ def _header_lines(stream: BinaryIO) -> tuple[list[str], int]:
 
 
 def _layout(lines: list[str]) -> tuple[PlyData, dict[str, int]]:
-    """Have plyfile read the header with its counts set to 0, so that it allocates nothing; return those."""
+    """Have plyfile read the header with its counts set to 0, so that it allocates nothing; return the counts too."""
     counts: dict[str, int] = {}
     emptied = []
     for number, line in enumerate(lines, start=1):
@@ -267,8 +265,8 @@ def _as_stream(lines: list[str], body: bytes = b"") -> BytesIO:
 
 
 def _brief(text: str) -> str:
-    return textwrap.shorten(text, 160, placeholder=" ...") if " " in text else text[:160]
+    return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 4]} ..."
 
 
-def _listed(names: list[str] | dict[str, int]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return _brief(", ".join(names))

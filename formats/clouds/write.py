@@ -19,11 +19,11 @@ from pcqaad.formats.errors import FormatError
 
 
 def write_clouds(target: Path, names: Sequence[str], points: int, clouds: Iterator[NDArray[np.float32]]) -> None:
-    """Write clouds of shape (points, 3), taken one at a time, as many as names, as the target's suffix says.
+    """Write clouds of shape (points, 3), one for each name, taken one at a time, as the target's suffix says.
 
-    `.npy`, `.h5` and `.hdf5` are one file each (a `.npy` file keeps no names); anything else is a folder,
-    made where missing, with one binary NAME.ply a cloud, in folders below it where the name has a `/`. No file is
-    ever left half-written.
+    `.npy`, `.h5` and `.hdf5` are one file each; a `.npy` file keeps no names. Anything else is a folder, made where
+    missing, with one binary NAME.ply a cloud, in folders below it where the name has a `/`. No file is ever left
+    half-written.
 
     Raises `FormatError` when names are unsafe or equal, or the target cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Bits in a row, most significant first: the little codes that tables of frequencies are written in."""
+"""Bits in a row, most significant first: the codes that frequency tables are written in."""
 
 from __future__ import annotations
 

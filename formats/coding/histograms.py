@@ -1,7 +1,7 @@
 """Frequency tables: histograms rounded to a few bits per symbol, written, read, and spread over 2**14 slots.
 
-A weight is 0 or a short float: its bit length and the `mantissa` bits after its leading one. Lengths are
-coded as differences and zeros in runs, so a smooth histogram of 60 symbols takes some 30 bytes.
+A weight is 0 or a short float: its bit length and the `mantissa` bits behind its leading one. Lengths are coded as
+differences, and zeros in runs, so a smooth histogram of 60 symbols takes some 30 bytes.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pcqaad.formats.coding.bits import BitReader, BitWriter
 from pcqaad.formats.coding.rans import PRECISION, TOTAL, Ints, UInts
 from pcqaad.formats.errors import FormatError
 
-MAX_SYMBOLS = 1 << 15
-MAX_USED = 4096
-_MAX_BITS = 16
-_MAX_MANTISSA = 5
+MAX_SYMBOLS = 1 << 15  # of a table
+MAX_USED = 4096  # symbols of a table with a weight
+_MAX_BITS = 16  # of a weight
+_MAX_MANTISSA = 5  # bits of a weight behind its leading one
 
 
 def spread(weights: Ints) -> Ints:
     """Return frequencies that sum to 2**14, at least 1 where the weight is not 0 (and 0 elsewhere).
 
-    Every used symbol gets one slot; the rest goes by weight, rounded down; the first of the heaviest gets
-    what is left.
+    Every used symbol gets one slot. The other slots are shared by weight, rounded down. The first of the heaviest
+    symbols gets those that remain.
     """
     used = weights > 0
     share = (weights * (TOTAL - int(used.sum()))) // max(int(weights.sum()), 1)
@@ -42,7 +42,7 @@ def starts(frequency: Ints) -> Ints:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Several tables as flat arrays over their slots: what `RansDecoder.slots` wants, and the symbol."""
+    """Several tables as flat arrays over their slots, as `RansDecoder.slots` takes them, and the symbol of each."""
 
     symbol: npt.NDArray[np.uint16]
     frequency: UInts
@@ -65,7 +65,7 @@ class Lookup:
 
 
 def _rounded(weights: Ints, mantissa: int) -> tuple[Ints, Ints, Ints]:
-    """Return bit lengths, mantissas, and the weights that a reader makes of them."""
+    """Return bit lengths, mantissas, and the weights that a reader decodes."""
     lengths = np.where(weights > 0, np.frexp(weights.astype(np.float64))[1], 0).astype(np.int64)
     drop = np.maximum(lengths - 1 - mantissa, 0)
     kept = np.minimum(lengths - 1, mantissa).clip(0)

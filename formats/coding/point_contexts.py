@@ -1,7 +1,7 @@
-"""The k-d forest that point sets are coded in: cells with points, halved stage by stage, and neighbours.
+"""The k-d forest that point sets are coded in: cells with points, halved stage by stage, and their neighbours.
 
-Encoder and decoder grow the same forest and ask it, before every halving, what the neighbourhood of each cell
-says about the answer.
+Encoder and decoder grow the same forest. Before every halving it gives each cell the context that its neighbours
+make: on which side of it they have more points.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import numpy.typing as npt
 
 from pcqaad.formats.coding.rans import Ints
 
-# Up to this many points in a cell the count in its half is a symbol of its own table.
-SMALL = 8
-# Beyond, a count is all, none, or one of this many buckets and a remainder.
+# Points of a cell up to which the count in its half is one symbol.
+MAX_SMALL = 8
+# Of a larger cell, the count is all, none, or in one of this many buckets, with a remainder.
 BUCKETS = 16
 # Twentieths of the surplus of one side over the other from which the next context begins.
 _SURPLUS = (2, 4, 6, 9, 12, 16)
 CONTEXTS = len(_SURPLUS) + 2
-# Cells of one and two points are the many: they also tell crowded neighbourhoods from empty ones.
-CLASSES = SMALL + 1 + 4
-CLASS_SYMBOLS = [n + 1 for n in range(1, SMALL + 1)] + [BUCKETS + 2] + [2, 2, 3, 3]
+# Of each number of points; most cells hold one or two, so these also tell crowded neighbourhoods from empty ones.
+CLASSES = MAX_SMALL + 1 + 4
+CLASS_SYMBOLS = [n + 1 for n in range(1, MAX_SMALL + 1)] + [BUCKETS + 2] + [2, 2, 3, 3]
 
 
 class Forest:
@@ -34,14 +34,14 @@ class Forest:
         self._near: npt.NDArray[np.intp] | None = np.full((3, 3, 3, roots), roots, np.intp)
         self._near[1, 1, 1] = np.arange(roots)
 
-    def ask(self, axis: int) -> tuple[npt.NDArray[np.bool_], Ints]:
+    def contexts(self, axis: int) -> tuple[npt.NDArray[np.bool_], Ints]:
         """Return, for a halving along `axis`, whether to mirror each cell, and its class and context.
 
         A mirrored cell has more points before it than behind it: its halves change places, so that the upper
         one is always the half of the heavier side. The second array is class * CONTEXTS + context.
         """
-        kind = np.minimum(self.count, SMALL + 1) - 1
-        if self._near is None:  # What the sums below would come to.
+        kind = np.minimum(self.count, MAX_SMALL + 1) - 1
+        if self._near is None:  # The sums below would be 0.
             return np.zeros(len(kind), np.bool_), kind * CONTEXTS
         count = np.append(self.count, 0)
         near = np.moveaxis(self._near, axis, 0)
@@ -57,13 +57,13 @@ class Forest:
             context += surplus > twentieths * both
         crowd = np.where(both >= 9 * self.count, 2, (both >= 3 * self.count).astype(np.int64))
         # Classes of cells of one point: 0, 9, 10; of two points: 1, 11, 12.
-        kind = np.where((kind < 2) & (crowd > 0), SMALL + 2 * kind + crowd, kind)
+        kind = np.where((kind < 2) & (crowd > 0), MAX_SMALL + 2 * kind + crowd, kind)
         return before > behind, kind * CONTEXTS + context
 
     def split(self, axis: int, upper: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Halve all cells, `upper` of the points going to the upper half; empty halves go away.
+        """Halve all cells: `upper` of the points go to the upper half, and empty halves go away.
 
-        Returns the parent and the side (0 or 1) of each cell that is left.
+        Returns the parent and the side, 0 or 1, of each cell that is left.
         """
         halves = np.stack([self.count - upper, upper], axis=1)
         parent, side = np.nonzero(halves)

@@ -15,15 +15,15 @@ import numpy.typing as npt
 
 from pcqaad.formats.coding.bits import BitReader, BitWriter
 from pcqaad.formats.coding.histograms import Lookup, coded_bits, read_weights, starts, write_weights
-from pcqaad.formats.coding.point_contexts import BUCKETS, CLASS_SYMBOLS, CLASSES, CONTEXTS, SMALL, Forest
+from pcqaad.formats.coding.point_contexts import BUCKETS, CLASS_SYMBOLS, CLASSES, CONTEXTS, MAX_SMALL, Forest
 from pcqaad.formats.coding.rans import PRECISION, Ints, RansDecoder, RansEncoder, uniform_span
 from pcqaad.formats.errors import FormatError
 
-MAX_BITS = 16
-MAX_POINTS = 1 << 26
-_DIGIT = 12
-# Fewer symbols than this in a class do not pay for a second table.
-_FEW = 48
+MAX_BITS = 16  # of a coordinate
+MAX_POINTS = 1 << 26  # of all sets
+_DIGIT_BITS = 12
+# Symbols of a class below which a second table does not pay.
+_MIN_SYMBOLS = 48
 
 
 def encode_points(sets: Sequence[npt.ArrayLike], bits: int) -> tuple[bytes, list[npt.NDArray[np.intp]]]:
@@ -47,7 +47,7 @@ def encode_points(sets: Sequence[npt.ArrayLike], bits: int) -> tuple[bytes, list
         count = forest.count
         side = (key >> (3 * bits - 1 - stage)) & 1
         upper = np.add.reduceat(side, np.cumsum(count) - count)
-        mirror, context = forest.ask(stage % 3)
+        mirror, context = forest.contexts(stage % 3)
         symbol, rest, size = _to_symbols(count, np.where(mirror, count - upper, upper))
         stages.append((context, symbol, rest, size))
         forest.split(stage % 3, upper)
@@ -60,9 +60,9 @@ def encode_points(sets: Sequence[npt.ArrayLike], bits: int) -> tuple[bytes, list
     coder = RansEncoder()
     for context, symbol, rest, size in stages:
         coder.push(start[which[context], symbol], frequency[which[context], symbol])
-        high = size > 1 << _DIGIT
-        coder.push(*uniform_span(rest[high] >> _DIGIT, _high_size(size[high])))
-        coder.push(*uniform_span(rest & ((1 << _DIGIT) - 1), np.minimum(size, 1 << _DIGIT)))
+        high = size > 1 << _DIGIT_BITS
+        coder.push(*uniform_span(rest[high] >> _DIGIT_BITS, _high_size(size[high])))
+        coder.push(*uniform_span(rest & ((1 << _DIGIT_BITS) - 1), np.minimum(size, 1 << _DIGIT_BITS)))
     return out.to_bytes() + coder.finish(), orders
 
 
@@ -88,7 +88,7 @@ def decode_points(data: bytes, counts: Sequence[int], bits: int) -> list[npt.NDA
     forest = Forest(sizes)
     key = np.zeros(len(forest.count), np.int64)
     for stage in range(3 * bits):
-        mirror, context = forest.ask(stage % 3)
+        mirror, context = forest.contexts(stage % 3)
         if not usable[context].all():
             raise FormatError("a table with a weight expected for each context in use, found only zeros")
         slots = coder.slots(lookup.frequency, lookup.bias, which[context] << PRECISION)
@@ -108,14 +108,14 @@ def _buckets(count: Ints, bucket: Ints) -> tuple[Ints, Ints]:
 
 
 def _high_size(size: Ints) -> Ints:
-    return ((size - 1) >> _DIGIT) + 1
+    return ((size - 1) >> _DIGIT_BITS) + 1
 
 
 def _to_symbols(count: Ints, upper: Ints) -> tuple[Ints, Ints, Ints]:
     """Return the symbol of each cell, then the remainder and its range for those that need one."""
     symbol = upper.copy()
-    split = np.flatnonzero((count > SMALL) & (upper > 0) & (upper < count))
-    symbol[(count > SMALL) & (upper == count)] = BUCKETS + 1
+    split = np.flatnonzero((count > MAX_SMALL) & (upper > 0) & (upper < count))
+    symbol[(count > MAX_SMALL) & (upper == count)] = BUCKETS + 1
     bucket = ((upper[split] - 1) * BUCKETS) // (count[split] - 1)
     symbol[split] = bucket + 1
     first, size = _buckets(count[split], bucket)
@@ -125,7 +125,7 @@ def _to_symbols(count: Ints, upper: Ints) -> tuple[Ints, Ints, Ints]:
 
 def _from_symbols(count: Ints, symbol: Ints, coder: RansDecoder) -> Ints:
     upper = symbol.copy()
-    large = count > SMALL
+    large = count > MAX_SMALL
     whole = large & (symbol == BUCKETS + 1)
     upper[whole] = count[whole]
     split = np.flatnonzero(large & (symbol > 0) & ~whole)
@@ -133,10 +133,10 @@ def _from_symbols(count: Ints, symbol: Ints, coder: RansDecoder) -> Ints:
     if (size < 1).any():
         raise FormatError("a bucket with a value expected for a count of points, found an empty one")
     rest = np.zeros(len(split), np.int64)
-    high = size > 1 << _DIGIT
-    rest[high] = coder.uniform(_high_size(size[high])) << _DIGIT
+    high = size > 1 << _DIGIT_BITS
+    rest[high] = coder.uniform(_high_size(size[high])) << _DIGIT_BITS
     more = size > 1
-    rest[more] += coder.uniform(np.minimum(size[more], 1 << _DIGIT))
+    rest[more] += coder.uniform(np.minimum(size[more], 1 << _DIGIT_BITS))
     if (rest >= size).any():
         raise FormatError("a count of points inside its bucket expected, found a larger one")
     upper[split] = first + rest + 1
@@ -168,7 +168,7 @@ def _write_tables(out: BitWriter, context: Ints, symbol: Ints) -> tuple[Ints, li
 
 def _runs(histogram: Ints) -> list[tuple[int, int]]:
     """Return the runs of contexts that take the fewest bits when each run shares one table."""
-    if histogram.sum() < _FEW:
+    if histogram.sum() < _MIN_SYMBOLS:
         return [(0, CONTEXTS)]
     sums = np.concatenate([np.zeros((1, histogram.shape[1]), np.int64), np.cumsum(histogram, axis=0)])
     best: list[tuple[float, int]] = [(0.0, 0)]

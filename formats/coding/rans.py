@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from pcqaad.formats.errors import FormatError
 
-PRECISION = 14
+PRECISION = 14  # bits of a frequency
 TOTAL = 1 << PRECISION
 MAX_LANES_LOG2 = 6
-_LOWER = 1 << 16
-# So few are decoded number by number.
-_FEW_LANES = 16
+_LOWER = 1 << 16  # least state between two symbols
+# Lanes up to which a stream is decoded number by number: in a twentieth of the time that as many calls of numpy take.
+_MAX_SCALAR_LANES = 16
 
 UInts = npt.NDArray[np.uint32]
 Ints = npt.NDArray[np.int64]
@@ -95,7 +95,7 @@ class RansDecoder:
         where a symbol's table begins.
         """
         out = np.empty(len(base), np.int64)
-        if self._lanes <= _FEW_LANES:
+        if self._lanes <= _MAX_SCALAR_LANES:
             self._slots_one_by_one(frequency, bias, base, out)
             return out
         mask, shift = np.uint32(TOTAL - 1), np.uint32(PRECISION)
@@ -111,7 +111,7 @@ class RansDecoder:
         return out
 
     def _slots_one_by_one(self, frequency: UInts, bias: UInts, base: Ints, out: Ints) -> None:
-        """Do as `slots` does, in plain integers: of one lane in a twentieth of what as many calls of numpy take."""
+        """Do as `slots` does, in plain integers."""
         state: list[int] = self._state.tolist()
         # Views, not lists: the tables may be far longer than the stream.
         f, b, words, chosen, found = frequency.data, bias.data, self._words.data, base.data, out.data

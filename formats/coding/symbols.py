@@ -1,43 +1,27 @@
 """Entropy coding of integer arrays: a static table per context, rANS, and escapes for what no table holds.
 
-A table is a bell, which five numbers describe, or a histogram, whichever is shorter with its symbols.
-
 Decoding gives the same integers on every machine: the tables are integers, and so is all arithmetic on them.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from pcqaad.formats.coding.bits import BitReader, BitWriter
-from pcqaad.formats.coding.histograms import (
-    MAX_SYMBOLS,
-    MAX_USED,
-    Lookup,
-    coded_bits,
-    read_weights,
-    starts,
-    write_weights,
-)
-from pcqaad.formats.coding.pearson import PearsonTable, read_pearson
+from pcqaad.formats.coding.histograms import MAX_SYMBOLS, Lookup, read_weights, starts, write_weights
+from pcqaad.formats.coding.pearson import read_pearson
 from pcqaad.formats.coding.rans import PRECISION, TOTAL, Ints, RansDecoder, RansEncoder, uniform_span
+from pcqaad.formats.coding.table_choice import MAX_SHIFT, plan_table
 from pcqaad.formats.errors import FormatError
 
 MAX_CONTEXTS = 256
-_MAX_SHIFT = PRECISION
-_MAX_ESCAPE = 33
+_MAX_ESCAPE = 33  # bits
 # Symbols of all tables together: a run of zeros is short, the table that it makes is not.
 _MAX_TOTAL = 1 << 18
-# Sorted values that lie further apart than this belong to different clusters: one table is not to span them.
-_GAP = 2048
-# Bells are tried with so many symbols, each of which takes a slot at least, at the finest shifts that allow it.
-_BELL_SYMBOLS, _BELLS_TRIED = 1024, 2
-# Shifts tried in a row that are no better.
-_WORSE = 3
+_INT32 = np.iinfo(np.int32)
 
 
 @dataclass(frozen=True)
@@ -47,70 +31,6 @@ class _Table:
     low: int
     shift: int
     frequency: Ints
-
-
-def _windows(values: Ints) -> list[tuple[int, int]]:
-    """Return candidate ranges of values for a table: all of them, and the cluster around the median."""
-    distinct = np.unique(values)
-    middle = int(np.searchsorted(distinct, int(np.sort(values)[len(values) // 2])))
-    far = np.flatnonzero(np.diff(distinct) > _GAP)
-    first = far[far < middle].max(initial=-1) + 1
-    last = far[far >= middle].min(initial=len(distinct) - 1)
-    return list({(int(distinct[0]), int(distinct[-1])), (int(distinct[first]), int(distinct[last]))})
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """A table for the values of one context: what it and they take, and its histogram, escapes last."""
-
-    bits: float
-    low: int
-    shift: int
-    histogram: Ints
-    bell: PearsonTable | None
-
-    @classmethod
-    def of(cls, low: int, shift: int, histogram: Ints, more: float, bell: bool) -> _Plan:
-        """Plan a bell or a histogram, for values that take `more` bits beside their symbols."""
-        if bell:
-            made = PearsonTable(histogram)
-            return cls(made.bits + more, low, shift, histogram, made)
-        return cls(coded_bits(histogram) + more, low, shift, histogram, None)
-
-
-def _plan(values: Ints, escape_bits: int, limit: int) -> _Plan:
-    """Return the cheapest plan for one context, of at most `limit` symbols."""
-    plans: list[_Plan] = []
-    for low, high in _windows(values):
-        inside = values[(values >= low) & (values <= high)] - low
-        escapes = len(values) - len(inside)
-        bells = worse = 0
-        least = math.inf
-        for shift in range(_MAX_SHIFT + 1):
-            count = ((high - low) >> shift) + 1
-            if count > limit or len(np.unique(inside >> shift)) >= MAX_USED:
-                continue
-            histogram = np.append(np.bincount(inside >> shift, minlength=count), escapes).astype(np.int64)
-            more = shift * len(inside) + escape_bits * escapes
-            plans.append(_Plan.of(low, shift, histogram, more, bell=False))
-            # What is fine enough for a bell is all the finer with a smaller shift.
-            if count <= _BELL_SYMBOLS and bells < _BELLS_TRIED:
-                plans.append(_Plan.of(low, shift, histogram, more, bell=True))
-                bells += 1
-            # The coarser the symbols the less a table takes and can say: past the best shift it only gets worse.
-            worse = 0 if plans[-1].bits < least else worse + 1
-            least = min(least, plans[-1].bits)
-            if count == 1 or worse == _WORSE:
-                break
-    if not plans:
-        # Values all over 32 bits: what the widest table around the median cannot hold escapes.
-        most = min(MAX_USED - 1, limit)
-        low = int(np.median(values)) - (most << (_MAX_SHIFT - 1))
-        index = (values - low) >> _MAX_SHIFT
-        index = np.where((index < 0) | (index >= most), most, index)
-        histogram = np.bincount(index, minlength=most + 1).astype(np.int64)
-        plans.append(_Plan.of(low, _MAX_SHIFT, histogram, 0.0, bell=False))
-    return min(plans, key=lambda plan: plan.bits)
 
 
 def _zigzag(values: Ints) -> Ints:
@@ -129,7 +49,7 @@ class Model:
         self._tables = tables
         self._escape_bits = escape_bits
         self._data = data
-        # Of the contexts used last: streams that share a model mostly use the same.
+        # Of the contexts that were used last: streams that share a model mostly use the same.
         self._lookup: tuple[list[int], Lookup] | None = None
 
     @classmethod
@@ -143,9 +63,8 @@ class Model:
         reach = (2 * span + 1).bit_length()
         contexts_in_use = int(context.max(initial=-1)) + 1
         limit = min(MAX_SYMBOLS, _MAX_TOTAL // max(contexts_in_use, 1))
-        plans = [
-            _plan(values[context == i], reach, limit) if (context == i).any() else None for i in range(contexts_in_use)
-        ]
+        used = np.bincount(context, minlength=contexts_in_use) > 0
+        plans = [plan_table(values[context == i], reach, limit) if used[i] else None for i in range(contexts_in_use)]
         escape_bits = 0
         for i, plan in enumerate(plans):
             if plan is not None and plan.histogram[-1]:
@@ -164,11 +83,11 @@ class Model:
             bits.gamma(len(plan.histogram))
             bits.signed(plan.low)
             bits.fixed(plan.shift, 4)
-            bits.fixed(int(plan.bell is not None), 1)
+            bits.fixed(int(plan.pearson is not None), 1)
             stop = None if escape_bits else -1
-            if plan.bell is not None:
-                plan.bell.write(bits, escape_bits > 0)
-                frequency = plan.bell.frequency[:stop]
+            if plan.pearson is not None:
+                plan.pearson.write(bits, escape_bits > 0)
+                frequency = plan.pearson.frequency[:stop]
             else:
                 frequency = write_weights(bits, plan.histogram[:stop])
             tables.append(_Table(plan.low, plan.shift, frequency))
@@ -185,10 +104,8 @@ class Model:
         contexts = bits.gamma() - 1
         escape_bits = bits.fixed(6)
         if contexts > MAX_CONTEXTS or escape_bits > _MAX_ESCAPE:
-            raise FormatError(
-                f"at most {MAX_CONTEXTS} contexts and {_MAX_ESCAPE} bits of escape expected, "
-                f"found {contexts} and {escape_bits}"
-            )
+            limits = f"at most {MAX_CONTEXTS} contexts and {_MAX_ESCAPE} bits of escape"
+            raise FormatError(f"{limits} expected, found {contexts} and {escape_bits}")
         tables: list[_Table | None] = []
         total = 0
         for _ in range(contexts):
@@ -198,13 +115,11 @@ class Model:
                 continue
             total += count
             if count > MAX_SYMBOLS or total > _MAX_TOTAL:
-                raise FormatError(
-                    f"at most {MAX_SYMBOLS} symbols in a table and {_MAX_TOTAL} in all expected, "
-                    f"found {count} and {total}"
-                )
+                limits = f"at most {MAX_SYMBOLS} symbols in a table and {_MAX_TOTAL} in all"
+                raise FormatError(f"{limits} expected, found {count} and {total}")
             low, shift = bits.signed(), bits.fixed(4)
-            if shift > _MAX_SHIFT:
-                raise FormatError(f"at most {_MAX_SHIFT} low bits expected, found {shift}")
+            if shift > MAX_SHIFT:
+                raise FormatError(f"at most {MAX_SHIFT} low bits expected, found {shift}")
             escape = escape_bits > 0
             frequency = read_pearson(bits, count, escape) if bits.fixed(1) else read_weights(bits, count + escape)
             if not frequency.any():
@@ -282,8 +197,7 @@ class Model:
         offset[escaped] = np.where(far & 1, -((far + 1) >> 1), far >> 1)
         coder.finish()
         values = offset + low[which]
-        limits = np.iinfo(np.int32)
-        if values.min() < limits.min or values.max() > limits.max:
+        if values.min() < _INT32.min or values.max() > _INT32.max:
             raise FormatError(f"symbols of 32 bits expected, found {values.min()} to {values.max()}")
         symbols: npt.NDArray[np.int32] = values.astype(np.int32)
         return symbols
@@ -297,13 +211,9 @@ class Model:
 
     def _columns(self, tables: list[_Table | None]) -> tuple[Ints, Ints, Ints]:
         """Return low, shift and the index of the escape (or past the last symbol) of each table."""
-        rows = [
-            (table.low, table.shift, len(table.frequency) - (self._escape_bits > 0))
-            for table in tables
-            if table is not None
-        ]
-        columns = np.array(rows, np.int64).T
-        return columns[0], columns[1], columns[2]
+        escape = self._escape_bits > 0
+        low, shift, last = np.array([(t.low, t.shift, len(t.frequency) - escape) for t in tables if t], np.int64).T
+        return low, shift, last
 
 
 def encode(symbols: npt.ArrayLike, contexts: npt.ArrayLike | None = None) -> bytes:
@@ -327,8 +237,7 @@ def _checked(symbols: npt.ArrayLike, contexts: npt.ArrayLike | None) -> tuple[In
         return np.empty(0, np.int64), np.empty(0, np.int64)
     if not (np.issubdtype(values.dtype, np.integer) and np.issubdtype(context.dtype, np.integer)):
         raise ValueError(f"integers expected, found {values.dtype} and {context.dtype}")
-    limits = np.iinfo(np.int32)
-    if values.min() < limits.min or values.max() > limits.max:
+    if values.min() < _INT32.min or values.max() > _INT32.max:
         raise ValueError(f"symbols of 32 bits expected, found {values.min()} to {values.max()}")
     if context.min() < 0 or context.max() >= MAX_CONTEXTS:
         raise ValueError(f"contexts of 0 to {MAX_CONTEXTS - 1} expected, found up to {context.max()}")

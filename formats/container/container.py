@@ -1,7 +1,7 @@
 """The `.qaad` container: a header, a table of sections, and the sections' bytes. SPEC.md is the norm.
 
-An offset is the sum of the lengths before it, so holes and overlaps cannot be written down; that the lengths
-add up to the file's size is checked before anything else is read.
+An offset is the sum of the lengths before it, so no file can have holes or overlaps. The lengths have to add up to the
+file's size, which is checked before any section is read.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ VERSION = 1
 RAW = 0
 DEFLATE = 1
 MAX_SECTIONS = 255
-MAX_LENGTH = 2**32 - 1
+MAX_LENGTH = 2**32 - 1  # bytes of a section
 
 _HEADER = struct.Struct("<8sHHI")
 _ENTRY = struct.Struct("<4sBIII")
 _TAG = re.compile(rb"[A-Za-z][A-Za-z0-9]{3}")
-# No deflate stream grows by more: 258 bytes out of two one-bit codes, plus the block that holds them.
-_DEFLATE_GROWTH = 1032
+# Bytes out of one deflated byte: 258 out of two codes of one bit.
+_MAX_GROWTH = 1032
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ class Container:
     ) -> Container:
         """Open a path, bytes, or any object with `size` and `get_bytes(offset, length)`.
 
-        `known` maps the tags that the caller understands to their meaning; a required section outside it is
-        refused by name, an optional one is left alone. Without it every tag is accepted. Raises FormatError.
+        `known` maps the tags that the caller understands to their meaning. A required section of another tag is
+        refused by name, an optional one is left alone. Without `known`, every tag is accepted. Raises FormatError.
         """
         if isinstance(source, (str, Path)):
             file = file or str(source)
@@ -226,10 +226,8 @@ def _read_table(source: Source, known: Mapping[str, str] | None) -> list[Entry]:
     tags: set[str] = set()
     for raw_tag, coding, length, size, crc in _ENTRY.iter_unpack(table):
         if not _TAG.fullmatch(raw_tag):
-            raise FormatError(
-                f"tag of a letter and three letters or digits expected, found {raw_tag!r}",
-                where="section table",
-            )
+            problem = f"tag of a letter and three letters or digits expected, found {raw_tag!r}"
+            raise FormatError(problem, where="section table")
         entry = Entry(raw_tag.decode("ascii"), coding, start, length, size, crc)
         _check_entry(entry, tags, known)
         tags.add(entry.tag)
@@ -252,8 +250,6 @@ def _check_entry(entry: Entry, tags: set[str], known: Mapping[str, str] | None) 
         raise FormatError(f"coding 0 or 1 expected, found {entry.coding}", where=entry.tag)
     if entry.coding == RAW and entry.size != entry.length:
         raise FormatError(f"{entry.length} raw bytes expected, found {entry.size}", where=entry.tag)
-    if entry.coding == DEFLATE and entry.size > _DEFLATE_GROWTH * entry.length:
-        raise FormatError(
-            f"at most {_DEFLATE_GROWTH * entry.length} bytes expected from {entry.length} deflated, found {entry.size}",
-            where=entry.tag,
-        )
+    if entry.coding == DEFLATE and entry.size > _MAX_GROWTH * entry.length:
+        problem = f"at most {_MAX_GROWTH * entry.length} bytes expected from {entry.length} deflated"
+        raise FormatError(f"{problem}, found {entry.size}", where=entry.tag)

@@ -68,7 +68,7 @@ def test_complete_as_json_and_in_one_file(eggs: Path, broken: Path, tmp_path: Pa
 def test_complete_refuses_in_one_line(eggs: Path, broken: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     message = refused("complete", eggs, broken, "-o", broken)
-    assert message == f"{broken / 'egg8.ply'}: is there already, and 1 other file; --overwrite replaces what is there"
+    assert message == f"{broken / 'egg8.ply'}: is there already, and 1 other file; --overwrite replaces them"
     assert "found the name of one" in refused("complete", eggs, broken, "-o", tmp_path / "whole.ply")
     assert refused("complete", eggs, broken, "-o", eggs) == f"{eggs}: expected a folder, found a file"
     assert "does not exist" in refused("complete", eggs, broken, "-o", tmp_path / "no" / "x.npy")

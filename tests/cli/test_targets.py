@@ -39,9 +39,7 @@ def test_originals_are_not_replaced_by_what_is_decoded(eggs: Path, originals: Pa
     before = read_all(folder)
     line = refused("decompress", eggs, "-o", folder)
     others = CLOUDS - 1
-    assert (
-        line == f"{folder / 'egg7.ply'}: is there already, and {others} other files; --overwrite replaces what is there"
-    )
+    assert line == f"{folder / 'egg7.ply'}: is there already, and {others} other files; --overwrite replaces them"
     assert refused("decompress", eggs, "-o", folder, "--only", "egg9").startswith(f"{folder / 'egg9.ply'}: is there")
     assert read_all(folder) == before
     # What is asked for is done, and a folder with other files in it is no hindrance.
@@ -57,7 +55,7 @@ def test_arrays_are_not_replaced_either(eggs: Path, tmp_path: Path, name: str) -
     assert run("decompress", eggs, "-o", target, "--only", "0-2").exit_code == 0
     before = target.read_bytes()
     for command in (["decompress", eggs], ["complete", eggs, target]):
-        assert refused(*command, "-o", target) == f"{target}: is there already; --overwrite replaces what is there"
+        assert refused(*command, "-o", target) == f"{target}: is there already; --overwrite replaces it"
     assert target.read_bytes() == before
     assert run("decompress", eggs, "-o", target, "--overwrite").exit_code == 0
     assert len(find_clouds([target])) == CLOUDS
@@ -168,7 +166,7 @@ def test_links_to_nothing_are_not_passed_over(originals: Path, tmp_path: Path) -
     assert len(find_clouds([folder])) == CLOUDS
     for name in ("egg1.ply", "subject"):
         (folder / name).symlink_to(tmp_path / "gone")
-        with pytest.raises(FormatError, match=f"{name}: a link to what is not there"):
+        with pytest.raises(FormatError, match=f"{name}: a link to nothing"):
             find_clouds([folder])
         (folder / name).unlink()
     if hasattr(os, "mkfifo"):
