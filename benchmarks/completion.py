@@ -32,15 +32,15 @@ from numpy.typing import NDArray
 
 import pcqaad
 from benchmarks import common
+from benchmarks.baselines.completion_networks import DECODERS
+from benchmarks.baselines.completion_training import Completer, Training
 from benchmarks.kept import Kept
-from pcqaad.baselines.completion_networks import DECODERS
-from pcqaad.baselines.completion_training import Completer, Training
-from pcqaad.baselines.views import cut_view
 from pcqaad.evaluation.metrics import chamfer, percent
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 from pcqaad.losses import CRITERIA, criterion, parse
 from pcqaad.monitor import Monitor, Progress
 from pcqaad.points.collect import Normalisation
+from pcqaad.points.views import cut_view
 
 Floats = NDArray[np.float32]
 

@@ -20,8 +20,8 @@ import torch
 from torch.nn.functional import selu
 
 from benchmarks import common
+from benchmarks.baselines.atlasnet import AtlasNet, AtlasNetArchitecture
 from pcqaad import SettingsError, devices
-from pcqaad.baselines.atlasnet import AtlasNet, AtlasNetArchitecture
 from pcqaad.decoder.module import Decoder
 
 # The paper's decoder of Skulls.

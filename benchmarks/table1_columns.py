@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 import pcqaad
+from benchmarks.baselines.atlasnet import AtlasNet, AtlasNetArchitecture
 from benchmarks.fits import decoded, shown
 from benchmarks.kept import Kept
 from pcqaad import PRESETS, Settings, devices
-from pcqaad.baselines.atlasnet import AtlasNet, AtlasNetArchitecture
 from pcqaad.evaluation.metrics import measure, summarise
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds

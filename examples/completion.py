@@ -14,9 +14,9 @@ import numpy as np
 from picture import BACKGROUND, INK, Floats, framing, render
 
 import pcqaad
-from pcqaad.baselines.views import cut_view
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
+from pcqaad.points.views import cut_view
 
 
 def draw(rows: Sequence[tuple[str, Floats, Floats, Floats]], path: Path, size: int = 300) -> None:

@@ -38,7 +38,7 @@ ROOMS = (
     Room("pcqaad/monitor.py", "what a long job tells, and how it is asked to stop"),
     Room("pcqaad/parallel.py", "work on all cores, or on fewer", ("threadpoolctl",)),
     Room("pcqaad/decoder", "one network, four ways to run it", ("numpy",)),
-    Room("pcqaad/points", "arrays in: checked, sampled, normalised, kept in 16 bits", ("numpy",)),
+    Room("pcqaad/points", "arrays in: checked, sampled, normalised, kept in 16 bits; views", ("numpy", "scipy")),
     Room("pcqaad/losses", "the Chamfer family: neighbours, densities, criteria", ("numpy", "scipy")),
     Room("pcqaad/settings.py", "every choice of a fit, and the paper's presets"),
     Room("pcqaad/devices.py", "where torch computes, and that it does so the same way twice", ("numpy",)),
@@ -54,7 +54,6 @@ ROOMS = (
     Room("pcqaad/latents", "latents of clouds that the decoder never saw: append, complete", ("numpy", "scipy")),
     Room("pcqaad/codec.py", "`pcqaad.fit`, the story: read it first", ("numpy",)),
     Room("pcqaad/distillation", "the weighting that trains like another loss", ("numpy", "scipy")),
-    Room("pcqaad/baselines", "what benchmarks compare with", ("numpy", "scipy")),
     Room("pcqaad/__init__.py", "the public names, each loaded when it is used"),
     Room("cli/__init__.py", "a person: parse, call, show, print, exit code", ("click",)),
     Room("cli/errors.py", "failures as one line and an exit code", ("click",)),
@@ -66,7 +65,6 @@ ROOMS = (
 
 # Who may load torch when imported, by path. Nothing else does before it computes.
 TORCH = (
-    "pcqaad/baselines",
     "pcqaad/codec.py",
     "pcqaad/decoder/exact_torch.py",
     "pcqaad/decoder/module.py",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pcqaad
-from pcqaad.baselines.atlasnet import STRUCTURES, AtlasNet, AtlasNetArchitecture
+from benchmarks.baselines.atlasnet import STRUCTURES, AtlasNet, AtlasNetArchitecture
 from pcqaad.decoder.module import Decoder
 from pcqaad.decoder.patches import patch_sizes
 from pcqaad.errors import SettingsError

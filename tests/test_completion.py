@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pcqaad
-from pcqaad.baselines.completion_training import Completer, Training
-from pcqaad.baselines.views import cut_view
+from benchmarks.baselines.completion_training import Completer, Training
 from pcqaad.evaluation.metrics import chamfer
 from pcqaad.formats.container.container import pack
 from pcqaad.latents.prior import LatentPrior
 from pcqaad.losses import criterion
 from pcqaad.monitor import Monitor, Stage
+from pcqaad.points.views import cut_view
 from tests.generators import population
 
 QUICK = {"device": "cpu", "steps": 40}

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import pcqaad
-from pcqaad.baselines.atlasnet import AtlasNet, AtlasNetArchitecture
-from pcqaad.baselines.completion_networks import DECODERS
-from pcqaad.baselines.completion_training import Completer, Training
+from benchmarks.baselines.atlasnet import AtlasNet, AtlasNetArchitecture
+from benchmarks.baselines.completion_networks import DECODERS
+from benchmarks.baselines.completion_training import Completer, Training
 from pcqaad.distillation.bilevel import Plan
 from pcqaad.distillation.learn import learn_weighting
 from pcqaad.evaluation.metrics import measure

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pcqaad
-from pcqaad.baselines.views import cut_view, visible
+from pcqaad.points.views import cut_view, visible
 
 
 def sphere(n, seed=0):

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.baselines.completion_networks import DECODERS, CompletionNet
 from pcqaad import devices
-from pcqaad.baselines.completion_networks import DECODERS, CompletionNet
 from pcqaad.errors import CloudError, SettingsError
 from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.points.collect import check_cloud
@@ -44,7 +44,7 @@ class Completer:
     Here a step draws a batch of pairs.
 
     Args:
-        decoder: one of `pcqaad.baselines.completion_networks.DECODERS`.
+        decoder: one of `benchmarks.baselines.completion_networks.DECODERS`.
         pairs: (partial (n_i, 3), whole (M, 3)), normalised, with the same M in all.
         given: the number of points that the network sees of a partial cloud. They are drawn at random, some of them
             twice where the cloud has fewer.
