@@ -42,7 +42,9 @@ from pcqaad.evaluation.metrics import measure
 from pcqaad.formats.clouds.find import find_clouds
 from pcqaad.formats.errors import FormatError
 from pcqaad.points.collect import subsample
-from pcqaad.quantisation.step_sizes import Quantised, choose_step_sizes, probe, quantise
+from pcqaad.quantisation.probe import probe
+from pcqaad.quantisation.quantise import Quantised, quantise
+from pcqaad.quantisation.step_sizes import choose_step_sizes
 
 ROUNDS = 7
 SCALES = (4, 6, 8, 10, 12)

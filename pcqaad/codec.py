@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,22 +16,22 @@ from pcqaad.decoder.architecture import Model
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.errors import GoalError, Interrupted, SettingsError
 from pcqaad.evaluation.metrics import percent
-from pcqaad.formats.container.container import Section, pack, write_container
+from pcqaad.formats.container.container import pack, write_container
 from pcqaad.monitor import SILENT, Monitor, log
 from pcqaad.points.collect import CloudSet, Points, collect, default_names
 from pcqaad.points.surface import Mesh, Surfaces
 from pcqaad.quantisation.evaluator import RECORDED_CLOUDS, Evaluator
+from pcqaad.quantisation.quantise import Quantised
 from pcqaad.quantisation.rate_control import Budget, Encoded, encode
-from pcqaad.quantisation.step_sizes import Quantised
 from pcqaad.settings import Settings
 from pcqaad.training.run import Run
 
-# A user is told where float32 tells points apart by more than this part of the diagonal only.
-_COARSE = 1e-4
-# Bytes of the smallest file: its table of sections, its header, and what it was made with.
+# The part of the diagonal that float32 may be coarse by, at the clouds' place, before the user is told.
+_COARSE_FLOAT32 = 1e-4
+# Bytes of the smallest file: its table of sections, its header, and its provenance.
 _SMALLEST_FILE = 300
-# Bytes of a budget that are kept for the record of the fidelity, which is measured last, and for its longest name.
-_RECORD = 256
+# Bytes of a budget that are kept for the fidelity, which is measured last, but for a name in it.
+_FIDELITY_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,13 @@ class Fitted:
     limit: int | None = None
     checkpoint: Path | None = None
 
-    def sections(self) -> list[Section]:
-        """Return the sections of the file."""
-        return _sections(self.encoded.quantised, self.denormalisation, self.names, self.info)
-
     def save(self, path: Path | str) -> None:
         """Write the file, whole or not at all.
 
         Raises FormatError where it cannot be written, and GoalError where it exceeds its budget.
         """
-        sections = self.sections()
+        quantised = self.encoded.quantised
+        sections = to_sections(quantised.shared, quantised.latents, self.denormalisation, self.names, self.info)
         if self.limit is not None and (size := len(pack(sections))) > self.limit:
             raise GoalError(f"{path}: expected at most {self.limit:,} bytes, found {size:,}: nothing was written")
         write_container(Path(path), sections)
@@ -120,25 +117,21 @@ def fit(
         limit = asked.budget(len(clouds), collected.targets.points)
         if limit is not None and limit < _SMALLEST_FILE:
             raise GoalError(f"a file of {limit:,} bytes cannot be made: expected {_SMALLEST_FILE:,} at least")
-
         trainer = run.train(collected)
         model = trainer.network.arrays()
+
         # What is promised of the file is measured on all clouds of its record.
-        measured = asked.measure if asked.max_emkd is None else RECORDED_CLOUDS
-        evaluator = Evaluator(collected, measured, monitor)
-        denormalisation = evaluator.denormalisation
+        evaluator = Evaluator(collected, asked.measure if asked.max_emkd is None else RECORDED_CLOUDS, monitor)
         provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
         info = {"unit": unit, "settings": trainer.settings.as_json(), "fidelity": {}, "encoder": provenance}
-
-        size = partial(_expected_size, denormalisation=denormalisation, names=collected.names, info=info)
-        budget = None if limit is None else Budget(limit, size)
-        tune = partial(run.tune, trainer) if asked.tune else None
-        encoded = encode(model, evaluator, trainer.settings, tune, budget)
-        fidelity = evaluator.fidelity(encoded.quantised, encoded.degradation)
+        budget = None if limit is None else Budget(limit, _size_before_fidelity(evaluator, info))
+        encoded = encode(model, evaluator, trainer.settings, partial(run.tune, trainer), budget)
+        info["fidelity"] = evaluator.fidelity(encoded.quantised, encoded.degradation)
+        provenance["steps"] = trainer.step
     except Interrupted as stopped:
         raise Interrupted(run.resumable) from stopped
-    info |= {"fidelity": fidelity, "encoder": provenance | {"steps": trainer.step}}
-    return Fitted(model, encoded, collected.names, denormalisation, trainer.settings, info, limit, checkpoint)
+    names = collected.names
+    return Fitted(model, encoded, names, evaluator.denormalisation, trainer.settings, info, limit, checkpoint)
 
 
 def _collect(
@@ -162,7 +155,7 @@ def _collect(
         if settings.max_emkd is not None:
             raise GoalError("expected clouds with a diagonal, of which max_emkd is a part, found one point each")
     apart = float(np.spacing(np.float32(np.abs(collected.normalisation.centre).max())))
-    if apart > _COARSE * collected.diagonal > 0:
+    if apart > _COARSE_FLOAT32 * collected.diagonal > 0:
         part = f"{apart:.2g}, {percent(apart, collected.diagonal):.2g} % of the diagonal"
         log.warning("decoded points are float32, and so far from the origin it is %s coarse: shift them nearer", part)
     if (settings.patches or 1) > count:
@@ -171,15 +164,12 @@ def _collect(
     return collected
 
 
-def _sections(
-    quantised: Quantised, denormalisation: Denormalisation, names: Sequence[str], info: dict[str, Any]
-) -> list[Section]:
-    return to_sections(quantised.shared, quantised.latents, denormalisation, names, info)
+def _size_before_fidelity(evaluator: Evaluator, info: dict[str, Any]) -> Callable[[Quantised], int]:
+    """Return what counts the bytes of a file with a quantised model: the most it takes once its fidelity is in it."""
+    names, denormalisation = evaluator.clouds.names, evaluator.denormalisation
+    reserved = _FIDELITY_BYTES + max(len(name.encode()) for name in names)
 
+    def size(quantised: Quantised) -> int:
+        return reserved + len(pack(to_sections(quantised.shared, quantised.latents, denormalisation, names, info)))
 
-def _expected_size(
-    quantised: Quantised, denormalisation: Denormalisation, names: Sequence[str], info: dict[str, Any]
-) -> int:
-    """Return the bytes that a file takes at most, before its fidelity is measured."""
-    longest = max(len(name.encode()) for name in names)
-    return len(pack(_sections(quantised, denormalisation, names, info))) + _RECORD + longest
+    return size

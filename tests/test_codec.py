@@ -17,7 +17,9 @@ from pcqaad.decoder.patches import patch_sizes
 from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.points.collect import collect
 from pcqaad.quantisation.evaluator import Evaluator
-from pcqaad.quantisation.step_sizes import choose_step_sizes, probe, quantise, rounded, search_lambda
+from pcqaad.quantisation.probe import probe
+from pcqaad.quantisation.quantise import quantise, rounded_model
+from pcqaad.quantisation.step_sizes import choose_step_sizes, search_lambda
 from pcqaad.settings import PRESETS, Settings
 from pcqaad.training.quantisation_aware import FakeQuantisation, straight_through
 from pcqaad.training.run import Run
@@ -104,12 +106,14 @@ def test_a_fit_learns(fitted, originals):
     assert evaluator.clouds.normalisation.scale * evaluator.error(evaluator.floats(file)) < 0.5 * with_template
 
 
-def test_targets_stay_the_clouds_themselves(originals):
+@pytest.mark.parametrize("reassign", [False, True])
+def test_targets_stay_the_clouds_themselves_in_assigned_order(originals, reassign):
     collected, trained = (collect(originals, None, None, 0) for _ in range(2))
-    Run(Settings(epochs=2), torch.device("cpu"), None, False, SILENT).train(trained)
+    trainer = Run(Settings(epochs=2, reassign=reassign), torch.device("cpu"), None, False, SILENT).train(trained)
     assert not np.array_equal(list(trained.targets), list(collected.targets))
-    for target, cloud in zip(trained.targets, collected.targets, strict=True):
-        assert np.array_equal(target[np.lexsort(target.T)], cloud[np.lexsort(cloud.T)])
+    for target, cloud, assignment in zip(trained.targets, collected.targets, trainer.assignments, strict=True):
+        assert np.array_equal(np.sort(assignment), np.arange(len(cloud)))
+        assert np.array_equal(target, cloud[assignment])
 
 
 def test_a_collection_in_a_file_is_fitted_alike(fitted, originals, monkeypatch):
@@ -193,7 +197,7 @@ def test_rounding_is_what_the_file_will_hold_and_its_gradient_passes_through():
 def test_a_network_in_tuning_decodes_as_its_rounded_model(fitted):
     model = fitted.model
     steps = choose_step_sizes(model, probe(model), 1e-4)
-    network, near = Decoder.of(model), rounded(model, steps)
+    network, near = Decoder.of(model), rounded_model(model, steps)
     rounding = FakeQuantisation(model.architecture, steps, torch.device("cpu"))
     with torch.no_grad():
         latents = straight_through(network.latents, rounding.latents)
@@ -384,7 +388,7 @@ def test_a_model_of_any_size_is_exact_or_refused(fitted, part, factor):
         try:
             quantised = quantise(model, choose_step_sizes(model, probe(model), 1e-9))
         except pcqaad.DivergenceError as error:
-            assert "astray" in str(error)
+            assert "the fit diverged" in str(error)
             assert factor > 1e3
             return
     quantised.shared.check()

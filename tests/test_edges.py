@@ -152,7 +152,7 @@ def test_a_file_that_was_drawn_as_no_fit_draws_is_refused():
     ids=str,
 )
 def test_a_fit_that_diverges_says_so(choice):
-    with pytest.raises(pcqaad.DivergenceError, match="the fit went astray"):
+    with pytest.raises(pcqaad.DivergenceError, match="the fit diverged"):
         pcqaad.fit(population(3, 64), Settings(**{"epochs": 6, "warmup": 1, "device": "cpu"} | choice))
 
 

@@ -15,11 +15,12 @@ from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.evaluation.metrics import CELL, Errors, measure, percent, summarise
 from pcqaad.monitor import Monitor, Stage
 from pcqaad.points.collect import CloudSet, Points
-from pcqaad.quantisation.step_sizes import Quantised
+from pcqaad.quantisation.quantise import Quantised
 
-# Clouds of a larger set that the record is measured on: one of 65,536 points takes a second or two of a core.
+# Clouds of a larger set that its recorded fidelity is measured on: one of 65,536 points takes a core a second or two.
 RECORDED_CLOUDS = 128
-
+# Clouds that the distances to assigned targets are measured on: these only lead the search.
+_ASSIGNED_CLOUDS = 8
 # Returns the points (M, 3) of a cloud, normalised.
 Decode = Callable[[int], Points]
 
@@ -30,7 +31,7 @@ class Evaluator:
 
     Attributes:
         clouds: the originals, with their targets in assigned order.
-        measured: how many clouds a candidate is measured on.
+        measured: how many clouds a candidate is measured on, at most.
         monitor: told of every cloud.
     """
 
@@ -54,10 +55,8 @@ class Evaluator:
         Points become float32 in the data's unit first, as those of a file are: far from the origin that is an error
         of its own, and not one of quantisation.
         """
-        decoder, normalisation = (
-            FloatDecoder(model.architecture, model.template, model.weights),
-            self.clouds.normalisation,
-        )
+        decoder = FloatDecoder(model.architecture, model.template, model.weights)
+        normalisation = self.clouds.normalisation
 
         def decode(i: int) -> Points:
             placed = decoder.decode(model.latents[i]) * normalisation.scale + normalisation.centre
@@ -68,10 +67,11 @@ class Evaluator:
     def integers(self, quantised: Quantised) -> Decode:
         """Return what decodes a quantised model to the very points that a reader of the file gets."""
         decoder, denormalisation = IntegerDecoder(quantised.shared), self.denormalisation
+        normalisation = self.clouds.normalisation
 
         def decode(i: int) -> Points:
             part = quantised.shared.cloud_parts(quantised.latents[i : i + 1])[0]
-            return self.clouds.normalisation.normalise(denormalisation.points(decoder.decode(part)))
+            return normalisation.normalise(denormalisation.points(decoder.decode(part)))
 
         return decode
 
@@ -90,10 +90,10 @@ class Evaluator:
         return percent(error * self.clouds.normalisation.scale, self.clouds.diagonal)
 
     def assigned_error(self, model: Model) -> float:
-        """Return the mean distance of a few clouds to their assigned targets: cheap to take."""
+        """Return the mean distance, normalised, of some clouds to their assigned targets: cheap to take."""
         sample = self.sample(self.measured)
         decode = self.floats(model)
-        moves = (decode(i) - self.clouds.targets[i] for i in sample[:: max(len(sample) // 8, 1)])
+        moves = (decode(i) - self.clouds.targets[i] for i in sample[:: max(len(sample) // _ASSIGNED_CLOUDS, 1)])
         return float(np.mean([np.linalg.norm(move, axis=1).mean() for move in moves]))
 
     def fidelity(self, quantised: Quantised, degradation: float) -> dict[str, Any]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pcqaad.monitor import Stage
+from pcqaad.seeds import Use, generator
 from pcqaad.settings import Settings
 
-# What is left of a rate in the end: the last steps then move less than quantisation will.
+# The part of a rate that is left in the end: the last steps then move less than quantisation will.
 LAST_RATE = 0.01
 # The rate at which quantisation-aware training begins, in learning rates: enough to move numbers by a step size.
 TUNING_RATE = 0.2
@@ -41,6 +45,16 @@ class Schedule:
         """Steps that the epochs make; infinitely many where only minutes end the fit."""
         epochs = self.settings.epochs
         return epochs * self.steps_per_epoch if epochs is not None else math.inf
+
+    def clouds_of(self, step: int, use: Use, wrapped: bool = False) -> NDArray[np.int64]:
+        """Draw the clouds (B,) of a step: the next ones of a random order, which every epoch draws anew.
+
+        `wrapped` goes on from the order's beginning where it ends, so that all steps have the same number of clouds.
+        """
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = generator(self.settings.seed, use, epoch).permutation(self.clouds)
+        first, batch = position * self.settings.batch, self.settings.batch
+        return order.take(range(first, first + batch), mode="wrap") if wrapped else order[first : first + batch]
 
     def part(self, steps: int, seconds: float) -> float:
         """Return the part of the fit's epochs that steps are, or of its minutes that seconds are: the larger."""
