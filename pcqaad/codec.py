@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,12 @@ from pcqaad.points.collect import CloudSet, Points, collect, default_names
 from pcqaad.points.surface import Mesh, Surfaces
 from pcqaad.quantisation.evaluator import RECORDED_CLOUDS, Evaluator
 from pcqaad.quantisation.quantise import Quantised
-from pcqaad.quantisation.rate_control import Budget, Encoded, encode
+from pcqaad.quantisation.rate_control import Encoded, encode
 from pcqaad.settings import Settings
 from pcqaad.training.run import Run
 
+# Of one collection: points, or meshes that points are drawn from.
+Clouds = Sequence[Points] | Sequence[Mesh]
 # The part of the diagonal that float32 may be coarse by, at the clouds' place, before the user is told.
 _COARSE_FLOAT32 = 1e-4
 # Bytes of the smallest file: its table of sections, its header, and its provenance.
@@ -73,7 +75,7 @@ class Fitted:
 
 
 def fit(
-    clouds: Sequence[Points] | Sequence[Mesh],
+    clouds: Clouds,
     settings: Settings | None = None,
     *,
     names: Sequence[str] | None = None,
@@ -124,8 +126,8 @@ def fit(
         evaluator = Evaluator(collected, asked.measure if asked.max_emkd is None else RECORDED_CLOUDS, monitor)
         provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
         info = {"unit": unit, "settings": trainer.settings.as_json(), "fidelity": {}, "encoder": provenance}
-        budget = None if limit is None else Budget(limit, _size_before_fidelity(evaluator, info))
-        encoded = encode(model, evaluator, trainer.settings, partial(run.tune, trainer), budget)
+        size = partial(_size_before_fidelity, evaluator=evaluator, info=info)
+        encoded = encode(model, evaluator, trainer.settings, partial(run.tune, trainer), limit, size)
         info["fidelity"] = evaluator.fidelity(encoded.quantised, encoded.degradation)
         provenance["steps"] = trainer.step
     except Interrupted as stopped:
@@ -135,11 +137,7 @@ def fit(
 
 
 def _collect(
-    clouds: Sequence[Points] | Sequence[Mesh],
-    settings: Settings,
-    names: Sequence[str] | None,
-    points: int | None,
-    monitor: Monitor,
+    clouds: Clouds, settings: Settings, names: Sequence[str] | None, points: int | None, monitor: Monitor
 ) -> CloudSet:
     """Read the clouds, or draw points from meshes, and bring all to one number of points."""
     if settings.surface is not None:
@@ -164,12 +162,8 @@ def _collect(
     return collected
 
 
-def _size_before_fidelity(evaluator: Evaluator, info: dict[str, Any]) -> Callable[[Quantised], int]:
-    """Return what counts the bytes of a file with a quantised model: the most it takes once its fidelity is in it."""
-    names, denormalisation = evaluator.clouds.names, evaluator.denormalisation
-    reserved = _FIDELITY_BYTES + max(len(name.encode()) for name in names)
-
-    def size(quantised: Quantised) -> int:
-        return reserved + len(pack(to_sections(quantised.shared, quantised.latents, denormalisation, names, info)))
-
-    return size
+def _size_before_fidelity(quantised: Quantised, evaluator: Evaluator, info: dict[str, Any]) -> int:
+    """Return the bytes that a file takes at most once its fidelity is in it."""
+    names = evaluator.clouds.names
+    sections = to_sections(quantised.shared, quantised.latents, evaluator.denormalisation, names, info)
+    return len(pack(sections)) + _FIDELITY_BYTES + max(len(name.encode()) for name in names)

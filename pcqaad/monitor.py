@@ -13,6 +13,8 @@ from enum import Enum
 from pcqaad.errors import Interrupted
 
 log = logging.getLogger("pcqaad")
+# Of interest to a reader, by name.
+Figures = Mapping[str, float]
 
 
 class Stage(str, Enum):
@@ -48,7 +50,7 @@ class Progress:
     done: float = 0
     total: float = 0
     unit: str = ""
-    figures: Mapping[str, float] = field(default_factory=dict)
+    figures: Figures = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,7 @@ class Monitor:
     should_stop: Callable[[], bool] | None = None
 
     def update(
-        self,
-        stage: Stage,
-        done: float = 0,
-        total: float = 0,
-        unit: str = "",
-        figures: Mapping[str, float] | None = None,
+        self, stage: Stage, done: float = 0, total: float = 0, unit: str = "", figures: Figures | None = None
     ) -> None:
         """Tell how far a stage is. Raises Interrupted when asked to stop."""
         if self.show is not None:

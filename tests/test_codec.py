@@ -18,7 +18,7 @@ from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.points.collect import collect
 from pcqaad.quantisation.evaluator import Evaluator
 from pcqaad.quantisation.probe import probe
-from pcqaad.quantisation.quantise import quantise, rounded_model
+from pcqaad.quantisation.quantise import quantise
 from pcqaad.quantisation.step_sizes import choose_step_sizes, search_lambda
 from pcqaad.settings import PRESETS, Settings
 from pcqaad.training.quantisation_aware import FakeQuantisation, straight_through
@@ -197,7 +197,7 @@ def test_rounding_is_what_the_file_will_hold_and_its_gradient_passes_through():
 def test_a_network_in_tuning_decodes_as_its_rounded_model(fitted):
     model = fitted.model
     steps = choose_step_sizes(model, probe(model), 1e-4)
-    network, near = Decoder.of(model), rounded_model(model, steps)
+    network, near = Decoder.of(model), steps.round(model)
     rounding = FakeQuantisation(model.architecture, steps, torch.device("cpu"))
     with torch.no_grad():
         latents = straight_through(network.latents, rounding.latents)

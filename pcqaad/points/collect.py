@@ -36,14 +36,10 @@ class Normalisation:
     """The normalisation of a collection: coordinates are (points - centre) / scale.
 
     A quarter of the median diagonal is one unit. So a cloud spans about 4 units from corner to corner.
-
-    Attributes:
-        centre: (3,) in the data's unit.
-        scale: in the data's unit.
     """
 
-    centre: NDArray[np.float64]
-    scale: float
+    centre: NDArray[np.float64]  # (3,), data units
+    scale: float  # data units
 
     def normalise(self, points: Points) -> NDArray[np.float64]:
         """Map (..., 3) from data units; in float64, so that far-away clouds keep their detail."""
@@ -53,23 +49,14 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class CloudSet:
-    """N clouds of M points, normalised.
+    """N clouds of M points, normalised."""
 
-    Attributes:
-        targets: the points; a fit brings every cloud's into assigned order. Where they are many they lie in a file.
-        names: one per cloud.
-        normalisation: from the data's unit.
-        diagonal: the median over the clouds of their bounding boxes' diagonals, in the data's unit.
-        sizes: (N,) the numbers of points as given.
-        fingerprint: a checksum of the points as given, which tells this collection from another.
-    """
-
-    targets: Targets
-    names: list[str]
-    normalisation: Normalisation
-    diagonal: float
-    sizes: NDArray[np.int64]
-    fingerprint: int
+    targets: Targets  # the points; a fit brings every cloud's into assigned order
+    names: list[str]  # one per cloud
+    normalisation: Normalisation  # from the data's unit
+    diagonal: float  # median over the clouds of their bounding boxes' diagonals, data units
+    sizes: NDArray[np.int64]  # (N,) the numbers of points as given
+    fingerprint: int  # a checksum of the points, which tells this collection from another
 
 
 def diagonal(clouds: Sequence[Points]) -> float:

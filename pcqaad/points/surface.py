@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,34 +22,19 @@ class Surfaces(Sequence[Points]):
 
     The draw depends on the seed and the mesh's number in its collection alone. So the originals of a file can be drawn
     again.
-
-    Attributes:
-        meshes: vertices (v, 3) and triangles (t, 3) of each.
-        names: one per mesh.
-        points: the number to draw from each.
-        seed: of the draw.
-        first: the number of the first mesh.
     """
 
     meshes: Sequence[Mesh]
-    names: Sequence[str]
-    points: int
+    names: Sequence[str]  # one per mesh
+    points: int  # to draw from each
     seed: int
-    first: int = 0
+    first: int = 0  # the number of the first mesh
 
     def __len__(self) -> int:
         return len(self.meshes)
 
-    @overload
-    def __getitem__(self, index: int) -> Points: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Points]: ...
-
-    def __getitem__(self, index: int | slice) -> Points | list[Points]:
+    def __getitem__(self, index: int) -> Points:  # type: ignore[override]
         """Return points (points, 3) in the type of the vertices; raises CloudError as `sample_surface` does."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
         number = range(len(self))[index]
         return draw(self.meshes[number], self.names[number], self.points, self.seed, self.first + number)
 

@@ -27,17 +27,11 @@ Decode = Callable[[int], Points]
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Measures what models decode to.
+    """Measures what models decode to."""
 
-    Attributes:
-        clouds: the originals, with their targets in assigned order.
-        measured: how many clouds a candidate is measured on, at most.
-        monitor: told of every cloud.
-    """
-
-    clouds: CloudSet
-    measured: int
-    monitor: Monitor
+    clouds: CloudSet  # the originals, with their targets in assigned order
+    measured: int  # how many clouds a candidate is measured on, at most
+    monitor: Monitor  # told of every cloud
 
     @property
     def denormalisation(self) -> Denormalisation:

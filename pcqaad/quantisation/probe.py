@@ -1,4 +1,4 @@
-"""What a part of a model tells of the whole: how far errors move its points, and how large its activations get."""
+"""How far errors move the points of a model, and how large its activations get: measured on a part of it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from scipy.spatial import cKDTree
 from pcqaad.decoder.architecture import Array, Model
 from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.decoder.patches import draw_points, patch_sizes
-from pcqaad.decoder.weight_scales import WeightScales
 from pcqaad.errors import DivergenceError
-from pcqaad.quantisation.rounding import rounded
+from pcqaad.quantisation.step_sizes import FINEST_STEP_SIZE, Sensitivities, latent_drive, rounded
 from pcqaad.quantisation.weight_scales import choose_weight_scales
 from pcqaad.seeds import Use, generator
 
-# Finer step sizes than this are lost in the rounding of activations.
-FINEST_STEP_SIZE = 2.0**-24
 # No number of a model in normalised coordinates is as large, nor a pre-activation.
 _LARGEST_NUMBER = 1e9
 
@@ -28,36 +25,14 @@ _LARGEST_NUMBER = 1e9
 class Probe:
     """How much of a model is decoded, and how coarsely a group is rounded."""
 
-    # Clouds by which sensitivities are measured.
-    clouds: int = 4
-    # Clouds by which activations are measured: the largest one counts there, not a mean.
-    reach_clouds: int = 16
-    # Template points, spread evenly over the patches.
-    points: int = 8192
+    clouds: int = 4  # that sensitivities are measured on
+    reach_clouds: int = 16  # that activations are measured on, whose largest one counts
+    points: int = 8192  # of the template, spread evenly over the patches
     # The step size, in standard deviations: coarse enough to tell from float32 noise, fine enough to stay linear.
     step_size: float = 1 / 16
 
 
 _PROBE = Probe()
-
-
-@dataclass(frozen=True)
-class Sensitivities:
-    """How far the decoded points move: mean square per squared step size, for each group of numbers.
-
-    Attributes:
-        template: of the template.
-        latents: of all latents, their dimensions made alike by `latent_drive`.
-        weights: of each tensor.
-        weight_scales: how much coarser the step sizes of some weights of a tensor are than those of others.
-        spacing: the mean distance of a template point to the nearest other one, normalised.
-    """
-
-    template: float
-    latents: float
-    weights: dict[str, float]
-    weight_scales: WeightScales
-    spacing: float
 
 
 def probe(model: Model, seed: int = 0) -> Sensitivities:
@@ -96,13 +71,6 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
         weight_scales,
         spacing,
     )
-
-
-def latent_drive(model: Model) -> Array:
-    """Return how strongly each latent dimension drives the first layer (L,): its step size is finer for that."""
-    norms = np.linalg.norm(model.weights["latent"], axis=1)
-    drive: Array = np.maximum(norms, max(float(norms.max()) * 1e-3, FINEST_STEP_SIZE)).astype(np.float32)
-    return drive
 
 
 def activation_reach(model: Model, seed: int) -> tuple[float, ...]:

@@ -21,8 +21,7 @@ from pcqaad.decoder.integer_model import (
 from pcqaad.decoder.step_sizes import step_size_values
 from pcqaad.errors import DivergenceError
 from pcqaad.quantisation.probe import activation_reach
-from pcqaad.quantisation.rounding import rounded, to_symbols
-from pcqaad.quantisation.step_sizes import StepSizes
+from pcqaad.quantisation.step_sizes import StepSizes, to_symbols
 
 # How much larger the pre-activations of other clouds and points may be than those measured, before they saturate.
 _REACH_MARGIN = 1.5
@@ -38,16 +37,6 @@ class Quantised:
     def model(self) -> Model:
         """Return the numbers that the integers stand for: symbols times step sizes, in float32."""
         return self.shared.dequantise(dequantise_latents(self.latents, self.shared.latent_step_sizes))
-
-
-def rounded_model(model: Model, step_sizes: StepSizes) -> Model:
-    """Return a model rounded to step sizes, in float32: the quick way to judge them."""
-    return replace(
-        model,
-        template=rounded(model.template, step_sizes.template.value),
-        latents=rounded(model.latents, step_size_values(step_sizes.latents)),
-        weights={name: rounded(w, step_sizes.within(name)) for name, w in model.weights.items()},
-    )
 
 
 def quantise(model: Model, step_sizes: StepSizes, seed: int = 0, reach: tuple[float, ...] | None = None) -> Quantised:

@@ -15,54 +15,44 @@ from pcqaad.errors import GoalError
 from pcqaad.monitor import Stage, log
 from pcqaad.quantisation.evaluator import Evaluator
 from pcqaad.quantisation.probe import activation_reach, probe
-from pcqaad.quantisation.quantise import Quantised, quantise, rounded_model
+from pcqaad.quantisation.quantise import Quantised, quantise
 from pcqaad.quantisation.step_sizes import StepSizes, choose_step_sizes, search_lambda
 from pcqaad.settings import Settings
 
 # Trains the model on, quantisation-aware, for a share of the time left for that; None where that holds no step.
 Tune = Callable[[StepSizes, float], "Model | None"]
+# Returns the bytes of a file with a quantised model in it.
+Size = Callable[[Quantised], int]
 
 
 @dataclass(frozen=True)
 class ToleranceSearch:
     """How step sizes are sought that raise the error by less than a tolerance."""
 
-    # A larger tolerance is taken as this: an error five times the float model's is that of no model any more.
-    largest: float = 4.0
-    # A smaller degradation is noise.
-    smallest: float = 0.001
-    # Of an error asked for: where it leaves more room than this, the network is larger than it has to be.
-    wide: float = 0.5
+    largest: float = 4.0  # taken for any above: an error five times the float model's is that of no model any more
+    smallest: float = 0.001  # a smaller degradation is noise
+    wide: float = 0.5  # where an error asked for leaves more, the network is larger than it has to be
     # Rounding alone, ever finer. The first or second is fine enough, as a rule. A model exact to the last digits of
     # float32 can meet no tolerance: then the finest tried is kept, and the record says what it costs.
     roundings: int = 20
-    # Quantisation-aware training aims at a larger lambda than rounding alone allows: at 4, a bit less a number. Where
-    # that comes out within the tolerance it aims further, otherwise less far.
-    aim: float = 4.0
-    aim_further: float = 1.6
-    aim_less: float = 2.0
-    # The shares of that training for the first aim and for the second.
-    shares: tuple[float, float] = (0.65, 0.35)
-    # Coarser step sizes tried in the end, until the error is within this part of the tolerance.
-    coarser: int = 8
-    near: float = 0.8
-    # The largest and the least factor between two lambdas of these.
-    longest: float = 4.0
-    shortest: float = 1.1
+    aim: float = 4.0  # first aim of quantisation-aware training, in lambdas of rounding alone: a bit less a number
+    aim_further: float = 1.6  # exponent of the next aim's growth, where that comes out within the tolerance
+    aim_less: float = 2.0  # the next aim where it does not
+    shares: tuple[float, float] = (0.65, 0.35)  # of the training, for the first aim and for the second
+    coarser: int = 8  # coarser step sizes tried in the end
+    near: float = 0.8  # part of the tolerance that ends that
+    longest: float = 4.0  # largest factor between two lambdas there
+    shortest: float = 1.1  # least factor there
 
 
 @dataclass(frozen=True)
 class BudgetSearch:
     """How step sizes are sought that fill a budget of bytes."""
 
-    # The part of the budget that a file has to take.
-    filled: float = 0.985
-    # Sizes that are tried for that.
-    sizes: int = 24
-    # The first strides, in natural logarithms of lambda.
-    stride: float = 1.0
-    # Below this logarithm a larger file is no better.
-    finest: float = -32.0
+    filled: float = 0.985  # part of the budget that a file has to take
+    sizes: int = 24  # tried for that
+    stride: float = 1.0  # of the first ones, in natural logarithms of lambda
+    finest: float = -32.0  # below this logarithm a larger file is no better
 
 
 _TOLERANCE = ToleranceSearch()
@@ -70,31 +60,18 @@ _BUDGET = BudgetSearch()
 
 
 @dataclass(frozen=True)
-class Budget:
-    """The bytes that a file may take, and how many it takes with a quantised model in it."""
-
-    limit: int
-    size: Callable[[Quantised], int]
-
-
-@dataclass(frozen=True)
 class Encoded:
-    """A quantised model.
+    """A quantised model."""
 
-    Attributes:
-        model: in floats, as quantisation-aware training left it.
-        lambda_: that the step sizes follow from.
-        quantised: its integers.
-        degradation: the part by which they raise the EM-kD of the model that was fitted.
-    """
-
-    model: Model
-    lambda_: float
+    model: Model  # in floats, as quantisation-aware training left it
+    lambda_: float  # that its step sizes follow from
     quantised: Quantised
-    degradation: float
+    degradation: float  # the part by which it raises the EM-kD of the model that was fitted
 
 
-def encode(model: Model, evaluator: Evaluator, settings: Settings, tune: Tune, budget: Budget | None = None) -> Encoded:
+def encode(
+    model: Model, evaluator: Evaluator, settings: Settings, tune: Tune, budget: int | None, size: Size
+) -> Encoded:
     """Quantise a model for the settings' goal: a tolerance, the largest error, or a budget of bytes.
 
     Raises:
@@ -105,7 +82,7 @@ def encode(model: Model, evaluator: Evaluator, settings: Settings, tune: Tune, b
     # Who asks for a size, or for the smallest file, gets it.
     search = _Search(model, evaluator, settings, tune, smooth=budget is None and settings.max_emkd is None)
     if budget is not None:
-        return search.within_budget(budget)
+        return search.within_budget(budget, size)
     if settings.max_emkd is not None:
         return search.within_error(settings.max_emkd)
     return search.within_tolerance(settings.tolerance)
@@ -121,13 +98,13 @@ class _Search:
         self._sensitivities = probe(model, settings.seed)
         self._float_error = evaluator.error(evaluator.floats(model))
 
-    def within_budget(self, budget: Budget) -> Encoded:
+    def within_budget(self, budget: int, size: Size) -> Encoded:
         """Find the finest step sizes at which the file keeps to its budget, and train the model for them."""
         model, lambda_ = self._model, self._rounding_lambda(self._settings.tolerance)
-        lambda_ = self._filling_lambda(model, lambda_, budget)
+        lambda_ = self._filling_lambda(model, lambda_, budget, size)
         tuned = self._tune(self._step_sizes(model, lambda_), 1.0)
         if tuned is not None:
-            model, lambda_ = tuned, self._filling_lambda(tuned, lambda_, budget)
+            model, lambda_ = tuned, self._filling_lambda(tuned, lambda_, budget, size)
         return self._candidate(model, lambda_)
 
     def within_error(self, wanted: float) -> Encoded:
@@ -174,7 +151,7 @@ class _Search:
 
         def degradation(lambda_: float) -> float:
             self._evaluator.monitor.update(Stage.QUANTISE)
-            near = rounded_model(self._model, self._step_sizes(self._model, lambda_))
+            near = self._step_sizes(self._model, lambda_).round(self._model)
             return self._evaluator.assigned_error(near) / base - 1
 
         return 0.8 * search_lambda(degradation, 1e-9 * base**2, tolerance)
@@ -231,7 +208,7 @@ class _Search:
                 longest = stride**0.4
         return best
 
-    def _filling_lambda(self, model: Model, guess: float, budget: Budget) -> float:
+    def _filling_lambda(self, model: Model, guess: float, budget: int, size: Size) -> float:
         """Return the lambda at which the file takes nearly all of the budget, from a guess."""
         # Logarithms: of the two lambdas between which it lies, and how far their files are off the budget.
         too_fine, within = -math.inf, math.inf
@@ -241,13 +218,13 @@ class _Search:
         tried = math.log(guess)
         for _ in range(_BUDGET.sizes):
             self._evaluator.monitor.update(Stage.QUANTISE)
-            size = budget.size(quantise(model, self._step_sizes(model, math.exp(tried)), seed, reach))
-            over = math.log(size / (_BUDGET.filled**0.5 * budget.limit))
-            if size > budget.limit:
+            found = size(quantise(model, self._step_sizes(model, math.exp(tried)), seed, reach))
+            over = math.log(found / (_BUDGET.filled**0.5 * budget))
+            if found > budget:
                 too_fine, too_large = tried, over
             else:
                 within, too_small = tried, -over
-                if size >= _BUDGET.filled * budget.limit or tried < _BUDGET.finest:
+                if found >= _BUDGET.filled * budget or tried < _BUDGET.finest:
                     break
             if math.isinf(within):
                 tried = too_fine + _BUDGET.stride
@@ -258,7 +235,7 @@ class _Search:
                 part = min(max(too_large / (too_large + too_small), 0.2), 0.8)
                 tried = too_fine + part * (within - too_fine)
         if math.isinf(within):
-            text = f"a file of {budget.limit:,} bytes cannot be made: the coarsest step sizes take {size:,}"
+            text = f"a file of {budget:,} bytes cannot be made: the coarsest step sizes take {found:,}"
             raise GoalError(f"{text}; fewer --points, --latent or --patches make a smaller one")
         return math.exp(within)
 

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.decoder.architecture import Model
-from pcqaad.decoder.step_sizes import StepSize
+from pcqaad.decoder.architecture import Array, Model
+from pcqaad.decoder.integer_model import Symbols
+from pcqaad.decoder.step_sizes import StepSize, step_size_values
 from pcqaad.decoder.weight_scales import WeightScales
-from pcqaad.quantisation.probe import FINEST_STEP_SIZE, Sensitivities, latent_drive
 
 # Of a latent: float32, in which latents are handed out, holds it times its step size.
 LARGEST_LATENT_SYMBOL = 2**19
 # Of all other numbers.
 _LARGEST_SYMBOL = 2**24
+# Finer step sizes than this are lost in the rounding of activations.
+FINEST_STEP_SIZE = 2.0**-24
 # Bits of the template's grid along an axis. A finer one has more digits than the float32 coordinates it stands for.
 _GRID_BITS = 16
 # The coarsest grid of a smooth template, in distances between its points.
@@ -31,24 +33,37 @@ _SMOOTH_GRID = 0.25
 
 
 @dataclass(frozen=True)
+class Sensitivities:
+    """How far the decoded points move: mean square per squared step size, for each group of numbers."""
+
+    template: float
+    latents: float  # of all dimensions, made alike by `latent_drive`
+    weights: dict[str, float]  # of each tensor
+    weight_scales: WeightScales  # how much coarser the step sizes of some weights of a tensor are than of others
+    spacing: float  # mean distance of a template point to the nearest other one, normalised
+
+
+@dataclass(frozen=True)
 class StepSizes:
-    """The step sizes of all groups.
+    """The step sizes of all groups of numbers."""
 
-    Attributes:
-        template: of the template's grid.
-        weights: of each tensor, to be multiplied by the weight scales in it.
-        weight_scales: of the tensors that have any.
-        latents: of each latent dimension.
-    """
-
-    template: StepSize
-    weights: dict[str, StepSize]
+    template: StepSize  # of its grid
+    weights: dict[str, StepSize]  # of each tensor, to be multiplied by the weight scales in it
     weight_scales: WeightScales
-    latents: tuple[StepSize, ...]
+    latents: tuple[StepSize, ...]  # of each dimension
 
     def within(self, tensor: str) -> NDArray[np.float64]:
         """Return the step sizes inside a weight tensor, to broadcast against it."""
         return self.weight_scales.factors(tensor).astype(np.float64) * self.weights[tensor].value
+
+    def round(self, model: Model) -> Model:
+        """Return a model rounded to these step sizes, in float32: the quick way to judge them."""
+        return replace(
+            model,
+            template=rounded(model.template, self.template.value),
+            latents=rounded(model.latents, step_size_values(self.latents)),
+            weights={name: rounded(w, self.within(name)) for name, w in model.weights.items()},
+        )
 
 
 def choose_step_sizes(model: Model, sensitivities: Sensitivities, lambda_: float, smooth: bool = False) -> StepSizes:
@@ -84,6 +99,24 @@ def choose_step_sizes(model: Model, sensitivities: Sensitivities, lambda_: float
         scales,
         tuple(StepSize.nearest(latent / float(d)) for d in drive),
     )
+
+
+def latent_drive(model: Model) -> Array:
+    """Return how strongly each latent dimension drives the first layer (L,): its step size is finer for that."""
+    norms = np.linalg.norm(model.weights["latent"], axis=1)
+    drive: Array = np.maximum(norms, max(float(norms.max()) * 1e-3, FINEST_STEP_SIZE)).astype(np.float32)
+    return drive
+
+
+def to_symbols(values: Array, step_size: float | np.floating | NDArray[np.floating]) -> Symbols:
+    """Return values in whole step sizes, which broadcast against them."""
+    symbols: Symbols = np.rint(np.divide(values, step_size, dtype=np.float64)).astype(np.int32)
+    return symbols
+
+
+def rounded(values: Array, step_size: float | np.floating | NDArray[np.floating]) -> Array:
+    """Return values rounded to whole step sizes, in float32."""
+    return (to_symbols(values, step_size) * step_size).astype(np.float32)
 
 
 def search_lambda(degradation: Callable[[float], float], start: float, target: float, rounds: int = 24) -> float:

@@ -27,21 +27,13 @@ _UNREADABLE = "not a checkpoint that can be read: remove it, or fit without --re
 
 @dataclass
 class Checkpoint:
-    """A fit between two steps.
+    """A fit between two steps."""
 
-    Attributes:
-        assignments: (N, M), the matching.
-        step: the number of the step that comes next.
-        elapsed: seconds of wall clock spent.
-        prepared: those of them that passed before the first step.
-        arrays: the network's and the optimiser's; empty before the first step.
-    """
-
-    assignments: NDArray[np.int32]
-    step: int
-    elapsed: float
-    prepared: float
-    arrays: dict[str, NDArray[Any]]
+    assignments: NDArray[np.int32]  # (N, M), the matching
+    step: int  # the number of the step that comes next
+    elapsed: float  # seconds of wall clock spent
+    prepared: float  # those of them that passed before the first step
+    arrays: dict[str, NDArray[Any]]  # the network's and the optimiser's; empty before the first step
 
     @property
     def latent(self) -> int | None:

@@ -24,30 +24,24 @@ class Sizing:
         (2e7, (256, 128, 128, 128), 64),
         (math.inf, (256, 160, 160, 160), 80),
     )
-    # Points of a patch, about; and patches.
-    patch_points: int = 2048
+    patch_points: int = 2048  # of a patch, about
     most_patches: int = 128
-    # Numbers of a latent.
-    smallest_latent: int = 2
-    largest_latent: int = 256
-    # Steps of a fit, whatever the size of the set: there the error's gain flattens out.
-    steps: int = 2000
+    smallest_latent: int = 2  # numbers
+    largest_latent: int = 256  # numbers
+    steps: int = 2000  # of a fit, whatever the size of the set: there the error's gain flattens out
 
 
 @dataclass(frozen=True)
 class FileSize:
-    """What a file takes, about, after quantisation-aware training: a network for a budget is sized by it."""
+    """The size of a file after quantisation-aware training, about: a network for a budget is sized by it."""
 
-    # Bits of a weight, of a template point and of a latent number.
-    weight: float = 5.0
-    template_point: float = 10.0
-    latent_number: float = 7.5
-    # Bytes of all else, and those of them that come with every cloud.
-    overhead: int = 1000
-    cloud_overhead: int = 5
-    # Factors of the usual widths: the least and the largest.
-    narrowest: float = 0.1
-    widest: float = 2.5
+    weight: float = 5.0  # bits
+    template_point: float = 10.0  # bits
+    latent_number: float = 7.5  # bits
+    cloud: int = 5  # bytes of a cloud beside its latent
+    overhead: int = 1000  # bytes of all else
+    narrowest: float = 0.1  # least factor of the usual widths
+    widest: float = 2.5  # largest factor of them
 
 
 _SIZING = Sizing()
@@ -107,7 +101,7 @@ def _within(budget: int, usual: Architecture) -> Architecture:
     small network keeps to half of it.
     """
     rest = usual.points * _FILE.template_point + usual.clouds * usual.latent * _FILE.latent_number
-    rest += 8 * (_FILE.overhead + _FILE.cloud_overhead * usual.clouds)
+    rest += 8 * (_FILE.overhead + _FILE.cloud * usual.clouds)
     weights = max(8 * budget - rest, 4 * budget) / _FILE.weight
 
     def width(usual: int, factor: float) -> int:

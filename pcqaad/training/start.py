@@ -21,15 +21,15 @@ from pcqaad.points.fixed_point import Targets
 from pcqaad.seeds import Use, generator, torch_seed
 from pcqaad.settings import Settings
 
+Points32 = NDArray[np.float32]
+
 
 @dataclass(frozen=True)
 class MedoidSearch:
     """How the medoid is sought: a sample is enough to avoid an outlier."""
 
-    # Clouds among which it is sought.
-    clouds: int = 16
-    # Points of each that distances are taken by.
-    points: int = 256
+    clouds: int = 16  # among which it is sought
+    points: int = 256  # of each, by which distances are taken
 
 
 _MEDOID = MedoidSearch()
@@ -53,7 +53,7 @@ def choose_template(clouds: Targets, settings: Settings) -> int:
         return int(candidates[0])
     sample = clouds.gather(candidates, rng.permutation(clouds.points)[: _MEDOID.points])
 
-    def total(a: NDArray[np.float32]) -> float:
+    def total(a: Points32) -> float:
         matched = (b[match_cells(a, b, _MEDOID.points, workers=1).assignment] for b in sample)
         return float(sum(np.linalg.norm(a - b, axis=1).mean() for b in matched))
 
@@ -61,11 +61,7 @@ def choose_template(clouds: Targets, settings: Settings) -> int:
 
 
 def first_matching(
-    template: NDArray[np.float32],
-    clouds: Targets,
-    settings: Settings,
-    monitor: Monitor = SILENT,
-    on_gpu: Solver | None = None,
+    template: Points32, clouds: Targets, settings: Settings, monitor: Monitor = SILENT, on_gpu: Solver | None = None
 ) -> NDArray[np.int32]:
     """Assign every cloud to the template (M, 3), as the settings' `matching` says: (N, M).
 
@@ -92,11 +88,7 @@ def first_matching(
 
 
 def _by_intermediates(
-    template: NDArray[np.float32],
-    clouds: Targets,
-    settings: Settings,
-    assignments: NDArray[np.int32],
-    monitor: Monitor,
+    template: Points32, clouds: Targets, settings: Settings, assignments: NDArray[np.int32], monitor: Monitor
 ) -> Iterator[tuple[int, Assignment]]:
     """Yield clouds, matched all points at once; those far from the template by way of others.
 
@@ -110,7 +102,7 @@ def _by_intermediates(
     most = min(settings.intermediates, clouds.points // _POINTS_PER_INTERMEDIATE)
     parents = intermediates.parents(sample, drawn[:, :size], drawn[:, -size:], most, settings.seed, monitor)
 
-    def pair(cloud: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def pair(cloud: int) -> tuple[Points32, Points32]:
         parent = int(parents[cloud])
         # A cloud in the order of the template stands in for it.
         return template if parent < 0 else clouds[parent][assignments[parent]], clouds[cloud]
@@ -149,7 +141,7 @@ def first_latents(basis: NDArray[np.float64], size: int, settings: Settings) -> 
     return latents.astype(np.float32)
 
 
-def untrained(template: NDArray[np.float32], latents: NDArray[np.float32], settings: Settings) -> Decoder:
+def untrained(template: Points32, latents: NDArray[np.float32], settings: Settings) -> Decoder:
     """Return a decoder of resolved settings, its weights drawn by their seed."""
     assert settings.shared and settings.patch and settings.patches
     start = torch.from_numpy(template), torch.from_numpy(latents)

@@ -34,10 +34,8 @@ Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 class Rematching:
     """How clouds are re-matched while they are trained towards."""
 
-    # Clouds re-matched at once, which cores share. The result depends on their number, and so never on the cores'.
-    together: int = 4
-    # Pairs of a block that a GPU re-matches: whole clouds would leave it idle.
-    gpu_block: int = 1024
+    together: int = 4  # clouds re-matched at once, which cores share: of no other number, so that cores change nothing
+    gpu_block: int = 1024  # pairs that a GPU re-matches together: whole clouds would leave it idle
 
 
 _REMATCHING = Rematching()
