@@ -38,27 +38,16 @@ _FIDELITY_BYTES = 256
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted collection, in floats and as `save` will write it.
+    """A fitted collection, in floats and as `save` will write it."""
 
-    Attributes:
-        model: the decoder's numbers as trained, before any rounding.
-        encoded: the integers that a file will hold.
-        names: of the clouds.
-        denormalisation: from decoded integers to the data's unit.
-        settings: as resolved.
-        info: what the file says of itself: unit, settings, the fidelity as measured, and its provenance.
-        limit: the bytes that the file may take; None where nothing limits them.
-        checkpoint: goes once the file stands.
-    """
-
-    model: Model
-    encoded: Encoded
-    names: list[str]
-    denormalisation: Denormalisation
-    settings: Settings
-    info: dict[str, Any]
-    limit: int | None = None
-    checkpoint: Path | None = None
+    model: Model  # the decoder's numbers as trained, before any rounding
+    encoded: Encoded  # the integers that a file will hold
+    names: list[str]  # of the clouds
+    denormalisation: Denormalisation  # from decoded integers to the data's unit
+    settings: Settings  # as resolved
+    info: dict[str, Any]  # what the file says of itself: unit, settings, fidelity as measured, provenance
+    limit: int | None = None  # bytes that the file may take; None where nothing limits them
+    checkpoint: Path | None = None  # goes once the file stands
 
     def save(self, path: Path | str) -> None:
         """Write the file, whole or not at all.
@@ -90,17 +79,14 @@ def fit(
     Notes that a user should read go to the logger "pcqaad".
 
     Args:
-        clouds: at least two arrays (n_i, 3) in the data's unit. Different sizes are brought to one by random
-            subsampling, to the smallest or to `points`. Each is asked for twice and not kept: any sequence
-            will do that reads them from a disk, and all of them may be larger than memory. With
-            `settings.surface` meshes, pairs of vertices (v, 3) and triangles (t, 3), that points are drawn from.
-        settings: what to fit and how; what is left open is chosen from the data.
+        clouds: at least two arrays (n_i, 3) in the data's unit; with `settings.surface` meshes, pairs of vertices
+            (v, 3) and triangles (t, 3). Each is asked for twice and not kept: they may be read from a disk.
+        settings: what to fit and how; open choices are made from the data.
         names: one per cloud.
         unit: of the coordinates, for the record.
-        points: M.
+        points: M, which all are brought to by random subsampling; None takes the smallest cloud's.
         checkpoint: a file to save the fit's state to, at intervals and when stopped.
-        resume: go on from that file, if it is there; with the same epochs the result is the same as that of
-            an unbroken fit.
+        resume: go on from that file, if it is there: to the result of an unbroken fit, where the epochs are the same.
         monitor: told of progress; when it stops the fit, its checkpoint stays.
 
     Raises:
@@ -122,7 +108,7 @@ def fit(
         trainer = run.train(collected)
         model = trainer.network.arrays()
 
-        # What is promised of the file is measured on all clouds of its record.
+        # A promise of the file is measured on all clouds of its record.
         evaluator = Evaluator(collected, asked.measure if asked.max_emkd is None else RECORDED_CLOUDS, monitor)
         provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
         info = {"unit": unit, "settings": trainer.settings.as_json(), "fidelity": {}, "encoder": provenance}
@@ -151,7 +137,9 @@ def _collect(
     if collected.diagonal == 0:
         log.warning("most clouds are one point, repeated: their diagonal is 0, and so is every error in percent of it")
         if settings.max_emkd is not None:
-            raise GoalError("expected clouds with a diagonal, of which max_emkd is a part, found one point each")
+            raise GoalError(
+                "max_emkd is a part of the diagonal: expected clouds that have one, found one point each; leave it out"
+            )
     apart = float(np.spacing(np.float32(np.abs(collected.normalisation.centre).max())))
     if apart > _COARSE_FLOAT32 * collected.diagonal > 0:
         part = f"{apart:.2g}, {percent(apart, collected.diagonal):.2g} % of the diagonal"

@@ -13,8 +13,6 @@ from pcqaad.losses.names import parse
 
 # Random generators and the file's info hold no larger seed.
 MAX_SEED = 2**63 - 1
-# Bytes of a point in float32.
-_POINT_BYTES = 12
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Settings:
     A `criterion` other than "matched" is a loss of `pcqaad.losses.names`: `landau`, `gamma:shape=2.5,rate=0.5`. A step
     then compares the decoded points of each cloud with an equal number of the cloud's own, drawn at random, in
     coordinates in which the median diagonal is 4. Nothing is trained towards an assignment then, but there is one all
-    the same. Template and latents start from it, and re-matching keeps it near to what is decoded. Progress and the
+    the same. Template and latents start from it, and re-matching keeps it near to the decoded points. Progress and the
     search for step sizes look at the distances to it. EM-kD decides the file whatever was trained.
     """
 
@@ -55,7 +53,7 @@ class Settings:
     schedule: str = "cosine"  # how the rate falls; "constant", the paper's, which names none
     pretrain: float = 0.25  # first part of a fit that starts from the encoder: Chamfer, PointNet (paper, section 4.2)
     reassign: bool = False  # QAAD_REASSIGNMENT on the sampled points of every step: a fifth of its time
-    rematch: int = 1024  # pairs re-matched at a step to what is decoded, whole clouds in turn; 0: none
+    rematch: int = 1024  # pairs re-matched to decoded points at a step, whole clouds in turn; 0: none
 
     # The file.
     tune: float = 0.15  # last part of the fit, quantisation-aware training: it saves a bit less than one a number
@@ -74,8 +72,8 @@ class Settings:
     def __post_init__(self) -> None:
         for holds, rule, names in _RULES:
             for name in names:
-                value = getattr(self, name)
-                if value is not None and not holds(value):
+                value, may_be_open = getattr(self, name), getattr(Settings, name) is None
+                if not (value is None and may_be_open) and not holds(value):
                     raise SettingsError(f"{name} is {value!r}, expected {rule}")
         if len(given := [name for name in _GOALS if getattr(self, name) is not None]) > 1:
             raise SettingsError(f"{given[0]} and {given[1]} cannot both be asked for")
@@ -87,10 +85,10 @@ class Settings:
             raise SettingsError("batch is 1, expected at least 2 clouds for the encoder's batch norm")
 
     def budget(self, clouds: int, points: int) -> int | None:
-        """Return the bytes that a file of N clouds of M points may take; None where nothing limits them."""
+        """Return the bytes that a file may take, for clouds of 12 bytes a point; None where nothing limits them."""
         if self.ratio is None:
             return self.max_bytes
-        return math.floor(min(_POINT_BYTES * clouds * points / self.ratio, 2.0**62))
+        return math.floor(min(12 * clouds * points / self.ratio, 2.0**62))
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as a JSON-able mapping."""
@@ -113,8 +111,7 @@ def _are_widths(widths: tuple[int, ...]) -> bool:
     return 1 <= len(widths) <= MAX_LAYERS and 1 <= min(widths) <= max(widths) <= MAX_WIDTH
 
 
-# What has to hold, in words, and for which settings, where they are not None. What a file has no room for is refused
-# here, not after the fit.
+# What has to hold, in words, and for which settings. What a file has no room for is refused here, not after the fit.
 _RULES: tuple[tuple[Callable[[Any], bool], str, tuple[str, ...]], ...] = (
     (range(1, MAX_SHORT + 1).__contains__, f"1 to {MAX_SHORT:,}", ("patches", "latent")),
     (range(1, MAX_WIDTH + 1).__contains__, f"1 to {MAX_WIDTH:,}", ("patch",)),

@@ -27,8 +27,6 @@ _IN_MEMORY = 4_000_000_000
 FARTHEST = 1e8
 # The largest coordinate, in the data's unit: decoded ones are float32, and may lie a little beyond the clouds.
 LARGEST = float(np.finfo(np.float32).max) / 8
-# Normalised units of the median diagonal.
-_DIAGONAL = 4
 
 
 @dataclass(frozen=True)
@@ -69,13 +67,8 @@ def collect(
 ) -> CloudSet:
     """Bring clouds (n_i, 3) to one number of points by random subsampling, and normalise them.
 
-    Args:
-        clouds: at least 2, finite. Each is asked for twice, in order, and none is kept: any sequence will do that reads
-            them from a disk.
-        names: one per cloud; None numbers them.
-        points: the number to bring them to; None takes the smallest cloud's.
-        seed: draws which points stay.
-        monitor: told how many clouds are read, and then normalised.
+    Each cloud is asked for twice, in order, and none is kept: any sequence will do that reads them from a disk. Names
+    are numbers where there are none; `points` is the smallest cloud's where it is None; the seed draws those that stay.
 
     Raises:
         CloudError: there are fewer than 2 clouds, or one is malformed, smaller than `points`, beyond float32, far from
@@ -113,7 +106,7 @@ def collect(
         smallest = int(np.argmin(sizes))
         raise CloudError(f"{names[smallest]}: holds {sizes[smallest]} points, {count} were asked for; give fewer")
     median = float(np.median(np.linalg.norm(boxes[:, 1] - boxes[:, 0], axis=1)))
-    normalisation = Normalisation(boxes.mean((0, 1)), median / _DIAGONAL if median > 0 else 1.0)
+    normalisation = Normalisation(boxes.mean((0, 1)), median / 4 if median > 0 else 1.0)
     reach = np.abs(normalisation.normalise(boxes)).max((1, 2))
     if not reach.max() < FARTHEST:
         farthest = int(np.argmax(reach))
@@ -147,10 +140,7 @@ def check_cloud(cloud: Points, name: str) -> Points:
 
 
 def allocate(shape: tuple[int, ...], of: DTypeLike) -> NDArray[Any]:
-    """Return an array in memory, or in an unnamed temporary file where it is large: pages come as needed.
-
-    Raises Error where the file finds no room.
-    """
+    """Return an array in memory or, where it is large, in an unnamed temporary file; raises Error without room."""
     size = np.dtype(of).itemsize * math.prod(shape)
     if size <= _IN_MEMORY:
         return np.empty(shape, of)

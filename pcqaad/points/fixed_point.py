@@ -56,11 +56,8 @@ class Targets:
 
     def gather(self, clouds: NDArray[np.integer], points: NDArray[np.integer]) -> NDArray[np.float32]:
         """Return the same points (S,) of some clouds (B,): (B, S, 3)."""
-        out = np.empty((len(clouds), len(points), 3), np.float32)
-        for cloud, found in zip(clouds, out, strict=True):
-            # Cloud by cloud: an index of both at once takes half as long again.
-            self._decode(cloud, self._rows[cloud].take(points, 0), found)
-        return out
+        # Cloud by cloud: an index of both at once takes half as long again.
+        return np.stack([self._decode(cloud, self._rows[cloud].take(points, 0)) for cloud in clouds])
 
     def permute(self, cloud: int, permutation: NDArray[np.integer]) -> None:
         """Reorder a cloud: row i becomes what was row permutation[i], (M,)."""
@@ -78,10 +75,8 @@ class Targets:
             before = zlib.crc32(stored.data, before)
         return before
 
-    def _decode(
-        self, cloud: int, rows: NDArray[np.uint16], out: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
-        moved: NDArray[np.float32] = np.multiply(rows, self._step_size[cloud], out=out, dtype=np.float32)
+    def _decode(self, cloud: int, rows: NDArray[np.uint16]) -> NDArray[np.float32]:
+        moved: NDArray[np.float32] = np.multiply(rows, self._step_size[cloud], dtype=np.float32)
         moved += self._low[cloud]
         return moved
 

@@ -61,16 +61,10 @@ def sample_surface(
 ) -> NDArray[np.float64]:
     """Draw points (count, 3) independently and uniformly by area over the triangles of a mesh, in no order.
 
-    A triangle is drawn by its area, a point in it by two uniform numbers, folded back where they leave it
-    (Turk, "Generating random points in triangles", Graphics Gems, 1990).
+    A triangle is drawn by its area, never one without. A point in it is drawn by two uniform numbers, folded back where
+    they leave it (Turk, "Generating random points in triangles", Graphics Gems, 1990).
 
-    Args:
-        vertices: (v, 3), finite.
-        triangles: (t, 3) rows of `vertices`; those without an area are never drawn.
-        count: of the points.
-        rng: draws them.
-
-    Raises CloudError where a triangle names a vertex that is not there, or none has an area.
+    Raises CloudError where a triangle (t, 3) names none of the vertices (v, 3), or none has an area.
     """
     if len(triangles) and not (triangles.min() >= 0 and triangles.max() < len(vertices)):
         wrong = triangles.min() if triangles.min() < 0 else triangles.max()

@@ -36,10 +36,7 @@ _PROBE = Probe()
 
 
 def probe(model: Model, seed: int = 0) -> Sensitivities:
-    """Measure the sensitivities of a model: round one group after another, and decode.
-
-    Raises DivergenceError where the model's numbers are those of no cloud.
-    """
+    """Round one group of a model after another, and decode; raises DivergenceError as `activation_reach` does."""
     activation_reach(model, seed)
     spacing = 0.0
     if len(model.template) > 1:
@@ -74,10 +71,7 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
 
 
 def activation_reach(model: Model, seed: int) -> tuple[float, ...]:
-    """Return the largest pre-activation of each hidden layer.
-
-    Raises DivergenceError where the model's numbers are those of no cloud.
-    """
+    """Return the largest pre-activation of each hidden layer; raises DivergenceError for a model of no clouds."""
     part = _part(model, seed, _PROBE.reach_clouds)
     decoder = FloatDecoder(part.architecture, part.template, part.weights)
     reach = np.zeros(len(part.architecture.shared) + 1, np.float32)
@@ -88,10 +82,9 @@ def activation_reach(model: Model, seed: int) -> tuple[float, ...]:
     with np.errstate(over="ignore", invalid="ignore"):
         for latent in part.latents:
             decoder.decode(latent, observe)
+    numbers = (reach, model.template, model.latents, *model.weights.values())
     # False for NaN as well.
-    if not all(
-        np.abs(x).max() < _LARGEST_NUMBER for x in (reach, model.template, model.latents, *model.weights.values())
-    ):
+    if not all(np.abs(part).max() < _LARGEST_NUMBER for part in numbers):
         raise DivergenceError(f"the fit diverged: its model holds or makes numbers of {_LARGEST_NUMBER:.0e} and more")
     return tuple(reach.tolist())
 

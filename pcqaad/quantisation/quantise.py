@@ -1,4 +1,4 @@
-"""A model in floats, and step sizes -> a model in integers, every sum of which is exact."""
+"""A model in floats, and step sizes -> a model in integers. All of its sums are exact."""
 
 from __future__ import annotations
 
@@ -40,13 +40,7 @@ class Quantised:
 
 
 def quantise(model: Model, step_sizes: StepSizes, seed: int = 0, reach: tuple[float, ...] | None = None) -> Quantised:
-    """Round a model to step sizes, and choose the scales of its activations.
-
-    Args:
-        model: in floats.
-        step_sizes: of all its numbers.
-        seed: draws the clouds and points that activations are measured on.
-        reach: the largest pre-activation of each hidden layer; measured where it is not given.
+    """Round a model to step sizes, and choose the scales of its activations from their `reach`, measured if not given.
 
     Raises DivergenceError where no step sizes make the sums of the model exact.
     """

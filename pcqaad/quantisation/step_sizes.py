@@ -90,12 +90,10 @@ def choose_step_sizes(model: Model, sensitivities: Sensitivities, lambda_: float
     extent = float(np.ptp(model.template, axis=0).max())
     template = max(template, 1.07 * extent / (2**_GRID_BITS - 1))
     latent = step_size(model.latents * drive, sensitivities.latents, LARGEST_LATENT_SYMBOL)
-    weights = {
-        name: step_size(w / scales.factors(name), sensitivities.weights[name]) for name, w in model.weights.items()
-    }
+    weights = {n: step_size(w / scales.factors(n), sensitivities.weights[n]) for n, w in model.weights.items()}
     return StepSizes(
         StepSize.nearest(template),
-        {name: StepSize.nearest(d) for name, d in weights.items()},
+        {n: StepSize.nearest(d) for n, d in weights.items()},
         scales,
         tuple(StepSize.nearest(latent / float(d)) for d in drive),
     )

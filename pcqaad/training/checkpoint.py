@@ -47,17 +47,14 @@ class Checkpoint:
         header |= {"step": self.step, "elapsed": self.elapsed, "prepared": self.prepared}
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             arrays: dict[str, Any] = {f"array {name}": value for name, value in self.arrays.items()}
-            np.savez(file, head=np.array(json.dumps(header)), assignments=self.assignments, **arrays)
+            np.savez(file, header=np.array(json.dumps(header)), assignments=self.assignments, **arrays)
 
     @classmethod
     def load(cls, path: Path, clouds: CloudSet, settings: Settings) -> Checkpoint:
-        """Read a checkpoint of this very collection and these settings; raises CheckpointError otherwise.
-
-        How long to train, where, and how to quantise may differ.
-        """
+        """Read a checkpoint of this very collection and these settings, but for `_FREE`; raises CheckpointError."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                header = json.loads(str(stored["head"]))
+                header = json.loads(str(stored["header"]))
                 arrays = {n.removeprefix("array "): stored[n] for n in stored.files if n.startswith("array ")}
             kind, collection, made = header["kind"], header["collection"], dict(header["settings"])
             step, elapsed, prepared = int(header["step"]), float(header["elapsed"]), float(header["prepared"])

@@ -18,13 +18,9 @@ SAVE_EVERY = 60.0
 
 
 class Learner(Protocol):
-    """What a phase trains, one step after another.
+    """What a phase trains, one step after another."""
 
-    Attributes:
-        step: the number of the step that comes next.
-    """
-
-    step: int
+    step: int  # the number of the step that comes next
 
     def descend(self, rate: float) -> dict[str, float]:
         """Make one step at a rate, and return figures of interest."""
@@ -37,18 +33,9 @@ def train(
     monitor: Monitor,
     save: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train until a phase is over.
+    """Train until a phase is over; the clock returns the seconds of the fit, and `save` is called once a minute.
 
-    Args:
-        learner: is moved.
-        phase: says when it is over, and how fast to go until then.
-        clock: returns the seconds of the fit.
-        monitor: told of every step, with the learner's figures.
-        save: writes a checkpoint; called once a minute.
-
-    Raises:
-        DivergenceError: a step makes numbers beyond all bounds.
-        Interrupted: stopped, between two steps.
+    Raises DivergenceError where a step makes numbers beyond all bounds, and Interrupted between two steps.
     """
     saved = time.monotonic()
     while (done := phase.done(learner.step, clock())) < 1:
@@ -61,10 +48,7 @@ def train(
 
 
 def follow_gradient(optimiser: torch.optim.Optimizer, loss: torch.Tensor, rate: float, step: int) -> float:
-    """Move what an optimiser trains down the gradient of a loss, and return the loss.
-
-    Raises DivergenceError where it is no number.
-    """
+    """Move what an optimiser trains down the gradient of a loss, and return it; raises DivergenceError for NaN."""
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad()

@@ -26,16 +26,13 @@ _POINTS_AT_ONCE = 1 << 18
 
 
 class Foldable(Protocol):
-    """What a decoder has to offer to be trained here: `decoder.module.Decoder` and `baselines.atlasnet.AtlasNet` do.
-
-    B clouds, K patches, S points of each patch, L latent numbers.
-    """
+    """What is trained here: `decoder.module.Decoder`, `baselines.atlasnet.AtlasNet`."""
 
     def draw(self, rng: np.random.Generator, count: int) -> Tensor:
-        """Return about `count` random points of what is folded, the same number of each patch: (K, S, 3)."""
+        """Return about `count` random points to fold, S of each of K patches: (K, S, 3)."""
 
     def fold(self, latents: Tensor, points: Tensor) -> Tensor:
-        """Fold these: (B, L), (K, S, 3) -> (K, B, S, 3)."""
+        """Fold points into the clouds of B latents: (B, L), (K, S, 3) -> (K, B, S, 3)."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Return all that is trained."""
@@ -92,9 +89,7 @@ class ChamferTrainer:
         order = generator(self._settings.seed, Use.EMBEDDED_POINTS).permutation(count)
         parts = order[: count // sample * sample].reshape(-1, sample)
         clouds, together = np.arange(len(self._targets)), max(_POINTS_AT_ONCE // sample, 1)
-        means = []
-        for low in range(0, len(clouds), together):
-            some = clouds[low : low + together]
-            means.append(torch.stack([self.encoder(self._sample(some, part)) for part in parts]).mean(0))
+        groups = (clouds[low : low + together] for low in range(0, len(clouds), together))
+        means = [torch.stack([self.encoder(self._sample(some, part)) for part in parts]).mean(0) for some in groups]
         self.encoder.train()
         return torch.cat(means)

@@ -13,16 +13,11 @@ from pcqaad.quantisation.step_sizes import StepSizes
 
 
 class FakeQuantisation:
-    """Rounds a network's numbers to the step sizes that its file is to have.
+    """Rounds a network's numbers to the step sizes that its file is to have: of `template`, `latents` (L,) and layers.
 
     The gradient passes as if nothing had been rounded (the straight-through estimator of Bengio et al., 2013). So a
     number moves on until the error is lower on the other side of its step. Activations are not rounded here: their
     step sizes are far finer.
-
-    Attributes:
-        template: the step size of the template's grid.
-        latents: (L,) those of the latents' dimensions.
-        step_sizes: those of the layers, to broadcast against them.
     """
 
     def __init__(self, architecture: Architecture, step_sizes: StepSizes, device: torch.device) -> None:
@@ -38,7 +33,7 @@ class FakeQuantisation:
 
         self.template = torch.tensor(step_sizes.template.value, device=device)
         self.latents = torch.tensor(step_size_values(step_sizes.latents), dtype=torch.float32, device=device)
-        self.step_sizes = Weights(
+        self._layers = Weights(
             [within("latent", "point"), *(within(f"shared {i}") for i in layers)],
             [number(f"bias {i}") for i in (0, *layers)],
             [within("patch", "patch point"), number("out")],
@@ -47,7 +42,7 @@ class FakeQuantisation:
 
     def weights(self, network: Decoder) -> Weights:
         """Return the layers as a file would hold them."""
-        layers = zip(network.weights(), self.step_sizes, strict=True)
+        layers = zip(network.weights(), self._layers, strict=True)
         return Weights(*([straight_through(*pair) for pair in zip(*pairs, strict=True)] for pairs in layers))
 
 

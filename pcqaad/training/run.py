@@ -25,7 +25,6 @@ from pcqaad.settings import Settings
 from pcqaad.training.checkpoint import Checkpoint
 from pcqaad.training.loop import train
 from pcqaad.training.pretrain import ChamferTrainer
-from pcqaad.training.quantisation_aware import FakeQuantisation
 from pcqaad.training.schedule import Schedule, fitting, pretraining, tuning
 from pcqaad.training.sizing import choose_patches, resolve
 from pcqaad.training.start import choose_template, first_latents, first_matching, principal_components, untrained
@@ -33,11 +32,7 @@ from pcqaad.training.trainer import Trainer, network_state
 
 
 class Run:
-    """A fit of clouds, from the matching to quantisation-aware training.
-
-    Attributes:
-        resumable: whether there is a checkpoint of this fit.
-    """
+    """A fit of clouds, from the matching to quantisation-aware training; `resumable` once it has a checkpoint."""
 
     def __init__(
         self, asked: Settings, device: torch.device, checkpoint: Path | None, resume: bool, monitor: Monitor
@@ -50,12 +45,8 @@ class Run:
     def train(self, clouds: CloudSet) -> Trainer:
         """Match the clouds, or go on from the checkpoint, and train until quantisation-aware training is left.
 
-        Brings the clouds' targets into assigned order.
-
-        Raises:
-            CheckpointError: the checkpoint is not one of this fit.
-            DivergenceError: the fit makes numbers beyond all bounds.
-            Interrupted: stopped.
+        Brings the clouds' targets into assigned order. Raises CheckpointError where the checkpoint is not one of this
+        fit, DivergenceError where the fit makes numbers beyond all bounds, and Interrupted.
         """
         targets = clouds.targets
         kept = self._load(clouds)
@@ -124,8 +115,7 @@ class Run:
             least = -(-kept.step // schedule.steps_per_epoch)
             made = f"{kept.step:,} steps were made already, more than {settings.epochs} epochs have"
             raise CheckpointError(f"{self._checkpoint}: {made}; expected at least {least} epochs")
-        latents = first_latents(basis, settings.latent, settings)
-        network = untrained(template, latents, settings).to(self._device)
+        network = untrained(template, first_latents(basis, settings.latent, settings), settings).to(self._device)
         scale = percent(clouds.normalisation.scale, clouds.diagonal)
         trainer = Trainer(network, targets, kept.assignments, settings, scale)
         if kept.arrays:
@@ -164,7 +154,6 @@ class Run:
         holds no step.
         """
         first = trainer.step
-        architecture = trainer.network.arrays().architecture
-        trainer.quantisation_aware(FakeQuantisation(architecture, step_sizes, self._device))
+        trainer.quantisation_aware(step_sizes)
         train(trainer, tuning(trainer.schedule, share, first, self._clock()), self._clock, self._monitor)
         return trainer.network.arrays() if trainer.step > first else None

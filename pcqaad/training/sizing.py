@@ -29,12 +29,7 @@ class Sizing:
     smallest_latent: int = 2  # numbers
     largest_latent: int = 256  # numbers
     steps: int = 2000  # of a fit, whatever the size of the set: there the error's gain flattens out
-
-
-@dataclass(frozen=True)
-class FileSize:
-    """The size of a file after quantisation-aware training, about: a network for a budget is sized by it."""
-
+    # A network for a budget is sized by what a file takes after quantisation-aware training, about.
     weight: float = 5.0  # bits
     template_point: float = 10.0  # bits
     latent_number: float = 7.5  # bits
@@ -45,11 +40,10 @@ class FileSize:
 
 
 _SIZING = Sizing()
-_FILE = FileSize()
 
 
 def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.floating]) -> Settings:
-    """Fill in what is left to `auto` from the numbers of clouds and points and the matched spectrum.
+    """Make the choices that are open, from the numbers of clouds and points and the matched spectrum.
 
     Raises SettingsError where no file could hold the model.
     """
@@ -66,16 +60,8 @@ def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.f
     if epochs is None and settings.minutes is None:
         # An epoch draws every cloud once, and a step draws `batch` of them.
         epochs = max(1, round(_SIZING.steps * batch / clouds))
-    return replace(
-        settings,
-        shared=chosen.shared,
-        patch=chosen.patch,
-        patches=patches,
-        latent=latent,
-        batch=batch,
-        sample=min(settings.sample, points),
-        epochs=epochs,
-    )
+    settings = replace(settings, batch=batch, sample=min(settings.sample, points), epochs=epochs)
+    return replace(settings, shared=chosen.shared, patch=chosen.patch, patches=patches, latent=latent)
 
 
 def choose_patches(points: int) -> int:
@@ -86,7 +72,7 @@ def choose_patches(points: int) -> int:
 def latent_size(spectrum: NDArray[np.floating]) -> int:
     """Choose the latent size from the singular values of the matched coordinates (clouds x coordinates).
 
-    Values above the flat tail that sampling noise leaves are shape. The threshold is 1.43 times the median singular
+    Values above the flat tail of sampling noise tell of shapes. The threshold is 1.43 times the median singular
     value: the optimal hard one for a matrix much wider than high and unknown noise (Gavish and Donoho, 2014,
     equation 11 at beta -> 0).
     """
@@ -100,9 +86,9 @@ def _within(budget: int, usual: Architecture) -> Architecture:
     This predicts; the step sizes make up for the rest. Where the template alone would take too much of the budget, a
     small network keeps to half of it.
     """
-    rest = usual.points * _FILE.template_point + usual.clouds * usual.latent * _FILE.latent_number
-    rest += 8 * (_FILE.overhead + _FILE.cloud * usual.clouds)
-    weights = max(8 * budget - rest, 4 * budget) / _FILE.weight
+    rest = usual.points * _SIZING.template_point + usual.clouds * usual.latent * _SIZING.latent_number
+    rest += 8 * (_SIZING.overhead + _SIZING.cloud * usual.clouds)
+    weights = max(8 * budget - rest, 4 * budget) / _SIZING.weight
 
     def width(usual: int, factor: float) -> int:
         return max(8, 4 * round(usual * factor / 4))
@@ -111,5 +97,5 @@ def _within(budget: int, usual: Architecture) -> Architecture:
         shared = tuple(width(usual_width, factor) for usual_width in usual.shared)
         return replace(usual, shared=shared, patch=width(usual.patch, factor))
 
-    factors = np.geomspace(_FILE.narrowest, _FILE.widest, 100)
-    return scaled(max((f for f in factors if scaled(f).weights() <= weights), default=_FILE.narrowest))
+    factors = np.geomspace(_SIZING.narrowest, _SIZING.widest, 100)
+    return scaled(max((f for f in factors if scaled(f).weights() <= weights), default=_SIZING.narrowest))

@@ -13,7 +13,7 @@ from pcqaad.decoder.module import Decoder
 from pcqaad.matching import intermediates
 from pcqaad.matching.assign import TOGETHER, Assignment, greedy, match_cells, optimal
 from pcqaad.matching.fan2017 import paper_auction
-from pcqaad.matching.solvers import Solver
+from pcqaad.matching.solvers import Solver, certified
 from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.parallel import in_parallel
 from pcqaad.points.collect import allocate
@@ -25,21 +25,20 @@ Points32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class MedoidSearch:
-    """How the medoid is sought: a sample is enough to avoid an outlier."""
+class Start:
+    """How a fit starts."""
 
-    clouds: int = 16  # among which it is sought
-    points: int = 256  # of each, by which distances are taken
+    medoid_clouds: int = 16  # among which the medoid is sought: enough to avoid an outlier
+    medoid_points: int = 256  # of each, by which distances are taken
+    # Points for each intermediate cloud: a distance takes as long as to match about as many, so all of them together
+    # take no longer than the matching does.
+    intermediate_points: int = 64
+    random_latents: float = 0.1  # standard deviation of latents that start at random
 
 
-_MEDOID = MedoidSearch()
-# Points for each intermediate cloud. A distance to one takes as long as to match about as many points: so all of them
-# together take no longer than the matching does.
-_POINTS_PER_INTERMEDIATE = 64
+_START = Start()
 # Coordinates that are decomposed at once, of all clouds together: 128 MB in float64.
 _COORDINATES_AT_ONCE = 1 << 24
-# Standard deviation of latents that start at random.
-_RANDOM_LATENTS = 0.1
 
 
 def choose_template(clouds: Targets, settings: Settings) -> int:
@@ -48,13 +47,13 @@ def choose_template(clouds: Targets, settings: Settings) -> int:
     The medoid has the least total EM-kD to the other clouds of the sample.
     """
     rng = generator(settings.seed, Use.TEMPLATE)
-    candidates = rng.choice(len(clouds), min(_MEDOID.clouds, len(clouds)), replace=False)
+    candidates = rng.choice(len(clouds), min(_START.medoid_clouds, len(clouds)), replace=False)
     if settings.template == "random":
         return int(candidates[0])
-    sample = clouds.gather(candidates, rng.permutation(clouds.points)[: _MEDOID.points])
+    sample = clouds.gather(candidates, rng.permutation(clouds.points)[: _START.medoid_points])
 
     def total(a: Points32) -> float:
-        matched = (b[match_cells(a, b, _MEDOID.points, workers=1).assignment] for b in sample)
+        matched = (b[match_cells(a, b, _START.medoid_points, workers=1).assignment] for b in sample)
         return float(sum(np.linalg.norm(a - b, axis=1).mean() for b in matched))
 
     return int(candidates[np.argmin(list(in_parallel(total, sample)))])
@@ -77,10 +76,9 @@ def first_matching(
         found = enumerate(rng.permutation(points) for rng in rngs)
     elif settings.matching == "paper":
         found = enumerate(greedy(template, clouds, settings.greedy_cell, solver=paper_auction))
-    elif on_gpu is not None:
-        found = enumerate(greedy(template, clouds, settings.greedy_cell, solver=on_gpu, together=TOGETHER))
     else:
-        found = enumerate(greedy(template, clouds, settings.greedy_cell))
+        solver, together = (certified, 1) if on_gpu is None else (on_gpu, TOGETHER)
+        found = enumerate(greedy(template, clouds, settings.greedy_cell, solver=solver, together=together))
     for done, (cloud, assignment) in enumerate(found, 1):
         assignments[cloud] = assignment
         monitor.update(Stage.MATCH, done, count, "clouds")
@@ -99,7 +97,7 @@ def _by_intermediates(
     rows = [rng.permutation(clouds.points)[: 2 * size] for _ in range(len(clouds))]
     drawn = np.stack([clouds.gather(np.array([i]), some)[0] for i, some in enumerate(rows)])
     sample = template[rng.permutation(clouds.points)[:size]]
-    most = min(settings.intermediates, clouds.points // _POINTS_PER_INTERMEDIATE)
+    most = min(settings.intermediates, clouds.points // _START.intermediate_points)
     parents = intermediates.parents(sample, drawn[:, :size], drawn[:, -size:], most, settings.seed, monitor)
 
     def pair(cloud: int) -> tuple[Points32, Points32]:
@@ -134,7 +132,7 @@ def principal_components(clouds: Targets) -> tuple[NDArray[np.float64], NDArray[
 def first_latents(basis: NDArray[np.float64], size: int, settings: Settings) -> NDArray[np.float32]:
     """Start the latents (N, size): the clouds' principal components at unit variance, or at random."""
     count = len(basis)
-    latents = generator(settings.seed, Use.LATENTS).standard_normal((count, size)) * _RANDOM_LATENTS
+    latents = generator(settings.seed, Use.LATENTS).standard_normal((count, size)) * _START.random_latents
     if settings.latent_init == "components":
         kept = min(size, count)
         latents[:, :kept] = basis[:, :kept] * np.sqrt(count)

@@ -21,12 +21,14 @@ from pcqaad.matching.gpu.auction import batched
 from pcqaad.matching.reassignment import reassign
 from pcqaad.parallel import in_parallel
 from pcqaad.points.fixed_point import Targets, permute_some
+from pcqaad.quantisation.step_sizes import StepSizes
 from pcqaad.seeds import Use, generator
 from pcqaad.settings import Settings
 from pcqaad.training.loop import follow_gradient, must_be_finite
 from pcqaad.training.quantisation_aware import FakeQuantisation, straight_through
 from pcqaad.training.schedule import Schedule
 
+Assignments = NDArray[np.int32]
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -56,17 +58,11 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        network: Decoder,
-        targets: Targets,
-        assignments: NDArray[np.int32],
-        settings: Settings,
-        percent: float = 25.0,
+        self, network: Decoder, targets: Targets, assignments: Assignments, settings: Settings, percent: float = 25.0
     ) -> None:
         """Take resolved settings, and what a normalised length of 1 is in percent of the clouds' diagonal."""
         self.network, self.targets, self.assignments, self.settings = network, targets, assignments, settings
-        self.step = 0
-        self.device = network.template.device
+        self.step, self.device = 0, network.template.device
         self.solver = None if self.device.type == "cpu" else batched(self.device)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         self._quantisation: FakeQuantisation | None = None
@@ -79,16 +75,15 @@ class Trainer:
         self.schedule = Schedule(settings, len(targets))
         self._sizes = patch_sizes(targets.points, network.patches)
 
-    def quantisation_aware(self, quantisation: FakeQuantisation) -> None:
-        """From the next step on, train the network as a file would hold it."""
+    def quantisation_aware(self, step_sizes: StepSizes) -> None:
+        """From the next step on, train the network as a file of these step sizes would hold it."""
         self.optimiser = torch.optim.Adam(self.network.parameters())
-        self._quantisation = quantisation
+        self._quantisation = FakeQuantisation(self.network.arrays().architecture, step_sizes, self.device)
 
     def descend(self, rate: float) -> dict[str, float]:
-        """Make one step at a rate, re-match, and return the loss and an estimate of the EM-kD.
+        """Make one step at a rate, re-match, and return the loss and a bound of the EM-kD from above.
 
-        That is the mean distance to the assigned targets over the last steps, in percent of the clouds' diagonal. The
-        EM-kD of these points is at most as large.
+        It is the mean distance to the assigned targets over the last steps, in percent of the clouds' diagonal.
         """
         loss, distance = self._train_step(rate)
         self._rematch()
@@ -111,7 +106,10 @@ class Trainer:
         squared = (predicted - targets).square().sum(-1)
         loss = squared.mean()
         if self._criterion is not None:
-            loss = self._criterion(predicted, self._compared(clouds, points.size))
+            # An equal number of the clouds' own points, drawn at random.
+            rng = generator(self.settings.seed, Use.COMPARED_POINTS, self.step)
+            drawn = self._gather(clouds, rng.choice(self.targets.points, points.size, replace=False))
+            loss = self._criterion(predicted, drawn)
         return follow_gradient(self.optimiser, loss, rate, self.step), float(squared.detach().sqrt().mean())
 
     def _draw_points(self) -> NDArray[np.int64]:
@@ -133,11 +131,6 @@ class Trainer:
     def _gather(self, clouds: NDArray[np.int64], rows: NDArray[np.int64]) -> Tensor:
         """Return targets (B, S, 3) of clouds (B,): the rows (S,) of each."""
         return torch.from_numpy(self.targets.gather(clouds, rows)).to(self.device)
-
-    def _compared(self, clouds: NDArray[np.int64], count: int) -> Tensor:
-        """Return random points (B, S, 3) of the clouds (B,) themselves, which a loss of nearest neighbours compares."""
-        rng = generator(self.settings.seed, Use.COMPARED_POINTS, self.step)
-        return self._gather(clouds, rng.choice(self.targets.points, count, replace=False))
 
     def _rematch(self) -> None:
         """Re-match the next clouds in turn, as many as the settings' pairs a step make, a few together."""
