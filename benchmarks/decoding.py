@@ -30,7 +30,9 @@ from pcqaad.decoder.exact_torch import BatchDecoder
 from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.decoder.integer_model import POINT_SCALE
 from pcqaad.decoder.module import Decoder
-from pcqaad.quantisation.step_sizes import Quantised, choose_step_sizes, probe, quantise
+from pcqaad.quantisation.probe import probe
+from pcqaad.quantisation.quantise import Quantised, quantise
+from pcqaad.quantisation.step_sizes import choose_step_sizes
 
 # Turns of every decoder, after one that warms it up.
 TURNS = 7

@@ -1,5 +1,6 @@
 """pcqaad: a codec and file format for whole collections of point clouds."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,75 +11,54 @@ _links = Path(__file__).resolve().parent.parent / "typings" / "pcqaad"
 if (_links / "formats" / "SPEC.md").is_file():
     __path__.append(str(_links))
 
+__all__ = ["PRESETS", "Monitor", "Progress", "Settings", "Stage", "__version__"]
+__all__ += ["CheckpointError", "CloudError", "DivergenceError", "Error", "FormatError", "GoalError", "Interrupted"]
+__all__ += ["Collection", "Info", "SettingsError", "Verification", "emd", "emkd", "open", "verify"]
+__all__ += ["Appended", "Completion", "Fitted", "append", "complete", "fit"]
+
+# Where these names live. They are loaded when they are used, the light modules first: `pcqaad.open` must not wait for
+# torch.
+_HOMES = [
+    "errors",
+    "monitor",
+    "settings",
+    "bitstream.collection",
+    "bitstream.info",
+    "evaluation.metrics",
+    "evaluation.verify",
+]
+_HOMES += ["codec", "latents.append", "latents.complete"]
+
 if TYPE_CHECKING:
-    import pcqaad.bitstream.collection
+    from pcqaad.bitstream.collection import Collection
+    from pcqaad.bitstream.info import Info
+    from pcqaad.codec import Fitted, fit
+    from pcqaad.errors import (
+        CheckpointError,
+        CloudError,
+        DivergenceError,
+        Error,
+        FormatError,
+        GoalError,
+        Interrupted,
+        SettingsError,
+    )
+    from pcqaad.evaluation.metrics import emd, emkd
+    from pcqaad.evaluation.verify import Verification, verify
+    from pcqaad.latents.append import Appended, append
+    from pcqaad.latents.complete import Completion, complete
+    from pcqaad.monitor import Monitor, Progress, Stage
+    from pcqaad.settings import PRESETS, Settings
 
-    open = pcqaad.bitstream.collection.Collection
-    from pcqaad.bitstream.collection import Collection as Collection
-    from pcqaad.bitstream.info import Info as Info
-    from pcqaad.codec import Fitted as Fitted
-    from pcqaad.codec import fit as fit
-    from pcqaad.errors import CheckpointError as CheckpointError
-    from pcqaad.errors import CloudError as CloudError
-    from pcqaad.errors import DivergenceError as DivergenceError
-    from pcqaad.errors import Error as Error
-    from pcqaad.errors import FormatError as FormatError
-    from pcqaad.errors import GoalError as GoalError
-    from pcqaad.errors import Interrupted as Interrupted
-    from pcqaad.errors import SettingsError as SettingsError
-    from pcqaad.evaluation.metrics import emd as emd
-    from pcqaad.evaluation.metrics import emkd as emkd
-    from pcqaad.evaluation.verify import Verification as Verification
-    from pcqaad.evaluation.verify import verify as verify
-    from pcqaad.latents.append import Appended as Appended
-    from pcqaad.latents.append import append as append
-    from pcqaad.latents.complete import Completion as Completion
-    from pcqaad.latents.complete import complete as complete
-    from pcqaad.monitor import Monitor as Monitor
-    from pcqaad.monitor import Progress as Progress
-    from pcqaad.monitor import Stage as Stage
-    from pcqaad.settings import PRESETS as PRESETS
-    from pcqaad.settings import Settings as Settings
-
-# Where each public name lives. Loaded when first used: `pcqaad.open` must not wait for torch.
-_HOMES = {
-    "CheckpointError": "errors",
-    "CloudError": "errors",
-    "DivergenceError": "errors",
-    "Error": "errors",
-    "FormatError": "errors",
-    "GoalError": "errors",
-    "Info": "bitstream.info",
-    "Interrupted": "errors",
-    "SettingsError": "errors",
-    "Collection": "bitstream.collection",
-    "Completion": "latents.complete",
-    "Fitted": "codec",
-    "Appended": "latents.append",
-    "Monitor": "monitor",
-    "PRESETS": "settings",
-    "Progress": "monitor",
-    "Stage": "monitor",
-    "Verification": "evaluation.verify",
-    "Settings": "settings",
-    "append": "latents.append",
-    "complete": "latents.complete",
-    "emd": "evaluation.metrics",
-    "emkd": "evaluation.metrics",
-    "fit": "codec",
-    "open": "bitstream.collection",
-    "verify": "evaluation.verify",
-}
-
-__all__ = ["__version__", *_HOMES]
+    open = Collection
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pcqaad' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"pcqaad.{_HOMES[name]}"), "Collection" if name == "open" else name)
+    if name in __all__:
+        wanted = "Collection" if name == "open" else name
+        modules = (import_module(f"pcqaad.{home}") for home in _HOMES)
+        return next(getattr(module, wanted) for module in modules if hasattr(module, wanted))
+    raise AttributeError(f"module 'pcqaad' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -16,58 +16,46 @@ from pcqaad.decoder.architecture import Model
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.errors import GoalError, Interrupted, SettingsError
 from pcqaad.evaluation.metrics import percent
-from pcqaad.formats.container.container import Section, pack, write_container
+from pcqaad.formats.container.container import pack, write_container
 from pcqaad.monitor import SILENT, Monitor, log
 from pcqaad.points.collect import CloudSet, Points, collect, default_names
 from pcqaad.points.surface import Mesh, Surfaces
 from pcqaad.quantisation.evaluator import RECORDED_CLOUDS, Evaluator
-from pcqaad.quantisation.rate_control import Budget, Encoded, encode
-from pcqaad.quantisation.step_sizes import Quantised
+from pcqaad.quantisation.quantise import Quantised
+from pcqaad.quantisation.rate_control import Encoded, encode
 from pcqaad.settings import Settings
 from pcqaad.training.run import Run
 
-# A user is told where float32 tells points apart by more than this part of the diagonal only.
-_COARSE = 1e-4
-# Bytes of the smallest file: its table of sections, its header, and what it was made with.
+# Of one collection: points, or meshes that points are drawn from.
+Clouds = Sequence[Points] | Sequence[Mesh]
+# The part of the diagonal that float32 may be coarse by, at the clouds' place, before the user is told.
+_COARSE_FLOAT32 = 1e-4
+# Bytes of the smallest file: its table of sections, its header, and its provenance.
 _SMALLEST_FILE = 300
-# Bytes of a budget that are kept for the record of the fidelity, which is measured last, and for its longest name.
-_RECORD = 256
+# Bytes of a budget that are kept for the fidelity, which is measured last, but for a name in it.
+_FIDELITY_BYTES = 256
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted collection, in floats and as `save` will write it.
+    """A fitted collection, in floats and as `save` will write it."""
 
-    Attributes:
-        model: the decoder's numbers as trained, before any rounding.
-        encoded: the integers that a file will hold.
-        names: of the clouds.
-        denormalisation: from decoded integers to the data's unit.
-        settings: as resolved.
-        info: what the file says of itself: unit, settings, the fidelity as measured, and its provenance.
-        limit: the bytes that the file may take; None where nothing limits them.
-        checkpoint: goes once the file stands.
-    """
-
-    model: Model
-    encoded: Encoded
-    names: list[str]
-    denormalisation: Denormalisation
-    settings: Settings
-    info: dict[str, Any]
-    limit: int | None = None
-    checkpoint: Path | None = None
-
-    def sections(self) -> list[Section]:
-        """Return the sections of the file."""
-        return _sections(self.encoded.quantised, self.denormalisation, self.names, self.info)
+    model: Model  # the decoder's numbers as trained, before any rounding
+    encoded: Encoded  # the integers that a file will hold
+    names: list[str]  # of the clouds
+    denormalisation: Denormalisation  # from decoded integers to the data's unit
+    settings: Settings  # as resolved
+    info: dict[str, Any]  # what the file says of itself: unit, settings, fidelity as measured, provenance
+    limit: int | None = None  # bytes that the file may take; None where nothing limits them
+    checkpoint: Path | None = None  # goes once the file stands
 
     def save(self, path: Path | str) -> None:
         """Write the file, whole or not at all.
 
         Raises FormatError where it cannot be written, and GoalError where it exceeds its budget.
         """
-        sections = self.sections()
+        quantised = self.encoded.quantised
+        sections = to_sections(quantised.shared, quantised.latents, self.denormalisation, self.names, self.info)
         if self.limit is not None and (size := len(pack(sections))) > self.limit:
             raise GoalError(f"{path}: expected at most {self.limit:,} bytes, found {size:,}: nothing was written")
         write_container(Path(path), sections)
@@ -76,7 +64,7 @@ class Fitted:
 
 
 def fit(
-    clouds: Sequence[Points] | Sequence[Mesh],
+    clouds: Clouds,
     settings: Settings | None = None,
     *,
     names: Sequence[str] | None = None,
@@ -91,17 +79,14 @@ def fit(
     Notes that a user should read go to the logger "pcqaad".
 
     Args:
-        clouds: at least two arrays (n_i, 3) in the data's unit. Different sizes are brought to one by random
-            subsampling, to the smallest or to `points`. Each is asked for twice and not kept: any sequence
-            will do that reads them from a disk, and all of them may be larger than memory. With
-            `settings.surface` meshes, pairs of vertices (v, 3) and triangles (t, 3), that points are drawn from.
-        settings: what to fit and how; what is left open is chosen from the data.
+        clouds: at least two arrays (n_i, 3) in the data's unit; with `settings.surface` meshes, pairs of vertices
+            (v, 3) and triangles (t, 3). Each is asked for twice and not kept: they may be read from a disk.
+        settings: what to fit and how; open choices are made from the data.
         names: one per cloud.
         unit: of the coordinates, for the record.
-        points: M.
+        points: M, which all are brought to by random subsampling; None takes the smallest cloud's.
         checkpoint: a file to save the fit's state to, at intervals and when stopped.
-        resume: go on from that file, if it is there; with the same epochs the result is the same as that of
-            an unbroken fit.
+        resume: go on from that file, if it is there: to the result of an unbroken fit, where the epochs are the same.
         monitor: told of progress; when it stops the fit, its checkpoint stays.
 
     Raises:
@@ -120,33 +105,25 @@ def fit(
         limit = asked.budget(len(clouds), collected.targets.points)
         if limit is not None and limit < _SMALLEST_FILE:
             raise GoalError(f"a file of {limit:,} bytes cannot be made: expected {_SMALLEST_FILE:,} at least")
-
         trainer = run.train(collected)
         model = trainer.network.arrays()
-        # What is promised of the file is measured on all clouds of its record.
-        measured = asked.measure if asked.max_emkd is None else RECORDED_CLOUDS
-        evaluator = Evaluator(collected, measured, monitor)
-        denormalisation = evaluator.denormalisation
+
+        # A promise of the file is measured on all clouds of its record.
+        evaluator = Evaluator(collected, asked.measure if asked.max_emkd is None else RECORDED_CLOUDS, monitor)
         provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
         info = {"unit": unit, "settings": trainer.settings.as_json(), "fidelity": {}, "encoder": provenance}
-
-        size = partial(_expected_size, denormalisation=denormalisation, names=collected.names, info=info)
-        budget = None if limit is None else Budget(limit, size)
-        tune = partial(run.tune, trainer) if asked.tune else None
-        encoded = encode(model, evaluator, trainer.settings, tune, budget)
-        fidelity = evaluator.fidelity(encoded.quantised, encoded.degradation)
+        size = partial(_size_before_fidelity, evaluator=evaluator, info=info)
+        encoded = encode(model, evaluator, trainer.settings, partial(run.tune, trainer), limit, size)
+        info["fidelity"] = evaluator.fidelity(encoded.quantised, encoded.degradation)
+        provenance["steps"] = trainer.step
     except Interrupted as stopped:
         raise Interrupted(run.resumable) from stopped
-    info |= {"fidelity": fidelity, "encoder": provenance | {"steps": trainer.step}}
-    return Fitted(model, encoded, collected.names, denormalisation, trainer.settings, info, limit, checkpoint)
+    names = collected.names
+    return Fitted(model, encoded, names, evaluator.denormalisation, trainer.settings, info, limit, checkpoint)
 
 
 def _collect(
-    clouds: Sequence[Points] | Sequence[Mesh],
-    settings: Settings,
-    names: Sequence[str] | None,
-    points: int | None,
-    monitor: Monitor,
+    clouds: Clouds, settings: Settings, names: Sequence[str] | None, points: int | None, monitor: Monitor
 ) -> CloudSet:
     """Read the clouds, or draw points from meshes, and bring all to one number of points."""
     if settings.surface is not None:
@@ -160,9 +137,11 @@ def _collect(
     if collected.diagonal == 0:
         log.warning("most clouds are one point, repeated: their diagonal is 0, and so is every error in percent of it")
         if settings.max_emkd is not None:
-            raise GoalError("expected clouds with a diagonal, of which max_emkd is a part, found one point each")
+            raise GoalError(
+                "max_emkd is a part of the diagonal: expected clouds that have one, found one point each; leave it out"
+            )
     apart = float(np.spacing(np.float32(np.abs(collected.normalisation.centre).max())))
-    if apart > _COARSE * collected.diagonal > 0:
+    if apart > _COARSE_FLOAT32 * collected.diagonal > 0:
         part = f"{apart:.2g}, {percent(apart, collected.diagonal):.2g} % of the diagonal"
         log.warning("decoded points are float32, and so far from the origin it is %s coarse: shift them nearer", part)
     if (settings.patches or 1) > count:
@@ -171,15 +150,8 @@ def _collect(
     return collected
 
 
-def _sections(
-    quantised: Quantised, denormalisation: Denormalisation, names: Sequence[str], info: dict[str, Any]
-) -> list[Section]:
-    return to_sections(quantised.shared, quantised.latents, denormalisation, names, info)
-
-
-def _expected_size(
-    quantised: Quantised, denormalisation: Denormalisation, names: Sequence[str], info: dict[str, Any]
-) -> int:
-    """Return the bytes that a file takes at most, before its fidelity is measured."""
-    longest = max(len(name.encode()) for name in names)
-    return len(pack(_sections(quantised, denormalisation, names, info))) + _RECORD + longest
+def _size_before_fidelity(quantised: Quantised, evaluator: Evaluator, info: dict[str, Any]) -> int:
+    """Return the bytes that a file takes at most once its fidelity is in it."""
+    names = evaluator.clouds.names
+    sections = to_sections(quantised.shared, quantised.latents, evaluator.denormalisation, names, info)
+    return len(pack(sections)) + _FIDELITY_BYTES + max(len(name.encode()) for name in names)

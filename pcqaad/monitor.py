@@ -13,6 +13,8 @@ from enum import Enum
 from pcqaad.errors import Interrupted
 
 log = logging.getLogger("pcqaad")
+# Of interest to a reader, by name.
+Figures = Mapping[str, float]
 
 
 class Stage(str, Enum):
@@ -34,42 +36,24 @@ class Stage(str, Enum):
 
 @dataclass(frozen=True)
 class Progress:
-    """One sign of life.
+    """One sign of life."""
 
-    Attributes:
-        stage: what is being done.
-        done: how much of it is, in `unit`.
-        total: how much there is to do; 0 where nobody knows.
-        unit: "clouds", "steps", "rounds" or "seconds".
-        figures: of interest, by name: the one that the job improves among them.
-    """
-
-    stage: Stage
-    done: float = 0
-    total: float = 0
-    unit: str = ""
-    figures: Mapping[str, float] = field(default_factory=dict)
+    stage: Stage  # what is being done
+    done: float = 0  # how much of it is, in `unit`
+    total: float = 0  # how much there is to do; 0 where nobody knows
+    unit: str = ""  # "clouds", "steps", "rounds" or "seconds"
+    figures: Figures = field(default_factory=dict)  # the one that the job improves among them
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """Who listens to a job, and may stop it.
+    """Who listens to a job, and may stop it: asked to, it raises Interrupted at once and leaves nothing half done."""
 
-    Attributes:
-        show: told of every sign of life.
-        should_stop: asked as often; when true, the job raises Interrupted at once, and leaves nothing half done.
-    """
-
-    show: Callable[[Progress], None] | None = None
-    should_stop: Callable[[], bool] | None = None
+    show: Callable[[Progress], None] | None = None  # told of every sign of life
+    should_stop: Callable[[], bool] | None = None  # asked as often
 
     def update(
-        self,
-        stage: Stage,
-        done: float = 0,
-        total: float = 0,
-        unit: str = "",
-        figures: Mapping[str, float] | None = None,
+        self, stage: Stage, done: float = 0, total: float = 0, unit: str = "", figures: Figures | None = None
     ) -> None:
         """Tell how far a stage is. Raises Interrupted when asked to stop."""
         if self.show is not None:

@@ -60,14 +60,14 @@ def torch_seed(seed: int, use: Use) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(use,)).generate_state(1, np.uint64)[0])
 
 
-def subsample_generator(seed: int, cloud: int) -> np.random.Generator:
-    """Return what draws the points of a larger cloud that stay.
+# A file records its seed, and `verify` draws its points again by it: these two streams never change.
 
-    The seed is recorded in the file, and `verify` draws these points again: this stream never changes.
-    """
+
+def subsample_generator(seed: int, cloud: int) -> np.random.Generator:
+    """Return the generator that draws which points of a larger cloud stay."""
     return np.random.default_rng([seed, cloud])
 
 
 def surface_generator(seed: int, cloud: int) -> np.random.Generator:
-    """Return what draws points from the faces of a mesh; `verify` draws them again: this stream never changes."""
+    """Return the generator that draws points from the faces of a mesh."""
     return np.random.default_rng([seed, 8, cloud])

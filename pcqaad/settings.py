@@ -3,115 +3,89 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pcqaad.decoder.architecture import MAX_LATENT, MAX_LAYERS, MAX_PATCHES, MAX_POINTS, MAX_WIDTH
 from pcqaad.errors import SettingsError
+from pcqaad.losses.names import parse
 
-# Random generators and what records them take so much.
+# Random generators and the file's info hold no larger seed.
 MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a fit is asked for. None stands for `auto`: chosen from the data by `resolve`.
+    """What a fit is asked for. None stands for `auto`: chosen from the data by `training.sizing.resolve`.
 
     A `criterion` other than "matched" is a loss of `pcqaad.losses.names`: `landau`, `gamma:shape=2.5,rate=0.5`. A step
-    then compares the decoded points of each cloud with as many of the cloud's own, drawn at random, in coordinates
-    of which the clouds' median diagonal is 4. No assignment is trained towards, but there is one all the same:
-    template and latents start from it, re-matching keeps it near to what is decoded, progress and the search for
-    steps look at the distances to it. EM-kD decides the file whatever was trained.
+    then compares the decoded points of each cloud with an equal number of the cloud's own, drawn at random, in
+    coordinates in which the median diagonal is 4. Nothing is trained towards an assignment then, but there is one all
+    the same. Template and latents start from it, and re-matching keeps it near to the decoded points. Progress and the
+    search for step sizes look at the distances to it. EM-kD decides the file whatever was trained.
     """
 
     # The decoder (paper, section 3.3).
-    patches: int | None = None  # K
-    latent: int | None = None  # numbers per cloud
+    patches: int | None = None  # K, parts of the template, each with layers of its own
+    latent: int | None = None  # L, numbers per cloud
     shared: tuple[int, ...] | None = None  # widths of the layers that all patches share
     patch: int | None = None  # width of a patch's own hidden layer
-    residual: bool = True  # the network moves the template point instead of placing it: learns far faster
+    residual: bool = True  # the network moves the template point instead of placing it: it learns far faster
 
     # The start.
-    template: str = "medoid"  # or "random", the paper's: one cloud of the set
-    matching: str = "optimal"  # see CHOICES; GREEDY leaves an error twice as large where true partners exist
-    intermediates: int = 64  # clouds that others, far from the template, are matched by way of; 0: none
-    greedy_cell: int = 256  # points per cell of QAAD_GREEDY; smaller is faster and looser
+    template: str = "medoid"  # the cloud nearest to all others; "random": any, as in the paper
+    matching: str = "optimal"  # see CHOICES; "greedy" leaves an error twice as large where true partners exist
+    intermediates: int = 64  # clouds by way of which those far from the template are matched; 0: none
+    greedy_cell: int = 256  # points of a cell of QAAD_GREEDY: smaller is faster and looser
     latent_init: str = (
-        "components"  # principal components of the matched coordinates, "random", or "encoder": see pretrain
+        "components"  # principal components of the matched coordinates; "random"; "encoder": a PointNet's
     )
 
-    # The loop.
+    # The steps.
     criterion: str = "matched"  # squared distance to the assigned point; or a loss of nearest neighbours, see above
     epochs: int | None = None  # passes in which every cloud is drawn once; None: as many as `minutes` holds
     minutes: float | None = None  # wall clock until training ends, reading and matching before it included
-    batch: int = 16  # clouds a step (paper, section 4.2)
-    sample: int = 1024  # points of a cloud a step; more steps beat more points on a CPU
-    learning_rate: float = 5e-3
-    warmup: int = 30  # steps of linear growth of the rate
-    schedule: str = "cosine"  # or "constant", the paper's (it names none)
-    pretrain: float = (
-        0.25  # first part of the fit, with latent_init "encoder": Chamfer and a PointNet (paper, section 4.2)
-    )
+    batch: int = 16  # clouds of a step (paper, section 4.2)
+    sample: int = 1024  # points of a cloud at a step: on a CPU more steps beat more points
+    learning_rate: float = 5e-3  # of Adam, at the start
+    warmup: int = 30  # steps in which the rate grows to that: latents and weights do not fit each other yet
+    schedule: str = "cosine"  # how the rate falls; "constant", the paper's, which names none
+    pretrain: float = 0.25  # first part of a fit that starts from the encoder: Chamfer, PointNet (paper, section 4.2)
     reassign: bool = False  # QAAD_REASSIGNMENT on the sampled points of every step: a fifth of its time
-    rematch: int = 1024  # pairs a step re-matched to what is decoded, whole clouds in turn; 0: none
+    rematch: int = 1024  # pairs re-matched to decoded points at a step, whole clouds in turn; 0: none
 
     # The file.
-    tune: float = 0.15  # last part of the fit, which trains what rounding will leave: a bit less a number
-    tolerance: float = 0.01  # how much quantisation may raise the EM-kD over the float model's
-    measure: int = 16  # clouds on which that rise is measured, spread over the collection
+    tune: float = 0.15  # last part of the fit, quantisation-aware training: it saves a bit less than one a number
+    tolerance: float = 0.01  # part by which quantisation may raise the float model's EM-kD
+    measure: int = 16  # clouds on which that is measured, spread over the collection
 
     # Instead of the tolerance, at most one of these.
     max_bytes: int | None = None  # of the file, never more
     ratio: float | None = None  # raw float32 coordinates to file, at least
-    max_emkd: float | None = None  # percent of the diagonal: the coarsest steps that keep to it
+    max_emkd: float | None = None  # percent of the diagonal: the coarsest step sizes that keep to it
 
     surface: int | None = None  # points drawn from the faces of each mesh; None: clouds are taken as they are
-    seed: int = 0
-    device: str = "auto"
+    seed: int = 0  # of all random choices
+    device: str = "auto"  # a GPU where there is one
 
     def __post_init__(self) -> None:
-        def demand(holds: bool, name: str, rule: str) -> None:
-            if not holds:
-                raise SettingsError(f"{name} is {getattr(self, name)!r}, expected {rule}")
-
-        # What a file has no room for is refused here, not after the fit.
-        room = {"patches": MAX_PATCHES, "latent": MAX_LATENT, "patch": MAX_WIDTH, "surface": MAX_POINTS}
-        for name, most in room.items():
-            value = getattr(self, name)
-            demand(value is None or 1 <= value <= most, name, f"1 to {most:,}")
-        demand(self.epochs is None or self.epochs >= 1, "epochs", "at least 1")
-        for name in ("batch", "sample", "greedy_cell", "measure", "warmup"):
-            demand(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("rematch", "intermediates"):
-            demand(getattr(self, name) >= 0, name, "0 or more")
-        demand(0 <= self.seed <= MAX_SEED, "seed", f"0 to {MAX_SEED}")
-        demand(self.minutes is None or 0 < self.minutes < math.inf, "minutes", "more than 0 and finite")
-        if (widths := self.shared) is not None:
-            fitting = 1 <= len(widths) <= MAX_LAYERS and 1 <= min(widths) <= max(widths) <= MAX_WIDTH
-            demand(fitting, "shared", f"1 to {MAX_LAYERS} widths of 1 to {MAX_WIDTH:,}")
-        demand(0 < self.learning_rate < math.inf, "learning_rate", "more than 0 and finite")
-        demand(0 < self.tolerance <= 1, "tolerance", "a fraction above 0")
-        demand(0 <= self.tune < 1, "tune", "a fraction of the fit")
-        demand(0 < self.pretrain < 1, "pretrain", "a fraction of the fit")
-        for name in _GOALS:
-            value = getattr(self, name)
-            demand(value is None or 0 < value < math.inf, name, "more than 0 and finite")
+        for holds, rule, names in _RULES:
+            for name in names:
+                value, may_be_open = getattr(self, name), getattr(Settings, name) is None
+                if not (value is None and may_be_open) and not holds(value):
+                    raise SettingsError(f"{name} is {value!r}, expected {rule}")
         if len(given := [name for name in _GOALS if getattr(self, name) is not None]) > 1:
             raise SettingsError(f"{given[0]} and {given[1]} cannot both be asked for")
         if self.criterion != "matched":
-            # Here, not above: they need this module.
-            from pcqaad.losses.names import parse
-
             parse(self.criterion)
-        if self.latent_init == "encoder":
-            if self.latent is None:
-                raise SettingsError("latent_init from the encoder needs a latent size, which it cannot choose")
-            demand(self.batch > 1, "batch", "at least 2 clouds for the encoder's batch norm")
-        for name, choices in CHOICES.items():
-            demand(getattr(self, name) in choices, name, " or ".join(choices))
+        if self.latent_init == "encoder" and self.latent is None:
+            raise SettingsError("latent_init from the encoder needs a latent size, which it cannot choose: give latent")
+        if self.latent_init == "encoder" and self.batch < 2:
+            raise SettingsError("batch is 1, expected at least 2 clouds for the encoder's batch norm")
 
     def budget(self, clouds: int, points: int) -> int | None:
-        """Return the bytes that a file of so many clouds and points may take; None where nothing limits them."""
+        """Return the bytes that a file may take, for clouds of 12 bytes a point; None where nothing limits them."""
         if self.ratio is None:
             return self.max_bytes
         return math.floor(min(12 * clouds * points / self.ratio, 2.0**62))
@@ -121,17 +95,38 @@ class Settings:
         return asdict(self)
 
 
-_GOALS = ("max_bytes", "ratio", "max_emkd")
-
 CHOICES = {
     "template": ("medoid", "random"),
-    # All points at once within 5 % of the optimum; QAAD_GREEDY, by exact cells or by the paper's auction in
-    # them; or none, the paper's first ablation.
+    # All points at once within 5 % of the optimum; QAAD_GREEDY, by exact cells or by the paper's auction in them; or
+    # none, the paper's first ablation.
     "matching": ("optimal", "greedy", "paper", "random"),
     "latent_init": ("components", "random", "encoder"),
     "schedule": ("cosine", "constant"),
     "device": ("auto", "cpu", "cuda"),
 }
+_GOALS = ("max_bytes", "ratio", "max_emkd")
+
+
+def _are_widths(widths: tuple[int, ...]) -> bool:
+    return 1 <= len(widths) <= MAX_LAYERS and 1 <= min(widths) <= max(widths) <= MAX_WIDTH
+
+
+# What has to hold, in words, and for which settings. What a file has no room for is refused here, not after the fit.
+_RULES: tuple[tuple[Callable[[Any], bool], str, tuple[str, ...]], ...] = (
+    (range(1, MAX_PATCHES + 1).__contains__, f"1 to {MAX_PATCHES:,}", ("patches",)),
+    (range(1, MAX_LATENT + 1).__contains__, f"1 to {MAX_LATENT:,}", ("latent",)),
+    (range(1, MAX_WIDTH + 1).__contains__, f"1 to {MAX_WIDTH:,}", ("patch",)),
+    (range(1, MAX_POINTS + 1).__contains__, f"1 to {MAX_POINTS:,}", ("surface",)),
+    (_are_widths, f"1 to {MAX_LAYERS} widths of 1 to {MAX_WIDTH:,}", ("shared",)),
+    (lambda value: value >= 1, "at least 1", ("epochs", "batch", "sample", "greedy_cell", "measure", "warmup")),
+    (lambda value: value >= 0, "0 or more", ("rematch", "intermediates")),
+    (lambda value: 0 <= value <= MAX_SEED, f"0 to {MAX_SEED}", ("seed",)),
+    (lambda value: 0 < value < math.inf, "more than 0 and finite", ("minutes", "learning_rate", *_GOALS)),
+    (lambda value: 0 < value <= 1, "a fraction above 0", ("tolerance",)),
+    (lambda value: 0 <= value < 1, "a fraction of the fit", ("tune",)),
+    (lambda value: 0 < value < 1, "a fraction of the fit above 0", ("pretrain",)),
+    *((choices.__contains__, " or ".join(choices), (name,)) for name, choices in CHOICES.items()),
+)
 
 # Paper, section 4.2: layers 256-128-128-128 shared and 64-3 per patch, Adam at 1e-3, 16 clouds a step, 600
 # epochs, one random cloud as the template, swaps only. The patch layers stand alone (no residual).

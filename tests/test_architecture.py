@@ -1,4 +1,4 @@
-"""Laws of the house: which room may import which, no circles, and what must stay light."""
+"""Laws of the house: which room may import which, no circles, closures that read in order, and what must stay light."""
 
 import ast
 import subprocess
@@ -70,6 +70,63 @@ def test_no_file_depends_on_itself():
         TopologicalSorter({path: set(ours(path)) - {path} for path in MODULES}).prepare()
     except CycleError as error:
         pytest.fail(f"circle: {' -> '.join(error.args[1])}")
+
+
+SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+def bindings(node):
+    """Yield the names that a function binds, and from which place of the text on they stand: (name, (line, column))."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+            # What is assigned stands behind the whole statement.
+            for name, _ in bindings(child):
+                yield name, (child.end_lineno, child.end_col_offset)
+        elif isinstance(child, SCOPES):
+            if not isinstance(child, ast.Lambda):
+                yield child.name, (child.lineno, child.col_offset)
+        elif isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+            yield child.id, (child.lineno, child.col_offset)
+        elif isinstance(child, ast.arg):
+            yield child.arg, (child.lineno, child.col_offset)
+        elif not isinstance(child, COMPREHENSIONS):
+            yield from bindings(child)
+
+
+def closed_over_early(tree):
+    """Yield the lines of nested functions that use a name which their enclosing function binds only after them."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    for outer in functions:
+        first = {}
+        for name, place in bindings(outer):
+            first[name] = min(place, first.get(name, place))
+        for inner in ast.walk(outer):
+            if inner is outer or not isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                continue
+            names = [node for node in ast.walk(inner) if isinstance(node, ast.Name)]
+            own = {arg.arg for arg in ast.walk(inner) if isinstance(arg, ast.arg)}
+            own |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+            for name in {node.id for node in names} - own:
+                if first.get(name, (0, 0)) > (inner.lineno, inner.col_offset):
+                    yield inner.lineno, name
+
+
+@pytest.mark.parametrize("path", sorted(MODULES))
+def test_no_function_closes_over_a_name_bound_after_it(path):
+    assert list(closed_over_early(ast.parse(MODULES[path].read_text()))) == []
+
+
+def test_a_name_bound_after_a_closure_is_noticed():
+    text = """
+def late(values):
+    def add(x):
+        return x + offset
+    offset = 1
+    found = list(map(lambda x: found[x], values))
+    return [add(x) for x in values], [x for x in values], (lambda: values), (lambda x: add(x))
+"""
+    assert list(closed_over_early(ast.parse(text))) == [(3, "offset"), (6, "found")]
 
 
 def test_every_room_is_there_and_named_once():

@@ -13,6 +13,7 @@ from pcqaad.decoder.patches import patch_sizes
 from pcqaad.errors import SettingsError
 from pcqaad.monitor import Monitor, Stage
 from pcqaad.points.collect import collect
+from pcqaad.seeds import Use
 from pcqaad.settings import PRESETS, Settings
 from pcqaad.training.loop import train
 from pcqaad.training.pointnet import PointNet
@@ -150,12 +151,10 @@ def test_a_stage_stops_when_asked_and_when_its_time_is_over(small_set):
     assert 1 <= timed.step <= 4
 
 
-def test_no_batch_is_a_single_cloud(small_set):
+def test_no_batch_is_a_single_cloud():
     # Five clouds, two at a time: the third step takes the first of the order again.
-    trainer = chamfer_trainer(small_set, replace(SMALL, batch=2))
-    drawn = []
-    for trainer.step in range(3):
-        drawn.append(trainer._draw_clouds())
+    schedule = Schedule(replace(SMALL, batch=2), 5)
+    drawn = [schedule.clouds_of(step, Use.PRETRAIN_CLOUDS, wrapped=True) for step in range(3)]
     assert [len(clouds) for clouds in drawn] == [2, 2, 2]
     assert set(np.concatenate(drawn)) == set(range(5))
 

@@ -213,11 +213,6 @@ def test_a_fit_on_a_gpu_rematches_by_blocks_and_never_for_the_worse():
     assert np.array_equal(np.take_along_axis(before, assignments[..., None], 1), after)
     errors = [np.square(decoded - x).sum((1, 2)) for x in (before, after)]
     assert (errors[1] < 0.9 * errors[0]).all()
-    again = Trainer(network, targets, assignments, pcqaad.Settings(batch=3, rematch=180, reassign=True))
-    assert np.array_equal(
-        again._swaps(torch.from_numpy(decoded), after),
-        reassignment.reassign(torch.from_numpy(decoded), torch.from_numpy(after)).numpy(),
-    )
 
 
 def test_greedy_before_a_fit_on_a_gpu():

@@ -29,8 +29,8 @@ def interrupted(tmp_path):
 
 def header(**changes):
     def change(arrays):
-        made = {**json.loads(str(arrays["head"])), **changes}
-        return {**arrays, "head": np.array(json.dumps({k: v for k, v in made.items() if v is not ...}))}
+        made = {**json.loads(str(arrays["header"])), **changes}
+        return {**arrays, "header": np.array(json.dumps({k: v for k, v in made.items() if v is not ...}))}
 
     return change
 
@@ -56,8 +56,8 @@ ATTACKS = {
     "a step below 0": header(step=-1),
     "seconds that are none": header(elapsed=None),
     "seconds without end": header(elapsed=float("inf")),
-    "another header": lambda arrays: {**arrays, "head": np.array("[]")},
-    "no header": without("head"),
+    "another header": lambda arrays: {**arrays, "header": np.array("[]")},
+    "no header": without("header"),
     "no assignments": without("assignments"),
     "a point assigned twice": array("assignments", repeated),
     "a point beyond the cloud": array("assignments", lambda a: np.where(a == 5, 64, a).astype(np.int32)),

@@ -17,7 +17,9 @@ from pcqaad.decoder.patches import patch_sizes
 from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.points.collect import collect
 from pcqaad.quantisation.evaluator import Evaluator
-from pcqaad.quantisation.step_sizes import choose_step_sizes, probe, quantise, rounded, search_lambda
+from pcqaad.quantisation.probe import probe
+from pcqaad.quantisation.quantise import quantise
+from pcqaad.quantisation.step_sizes import choose_step_sizes, search_lambda
 from pcqaad.settings import PRESETS, Settings
 from pcqaad.training.quantisation_aware import FakeQuantisation, straight_through
 from pcqaad.training.run import Run
@@ -41,8 +43,8 @@ def stop_after(calls):
 )
 def test_the_paper_s_ratios_come_out(preset, clouds, points, ratio):
     p = PRESETS[preset]
-    shape = Architecture(clouds, points, p.latent, p.shared, p.patch, p.patches, p.residual)
-    assert round(shape.paper_ratio()) == ratio
+    architecture = Architecture(clouds, points, p.latent, p.shared, p.patch, p.patches, p.residual)
+    assert round(architecture.paper_ratio()) == ratio
 
 
 def test_the_decoder_is_the_paper_s_formula():
@@ -79,8 +81,9 @@ def test_torch_and_numpy_decode_alike(residual):
 
 def test_the_differentiable_module_is_near_to_what_a_file_decodes_to(fitted_file):
     with pcqaad.open(fitted_file) as c:
-        frame = c.info["normalisation"]
-        there = c.module()(torch.from_numpy(c.latents)).detach().numpy() * frame["scale"] + frame["centre"]
+        normalisation = c.info["normalisation"]
+        there = c.module()(torch.from_numpy(c.latents)).detach().numpy()
+        there = there * normalisation["scale"] + normalisation["centre"]
         diagonal = c.info["fidelity"]["diagonal"]
         for i, cloud in enumerate(c):
             assert np.linalg.norm(cloud - there[i], axis=1).max() <= 1e-4 * diagonal
@@ -104,12 +107,14 @@ def test_a_fit_learns(fitted, originals):
     assert evaluator.clouds.normalisation.scale * evaluator.error(evaluator.floats(file)) < 0.5 * with_template
 
 
-def test_targets_stay_the_clouds_themselves(originals):
+@pytest.mark.parametrize("reassign", [False, True])
+def test_targets_stay_the_clouds_themselves_in_assigned_order(originals, reassign):
     collected, trained = (collect(originals, None, None, 0) for _ in range(2))
-    Run(Settings(epochs=2), torch.device("cpu"), None, False, SILENT).train(trained)
+    trainer = Run(Settings(epochs=2, reassign=reassign), torch.device("cpu"), None, False, SILENT).train(trained)
     assert not np.array_equal(list(trained.targets), list(collected.targets))
-    for target, cloud in zip(trained.targets, collected.targets, strict=True):
-        assert np.array_equal(target[np.lexsort(target.T)], cloud[np.lexsort(cloud.T)])
+    for target, cloud, assignment in zip(trained.targets, collected.targets, trainer.assignments, strict=True):
+        assert np.array_equal(np.sort(assignment), np.arange(len(cloud)))
+        assert np.array_equal(target, cloud[assignment])
 
 
 def test_a_collection_in_a_file_is_fitted_alike(fitted, originals, monkeypatch):
@@ -193,7 +198,7 @@ def test_rounding_is_what_the_file_will_hold_and_its_gradient_passes_through():
 def test_a_network_in_tuning_decodes_as_its_rounded_model(fitted):
     model = fitted.model
     steps = choose_step_sizes(model, probe(model), 1e-4)
-    network, near = Decoder.of(model), rounded(model, steps)
+    network, near = Decoder.of(model), steps.round(model)
     rounding = FakeQuantisation(model.architecture, steps, torch.device("cpu"))
     with torch.no_grad():
         latents = straight_through(network.latents, rounding.latents)
@@ -204,7 +209,7 @@ def test_a_network_in_tuning_decodes_as_its_rounded_model(fitted):
     assert not torch.allclose(expected, network(network.latents), atol=1e-3)
 
 
-def test_tuning_takes_coarser_steps_at_the_same_tolerance(originals):
+def test_quantisation_aware_training_takes_coarser_step_sizes_at_the_same_tolerance(originals):
     def bits(**choices):
         fitted = pcqaad.fit(originals, Settings(**choices, device="cpu"))
         assert fitted.encoded.degradation < 0.01
@@ -340,10 +345,10 @@ def test_small_sets_get_small_models():
     assert (asked.latent, asked.shared, asked.patch, asked.patches, asked.epochs) == (3, (8,), 4, 2, 1)
 
 
-def test_a_smaller_slope_quantises_finer(fitted):
+def test_a_smaller_lambda_quantises_finer(fitted):
     sensitivities = probe(fitted.model)
     coarse, fine = (
-        quantise(fitted.model, choose_step_sizes(fitted.model, sensitivities, slope)) for slope in (1e-4, 1e-6)
+        quantise(fitted.model, choose_step_sizes(fitted.model, sensitivities, lambda_)) for lambda_ in (1e-4, 1e-6)
     )
     model, finer, coarser = fine.model(), fine.shared, coarse.shared
     assert finer.step_size.value < coarser.step_size.value
@@ -358,9 +363,9 @@ def test_a_smaller_slope_quantises_finer(fitted):
     assert np.all(np.abs(model.latents - fitted.model.latents) <= 0.5001 * latent_step_sizes + 1e-7)
 
 
-@pytest.mark.parametrize("slope", [1e-30, 1e-12])
-def test_a_model_quantised_as_finely_as_can_be_decodes_like_the_floats(fitted, originals, slope):
-    quantised = quantise(fitted.model, choose_step_sizes(fitted.model, probe(fitted.model), slope))
+@pytest.mark.parametrize("lambda_", [1e-30, 1e-12])
+def test_a_model_quantised_as_finely_as_can_be_decodes_like_the_floats(fitted, originals, lambda_):
+    quantised = quantise(fitted.model, choose_step_sizes(fitted.model, probe(fitted.model), lambda_))
     quantised.shared.check()
     evaluator = Evaluator(collect(originals, None, None, 0), 1, SILENT)
     floats, decoded = evaluator.floats(fitted.model), evaluator.integers(quantised)
@@ -384,13 +389,13 @@ def test_a_model_of_any_size_is_exact_or_refused(fitted, part, factor):
         try:
             quantised = quantise(model, choose_step_sizes(model, probe(model), 1e-9))
         except pcqaad.DivergenceError as error:
-            assert "astray" in str(error)
+            assert "the fit diverged" in str(error)
             assert factor > 1e3
             return
     quantised.shared.check()
     assert (latent_reach(quantised.latents, quantised.shared.latent_step_sizes) < LARGEST_LATENT).all()
 
 
-def test_the_slope_search_stays_below_its_target():
-    found = search_lambda(lambda slope: slope**0.5, 1e-3, 0.01)
+def test_the_search_for_lambda_stays_below_its_target():
+    found = search_lambda(lambda lambda_: lambda_**0.5, 1e-3, 0.01)
     assert 0.9e-4 <= found <= 1e-4

@@ -118,7 +118,7 @@ def test_progress_is_told_cloud_by_cloud():
 
 
 class Changing(Sequence):
-    """Clouds of which one is another when it is read again."""
+    """Clouds, one of them another when it is read again."""
 
     def __init__(self, again):
         self.clouds, self.again, self.reads = population(), again, 0

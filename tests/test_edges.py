@@ -1,4 +1,4 @@
-"""What no file has room for, or no float can tell, is refused in time and by name, or judged by what it is."""
+"""Edges: sizes that no file holds and numbers that no float tells are refused in time and by name."""
 
 import json
 import math
@@ -87,17 +87,17 @@ def test_names_that_take_many_bytes_do_not_break_a_budget(tmp_path):
 
 def test_far_from_the_origin_rounding_of_coordinates_is_not_that_of_the_model(tmp_path, caplog):
 
-    def size_and_rise(offset):
+    def size_and_degradation(offset):
         clouds = [x.astype(np.float64) / 20 + offset for x in population(4, 512)]
         fitted = pcqaad.fit(clouds, Settings(epochs=8, tune=0, device="cpu"))
         fitted.save(tmp_path / "x.qaad")
         return (tmp_path / "x.qaad").stat().st_size, fitted.encoded.degradation
 
-    near, rise = size_and_rise([0, 0, 0])
-    assert rise < 0.01
+    near, degradation = size_and_degradation([0, 0, 0])
+    assert degradation < 0.01
     assert not caplog.messages
-    far, rise = size_and_rise([5e5, 5.4e6, 200])
-    assert rise < 0.01
+    far, degradation = size_and_degradation([5e5, 5.4e6, 200])
+    assert degradation < 0.01
     assert far < 1.2 * near
     (note,) = caplog.messages
     assert "decoded points are float32, and so far from the origin it is 0.5," in note
@@ -152,7 +152,7 @@ def test_a_file_that_was_drawn_as_no_fit_draws_is_refused():
     ids=str,
 )
 def test_a_fit_that_diverges_says_so(choice):
-    with pytest.raises(pcqaad.DivergenceError, match="the fit went astray"):
+    with pytest.raises(pcqaad.DivergenceError, match="the fit diverged"):
         pcqaad.fit(population(3, 64), Settings(**{"epochs": 6, "warmup": 1, "device": "cpu"} | choice))
 
 
@@ -223,7 +223,7 @@ def test_what_is_no_checkpoint_is_named(interrupted):
             assert str(path) in str(error)
 
 
-# What is measured again is what was recorded.
+# A second measurement gives the recorded figures.
 
 
 def test_percent_is_of_the_diagonal_of_whole_clouds(tmp_path):

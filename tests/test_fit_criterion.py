@@ -1,4 +1,4 @@
-"""Fits by losses of nearest neighbours: as reproducible as by assignment, and judged by the same measure."""
+"""Fits by losses of nearest neighbours: as reproducible as those by assignment, and measured alike."""
 
 import re
 
@@ -68,7 +68,7 @@ def test_a_fit_lowers_what_it_is_asked_to(clouds, name):
 
 
 def test_the_loss_is_of_the_decoded_points_and_as_many_others(clouds, monkeypatch):
-    from pcqaad.training import trainer as loop
+    from pcqaad.training import trainer
 
     given = []
 
@@ -81,15 +81,15 @@ def test_the_loss_is_of_the_decoded_points_and_as_many_others(clouds, monkeypatc
 
         return called
 
-    monkeypatch.setattr(loop, "criterion", spy)
+    monkeypatch.setattr(trainer, "criterion", spy)
     before = []
-    original = loop.Trainer._train_step
+    original = trainer.Trainer._train_step
 
     def step(self, rate):
         before.append(list(decode(self.network, [0, 1, 2, 3])))
         return original(self, rate)
 
-    monkeypatch.setattr(loop.Trainer, "_train_step", step)
+    monkeypatch.setattr(trainer.Trainer, "_train_step", step)
     pcqaad.fit(clouds, Settings(**{**QUICKLY, "epochs": 3}, criterion="l2", tune=0, sample=50, patches=3))
     assert len(given) == 3
     targets = [{tuple(point) for point in cloud.tolist()} for cloud in collect(clouds, None, None, 0).targets]

@@ -46,7 +46,7 @@ def test_more_bytes_make_wider_networks():
     sizes = [resolve(Settings(max_bytes=n), 64, 16384, spectrum) for n in (10_000, 60_000, 150_000, 400_000)]
     widths = [s.shared for s in sizes]
     assert all(a is not None and b is not None and a < b for a, b in zip(widths, widths[1:], strict=False))
-    # What was asked for by name stays.
+    # A width that is asked for stays.
     assert resolve(Settings(max_bytes=10_000, shared=(64,), patch=8), 64, 16384, spectrum).shared == (64,)
 
 
@@ -76,7 +76,7 @@ def test_an_error_far_above_the_fit_s_is_said_to_leave_room(clouds, tmp_path, ca
 
 
 def test_an_error_in_percent_of_nothing_is_refused():
-    with pytest.raises(pcqaad.GoalError, match="expected clouds with a diagonal, of which max_emkd is a part"):
+    with pytest.raises(pcqaad.GoalError, match="expected clouds that have one, found one point each"):
         pcqaad.fit([np.zeros((4, 3))] * 2, Settings(epochs=2, max_emkd=1, device="cpu"))
 
 

@@ -14,7 +14,9 @@ from pcqaad.decoder.float32 import FloatDecoder, selu, selu_slope
 from pcqaad.decoder.weight_scales import LEVELS, WeightScales
 from pcqaad.formats.coding.symbols import Model as SymbolModel
 from pcqaad.formats.container.container import pack
-from pcqaad.quantisation.step_sizes import choose_step_sizes, probe, quantise
+from pcqaad.quantisation.probe import probe
+from pcqaad.quantisation.quantise import quantise
+from pcqaad.quantisation.step_sizes import choose_step_sizes
 from pcqaad.quantisation.weight_scales import choose_weight_scales
 from tests import reference
 

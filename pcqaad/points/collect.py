@@ -21,11 +21,11 @@ from pcqaad.seeds import subsample_generator
 
 Points = NDArray[np.floating]
 
-# Arrays larger than this many bytes lie in a temporary file.
+# Bytes of an array; larger ones lie in a temporary file.
 _IN_MEMORY = 4_000_000_000
-# Normalised coordinates beyond this are no part of the clouds: what a model would need for them no file can hold.
+# The largest normalised coordinate: for farther ones no file can hold the numbers that a model would need.
 FARTHEST = 1e8
-# Decoded coordinates are float32. They may lie a little beyond the clouds.
+# The largest coordinate, in the data's unit: decoded ones are float32, and may lie a little beyond the clouds.
 LARGEST = float(np.finfo(np.float32).max) / 8
 
 
@@ -33,7 +33,7 @@ LARGEST = float(np.finfo(np.float32).max) / 8
 class Normalisation:
     """The normalisation of a collection: coordinates are (points - centre) / scale.
 
-    A quarter of the median diagonal is one unit, so a cloud spans about 4 units from corner to corner.
+    A quarter of the median diagonal is one unit. So a cloud spans about 4 units from corner to corner.
     """
 
     centre: NDArray[np.float64]  # (3,), data units
@@ -47,23 +47,14 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class CloudSet:
-    """N clouds of M points, normalised.
+    """N clouds of M points, normalised."""
 
-    Attributes:
-        targets: the points; a fit brings every cloud's into assigned order. Many of them lie in a file.
-        names: one per cloud.
-        normalisation: the normalisation.
-        diagonal: median over the clouds of their bounding boxes' diagonals, data units.
-        sizes: (N,) the numbers of points as given.
-        fingerprint: a checksum of the points as given, that tells this collection from another.
-    """
-
-    targets: Targets
-    names: list[str]
-    normalisation: Normalisation
-    diagonal: float
-    sizes: NDArray[np.int64]
-    fingerprint: int
+    targets: Targets  # the points; a fit brings every cloud's into assigned order
+    names: list[str]  # one per cloud
+    normalisation: Normalisation  # from the data's unit
+    diagonal: float  # median over the clouds of their bounding boxes' diagonals, data units
+    sizes: NDArray[np.int64]  # (N,) the numbers of points as given
+    fingerprint: int  # a checksum of the points, which tells this collection from another
 
 
 def diagonal(clouds: Sequence[Points]) -> float:
@@ -72,25 +63,18 @@ def diagonal(clouds: Sequence[Points]) -> float:
 
 
 def collect(
-    clouds: Sequence[Points],
-    names: Sequence[str] | None,
-    points: int | None,
-    seed: int,
-    monitor: Monitor = SILENT,
+    clouds: Sequence[Points], names: Sequence[str] | None, points: int | None, seed: int, monitor: Monitor = SILENT
 ) -> CloudSet:
     """Bring clouds (n_i, 3) to one number of points by random subsampling, and normalise them.
 
-    Args:
-        clouds: at least 2, finite. Each is asked for twice, in order, and none is kept: they may be read
-            from a disk when they are asked for.
-        names: one each; numbered where missing.
-        points: the number to bring them to; the smallest cloud's where missing.
-        seed: draws which points stay.
-        monitor: told how many clouds are read, and then normalised.
+    Each cloud is asked for twice, in order, and none is kept: any sequence will do that reads them from a disk. Names
+    are numbers where there are none; `points` is the smallest cloud's where it is None; the seed draws those that stay.
 
     Raises:
-        CloudError: fewer than 2 clouds, a malformed or non-finite one, one smaller than `points`, one beyond
-            float32 or far away from all others, or one that was another when it was asked for again.
+        CloudError: there are fewer than 2 clouds, or one is malformed, smaller than `points`, beyond float32, far from
+            all others, or another when it is asked for again.
+        SettingsError: names or points do not go with the clouds.
+        Interrupted: stopped.
     """
     names = list(names) if names is not None else default_names(len(clouds))
     if len(clouds) < 2:
@@ -120,13 +104,13 @@ def collect(
         raise CloudError(f"the smallest cloud holds {count:,} points: expected at most {MAX_POINTS:,}; give --points")
     if sizes.min() < count:
         smallest = int(np.argmin(sizes))
-        raise CloudError(f"{names[smallest]}: holds {sizes[smallest]} points, {count} were asked for")
+        raise CloudError(f"{names[smallest]}: holds {sizes[smallest]} points, {count} were asked for; give fewer")
     median = float(np.median(np.linalg.norm(boxes[:, 1] - boxes[:, 0], axis=1)))
     normalisation = Normalisation(boxes.mean((0, 1)), median / 4 if median > 0 else 1.0)
     reach = np.abs(normalisation.normalise(boxes)).max((1, 2))
     if not reach.max() < FARTHEST:
         farthest = int(np.argmax(reach))
-        raise CloudError(f"{names[farthest]}: lies too far from the other clouds to be fitted with them")
+        raise CloudError(f"{names[farthest]}: lies too far from the other clouds to be fitted with them; leave it out")
 
     targets = Targets(allocate((len(clouds), count, 3), np.uint16))
     fingerprint = 0
@@ -156,10 +140,7 @@ def check_cloud(cloud: Points, name: str) -> Points:
 
 
 def allocate(shape: tuple[int, ...], of: DTypeLike) -> NDArray[Any]:
-    """Return an array in memory, or in an unnamed temporary file where it is large: pages come as needed.
-
-    Raises CloudError where the file finds no room.
-    """
+    """Return an array in memory or, where it is large, in an unnamed temporary file; raises Error without room."""
     size = np.dtype(of).itemsize * math.prod(shape)
     if size <= _IN_MEMORY:
         return np.empty(shape, of)
@@ -172,7 +153,8 @@ def allocate(shape: tuple[int, ...], of: DTypeLike) -> NDArray[Any]:
             return np.asarray(np.memmap(file, of, "w+", shape=shape))
         except OSError as error:
             folder = tempfile.gettempdir()
-            raise Error(f"{folder}: no room for {size / 1e9:.1f} GB of points ({error.strerror})") from error
+            text = f"no room for {size / 1e9:.1f} GB of points ({error.strerror}); let TMPDIR name another folder"
+            raise Error(f"{folder}: {text}") from error
 
 
 def subsample(cloud: Points, count: int, seed: int, index: int) -> Points:

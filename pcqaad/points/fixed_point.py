@@ -1,4 +1,4 @@
-"""What a fit trains towards: the points of a whole collection, in 16 bits a coordinate."""
+"""The targets of a fit: the points of a whole collection, in 16 bits a coordinate."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST = 65535
+# The largest number that a coordinate is stored as, in step sizes: of 16 bits.
+_LARGEST = 65535
 
 
 class Targets:
     """N clouds of M points as 16-bit fixed point, each in a box of its own, so that an odd one spoils no other.
 
-    A coordinate is low + step * k, k from 0 to 65535, where 65535 steps are the largest side of the cloud's
-    bounding box. FakeQuantisation moves it by at most half a step: 2^-17 of that side (float32, in which points are
-    returned, adds its own). A fit errs by a percent of a cloud's diagonal, a thousand times as much.
+    A coordinate is low + step size * k, k from 0 to 65535, where 65535 step sizes are the largest side of the cloud's
+    bounding box. Rounding moves it by at most half a step size: 2^-17 of that side. Float32, in which points are
+    returned, adds its own. A fit errs by a percent of a cloud's diagonal, a thousand times as much.
 
-    The points' order is the caller's to change. They are moved as they are stored, so no number of moves
-    alters a point.
+    The points' order is the caller's to change. They are moved as they are stored, so no move alters a point.
 
     Attributes:
         points: M.
@@ -31,7 +31,7 @@ class Targets:
         clouds, self.points, _ = rows.shape
         self._rows = rows
         self._low = np.zeros((clouds, 3), np.float32)
-        self._step = np.zeros(clouds, np.float32)
+        self._step_size = np.zeros(clouds, np.float32)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -47,20 +47,17 @@ class Targets:
         """Store the points (M, 3), finite in float32, of a cloud."""
         least, greatest = box(points)
         low = least.astype(np.float32)
-        step = np.float32((greatest - low).max() / _MOST)
-        self._low[cloud], self._step[cloud] = low, step
+        step_size = np.float32((greatest - low).max() / _LARGEST)
+        self._low[cloud], self._step_size[cloud] = low, step_size
         # By the box as it is stored: float32 may have rounded its corner past the points.
         k = points - low.astype(np.float64)
-        k /= step or 1
-        self._rows[cloud] = np.clip(np.rint(k, out=k), 0, _MOST, out=k)
+        k /= step_size or 1
+        self._rows[cloud] = np.clip(np.rint(k, out=k), 0, _LARGEST, out=k)
 
     def gather(self, clouds: NDArray[np.integer], points: NDArray[np.integer]) -> NDArray[np.float32]:
         """Return the same points (S,) of some clouds (B,): (B, S, 3)."""
-        out = np.empty((len(clouds), len(points), 3), np.float32)
-        for cloud, found in zip(clouds, out, strict=True):
-            # Cloud by cloud: an index of both at once takes half as long again.
-            self._decode(cloud, self._rows[cloud].take(points, 0), found)
-        return out
+        # Cloud by cloud: an index of both at once takes half as long again.
+        return np.stack([self._decode(cloud, self._rows[cloud].take(points, 0)) for cloud in clouds])
 
     def permute(self, cloud: int, permutation: NDArray[np.integer]) -> None:
         """Reorder a cloud: row i becomes what was row permutation[i], (M,)."""
@@ -74,14 +71,12 @@ class Targets:
 
     def checksum(self, cloud: int, before: int) -> int:
         """Return the checksum of all before, continued over the points of a cloud in their order."""
-        for stored in (self._rows[cloud], self._low[cloud], self._step[cloud : cloud + 1]):
+        for stored in (self._rows[cloud], self._low[cloud], self._step_size[cloud : cloud + 1]):
             before = zlib.crc32(stored.data, before)
         return before
 
-    def _decode(
-        self, cloud: int, rows: NDArray[np.uint16], out: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
-        moved: NDArray[np.float32] = np.multiply(rows, self._step[cloud], out=out, dtype=np.float32)
+    def _decode(self, cloud: int, rows: NDArray[np.uint16]) -> NDArray[np.float32]:
+        moved: NDArray[np.float32] = np.multiply(rows, self._step_size[cloud], dtype=np.float32)
         moved += self._low[cloud]
         return moved
 
@@ -93,11 +88,8 @@ def box(points: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def permute_some(
-    array: NDArray[Any],
-    clouds: NDArray[np.integer],
-    points: NDArray[np.integer],
-    permutation: NDArray[np.integer],
+    array: NDArray[Any], clouds: NDArray[np.integer], points: NDArray[np.integer], permutation: NDArray[np.integer]
 ) -> None:
-    """Reorder in an array (N, M, ...) the points (S,) of some clouds (B,), different ones, as `Targets` does."""
+    """Reorder, in an array (N, M, ...), the points (S,) of different clouds (B,) as `Targets.permute_some` does."""
     row, column = np.nonzero(permutation != np.arange(len(points)))
     array[clouds[row], points[column]] = array[clouds[row], points[permutation[row, column]]]

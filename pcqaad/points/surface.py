@@ -1,9 +1,9 @@
-"""Points on a surface: what a scanner, or a paper, would draw of a mesh."""
+"""Points drawn from the surface of a mesh."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,52 +16,41 @@ from pcqaad.seeds import surface_generator
 Mesh = tuple[Points, NDArray[np.integer]]
 
 
+@dataclass(frozen=True, eq=False)
 class Surfaces(Sequence[Points]):
     """Points drawn from the surfaces of meshes, each mesh asked for when its points are, and not kept.
 
-    What is drawn depends on the seed and the mesh's number in its collection alone, so that the originals of a
-    file can be drawn again.
+    The draw depends on the seed and the mesh's number in its collection alone. So the originals of a file can be drawn
+    again.
     """
 
-    def __init__(self, meshes: Sequence[Mesh], names: Sequence[str], points: int, seed: int, first: int = 0) -> None:
-        """Take meshes by their names, of which the first has the number `first`, to draw `points` points from each."""
-        self._meshes = meshes
-        self._names = names
-        self._points = points
-        self._seed = seed
-        self._first = first
+    meshes: Sequence[Mesh]
+    names: Sequence[str]  # one per mesh
+    points: int  # to draw from each
+    seed: int
+    first: int = 0  # the number of the first mesh
 
     def __len__(self) -> int:
-        return len(self._meshes)
+        return len(self.meshes)
 
-    @overload
-    def __getitem__(self, index: int) -> Points: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Points]: ...
-
-    def __getitem__(self, index: int | slice) -> Points | list[Points]:
+    def __getitem__(self, index: int) -> Points:  # type: ignore[override]
         """Return points (points, 3) in the type of the vertices; raises CloudError as `sample_surface` does."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
         number = range(len(self))[index]
-        return draw(self._meshes[number], self._names[number], self._points, self._seed, self._first + number)
+        return draw(self.meshes[number], self.names[number], self.points, self.seed, self.first + number)
 
 
 def draw(mesh: Mesh, name: str, points: int, seed: int, number: int) -> Points:
     """Return the points (points, 3) of mesh number `number` of a collection; raises CloudError by its name."""
-    rng = surface_generator(seed, number)
     try:
         vertices, triangles = mesh
         vertices, triangles = np.asarray(vertices), np.asarray(triangles)
     except (TypeError, ValueError) as error:
         raise CloudError(f"{name}: expected a mesh, its vertices (v, 3) and triangles (t, 3)") from error
     if triangles.ndim != 2 or triangles.shape[1] != 3 or triangles.dtype.kind not in "iu":
-        found = f"{triangles.dtype} {triangles.shape}"
-        raise CloudError(f"{name}: expected triangles of integers (t, 3), found {found}")
+        raise CloudError(f"{name}: expected triangles of integers (t, 3), found {triangles.dtype} {triangles.shape}")
     vertices = check_cloud(vertices, name)
     try:
-        drawn = sample_surface(vertices, triangles, points, rng)
+        drawn = sample_surface(vertices, triangles, points, surface_generator(seed, number))
     except CloudError as error:
         raise CloudError(f"{name}: {error}") from error
     return drawn.astype(np.result_type(np.float32, vertices.dtype))
@@ -72,16 +61,10 @@ def sample_surface(
 ) -> NDArray[np.float64]:
     """Draw points (count, 3) independently and uniformly by area over the triangles of a mesh, in no order.
 
-    A triangle is drawn by its area, a point in it by two uniform numbers, folded back where they leave it
-    (Turk, "Generating random points in triangles", Graphics Gems, 1990).
+    A triangle is drawn by its area, never one without. A point in it is drawn by two uniform numbers, folded back where
+    they leave it (Turk, "Generating random points in triangles", Graphics Gems, 1990).
 
-    Args:
-        vertices: (v, 3), finite.
-        triangles: (t, 3) rows of `vertices`; those without an area are never drawn.
-        count: of the points.
-        rng: draws them.
-
-    Raises CloudError where a triangle names a vertex that is not there, or none has an area.
+    Raises CloudError where a triangle (t, 3) names none of the vertices (v, 3), or none has an area.
     """
     if len(triangles) and not (triangles.min() >= 0 and triangles.max() < len(vertices)):
         wrong = triangles.min() if triangles.min() < 0 else triangles.max()

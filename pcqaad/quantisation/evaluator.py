@@ -15,28 +15,23 @@ from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.evaluation.metrics import CELL, Errors, measure, percent, summarise
 from pcqaad.monitor import Monitor, Stage
 from pcqaad.points.collect import CloudSet, Points
-from pcqaad.quantisation.step_sizes import Quantised
+from pcqaad.quantisation.quantise import Quantised
 
-# Clouds of a larger set that the record is measured on: one of 65,536 points takes a second or two of a core.
+# Clouds of a larger set that its recorded fidelity is measured on: one of 65,536 points takes a core a second or two.
 RECORDED_CLOUDS = 128
-
+# Clouds that the distances to assigned targets are measured on: these only lead the search.
+_ASSIGNED_CLOUDS = 8
 # Returns the points (M, 3) of a cloud, normalised.
 Decode = Callable[[int], Points]
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Measures what models decode to.
+    """Measures what models decode to."""
 
-    Attributes:
-        clouds: the originals, with their targets in assigned order.
-        measured: how many clouds a candidate is measured on.
-        monitor: told of every cloud.
-    """
-
-    clouds: CloudSet
-    measured: int
-    monitor: Monitor
+    clouds: CloudSet  # the originals, with their targets in assigned order
+    measured: int  # how many clouds a candidate is measured on, at most
+    monitor: Monitor  # told of every cloud
 
     @property
     def denormalisation(self) -> Denormalisation:
@@ -82,10 +77,10 @@ class Evaluator:
         return percent(error * self.clouds.normalisation.scale, self.clouds.diagonal)
 
     def assigned_error(self, model: Model) -> float:
-        """Return the mean distance of a few clouds to their assigned targets: cheap to take."""
+        """Return the mean distance, normalised, of some clouds to their assigned targets: cheap to take."""
         sample = self.sample(self.measured)
         decode = self.floats(model)
-        moves = (decode(i) - self.clouds.targets[i] for i in sample[:: max(len(sample) // 8, 1)])
+        moves = (decode(i) - self.clouds.targets[i] for i in sample[:: max(len(sample) // _ASSIGNED_CLOUDS, 1)])
         return float(np.mean([np.linalg.norm(move, axis=1).mean() for move in moves]))
 
     def fidelity(self, quantised: Quantised, degradation: float) -> dict[str, Any]:

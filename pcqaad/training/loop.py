@@ -1,12 +1,15 @@
-"""The loop that every phase of a fit runs through."""
+"""The loop that every phase of a fit runs through, and a step of its descent."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+
+from pcqaad.errors import DivergenceError
 from pcqaad.monitor import Monitor
 from pcqaad.training.schedule import Phase
 
@@ -15,31 +18,12 @@ SAVE_EVERY = 60.0
 
 
 class Learner(Protocol):
-    """What a phase trains, one step after another.
+    """What a phase trains, one step after another."""
 
-    Attributes:
-        step: the number of the step that comes next.
-    """
-
-    step: int
+    step: int  # the number of the step that comes next
 
     def descend(self, rate: float) -> dict[str, float]:
         """Make one step at a rate, and return figures of interest."""
-
-
-@dataclass
-class Clock:
-    """The seconds that a fit has taken, those before an interruption included.
-
-    Attributes:
-        began: on the clock of `time.monotonic`; earlier by the seconds that a resumed fit had taken.
-    """
-
-    began: float
-
-    def __call__(self) -> float:
-        """Return the seconds."""
-        return time.monotonic() - self.began
 
 
 def train(
@@ -49,18 +33,9 @@ def train(
     monitor: Monitor,
     save: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train until a phase is over.
+    """Train until a phase is over; the clock returns the seconds of the fit, and `save` is called once a minute.
 
-    Args:
-        learner: is moved.
-        phase: says when it is over, and how fast to go until then.
-        clock: returns the seconds of the fit.
-        monitor: told of every step, with the learner's figures.
-        save: writes a checkpoint; called once a minute.
-
-    Raises:
-        DivergenceError: a step makes numbers beyond all bounds.
-        Interrupted: stopped, between two steps.
+    Raises DivergenceError where a step makes numbers beyond all bounds, and Interrupted between two steps.
     """
     saved = time.monotonic()
     while (done := phase.done(learner.step, clock())) < 1:
@@ -70,3 +45,22 @@ def train(
         if time.monotonic() - saved > SAVE_EVERY:
             save()
             saved = time.monotonic()
+
+
+def follow_gradient(optimiser: torch.optim.Optimizer, loss: torch.Tensor, rate: float, step: int) -> float:
+    """Move what an optimiser trains down the gradient of a loss, and return it; raises DivergenceError for NaN."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    figure = float(loss.detach())
+    must_be_finite(figure, step)
+    return figure
+
+
+def must_be_finite(figure: float, step: int) -> None:
+    """Raise DivergenceError where a figure of a step is infinite or NaN: no model comes of it any more."""
+    if not math.isfinite(figure):
+        text = f"the fit diverged: step {step} makes numbers beyond all bounds"
+        raise DivergenceError(f"{text}; give pcqaad.Settings a lower learning_rate")

@@ -12,65 +12,51 @@ import torch
 from numpy.typing import NDArray
 
 from pcqaad.decoder.architecture import Model
+from pcqaad.decoder.module import Decoder
 from pcqaad.errors import CheckpointError, Interrupted
 from pcqaad.evaluation.metrics import percent
 from pcqaad.matching.gpu.auction import batched
 from pcqaad.matching.kd import patch_order
 from pcqaad.monitor import Monitor, Stage, log
 from pcqaad.points.collect import CloudSet, Points
+from pcqaad.points.fixed_point import Targets
 from pcqaad.quantisation.step_sizes import StepSizes
 from pcqaad.settings import Settings
 from pcqaad.training.checkpoint import Checkpoint
-from pcqaad.training.loop import Clock, train
+from pcqaad.training.loop import train
 from pcqaad.training.pretrain import ChamferTrainer
-from pcqaad.training.quantisation_aware import FakeQuantisation
 from pcqaad.training.schedule import Schedule, fitting, pretraining, tuning
 from pcqaad.training.sizing import choose_patches, resolve
-from pcqaad.training.start import (
-    choose_template,
-    first_latents,
-    first_matching,
-    principal_components,
-    untrained,
-)
+from pcqaad.training.start import choose_template, first_latents, first_matching, principal_components, untrained
 from pcqaad.training.trainer import Trainer, network_state
 
 
 class Run:
-    """A fit of clouds, from the matching to quantisation-aware training.
-
-    Attributes:
-        resumable: whether there is a checkpoint of this fit.
-        clock: returns the seconds that the fit has taken.
-    """
+    """A fit of clouds, from the matching to quantisation-aware training; `resumable` once it has a checkpoint."""
 
     def __init__(
         self, asked: Settings, device: torch.device, checkpoint: Path | None, resume: bool, monitor: Monitor
     ) -> None:
         """Take the settings as given, and the file to keep the state in; None keeps none."""
-        self.clock = Clock(time.monotonic())
+        self._began = time.monotonic()
         self.resumable = resume and checkpoint is not None and checkpoint.exists()
         self._asked, self._device, self._checkpoint, self._monitor = asked, device, checkpoint, monitor
 
     def train(self, clouds: CloudSet) -> Trainer:
         """Match the clouds, or go on from the checkpoint, and train until quantisation-aware training is left.
 
-        Brings the clouds' targets into assigned order.
-
-        Raises:
-            CheckpointError: the checkpoint is not one of this fit.
-            DivergenceError: the fit makes numbers beyond all bounds.
-            Interrupted: stopped.
+        Brings the clouds' targets into assigned order. Raises CheckpointError where the checkpoint is not one of this
+        fit, DivergenceError where the fit makes numbers beyond all bounds, and Interrupted.
         """
         targets = clouds.targets
-        kept = self._kept(clouds)
+        kept = self._load(clouds)
         if kept is None and self._asked.latent_init != "encoder":
             # Before the template is chosen, which may have a matcher to compile.
             self._monitor.update(Stage.MATCH, 0, len(targets), "clouds")
         template = targets[choose_template(targets, self._asked)]
         template = template[patch_order(template, self._asked.patches or choose_patches(targets.points))]
         if kept is None:
-            kept = self._match(clouds, template)
+            kept = self._match(targets, template)
             self._save(clouds, kept)
         # In place: a collection can be as large as the memory.
         for i, assignment in enumerate(kept.assignments):
@@ -79,53 +65,42 @@ class Run:
         self._fit(clouds, trainer, kept.prepared)
         return trainer
 
-    def tune(self, trainer: Trainer, steps: StepSizes, share: float) -> Model | None:
-        """Train on, quantisation-aware, for a share of what the settings leave for that.
-
-        An interrupted fit begins this phase anew: its last checkpoint is from before. Returns None where the share
-        holds no step.
-        """
-        first = trainer.step
-        trainer.quantisation_aware(FakeQuantisation(trainer.network.arrays().architecture, steps, self._device))
-        schedule = Schedule(trainer.settings, len(trainer.targets))
-        train(trainer, tuning(schedule, share, first, self.clock()), self.clock, self._monitor)
-        return trainer.network.arrays() if trainer.step > first else None
-
-    def _kept(self, clouds: CloudSet) -> Checkpoint | None:
+    def _load(self, clouds: CloudSet) -> Checkpoint | None:
         """Return what there is to go on from, and take on the seconds it took; None where all begins."""
         if self._checkpoint is None or not self.resumable:
             return None
-        found = Checkpoint.load(self._checkpoint, clouds, self._asked)
-        self.clock.began -= found.elapsed
-        return found
+        kept = Checkpoint.load(self._checkpoint, clouds, self._asked)
+        self._began -= kept.elapsed
+        return kept
 
-    def _save(self, clouds: CloudSet, state: Checkpoint) -> None:
+    def _match(self, targets: Targets, template: Points) -> Checkpoint:
+        """Match every cloud to the template, or to what pretraining made of it: a fit before its first step."""
+        reference, step, arrays = template, 0, dict[str, NDArray[Any]]()
+        if self._asked.latent_init == "encoder":
+            network, step = self._pretrain(targets, template)
+            reference, arrays = network.arrays().template, network_state(network)
+        solver = None if self._device.type == "cpu" else batched(self._device)
+        assignments = first_matching(reference, targets, self._asked, self._monitor, solver)
+        elapsed = self._clock()
+        # Pretraining was training, not preparation.
+        return Checkpoint(assignments, step, elapsed, 0.0 if step else elapsed, arrays)
+
+    def _pretrain(self, targets: Targets, template: Points) -> tuple[Decoder, int]:
+        """Train with an encoder; returns the network, its latents the encoder's embeddings, and the next step."""
+        # The latent size is given, not found in a spectrum.
+        settings = resolve(self._asked, len(targets), targets.points, np.zeros(1))
+        latents = np.zeros((len(targets), settings.latent or 1), np.float32)
+        network = untrained(template, latents, settings).to(self._device)
+        trainer = ChamferTrainer(network, targets, settings, self._device)
+        train(trainer, pretraining(trainer.schedule), self._clock, self._monitor)
+        network.latents.data.copy_(trainer.embed())
+        return network, trainer.step
+
+    def _save(self, clouds: CloudSet, kept: Checkpoint) -> None:
         """Write a checkpoint, where one is wanted."""
         if self._checkpoint is not None:
-            state.save(self._checkpoint, clouds, self._asked)
+            kept.save(self._checkpoint, clouds, self._asked)
             self.resumable = True
-
-    def _match(self, clouds: CloudSet, template: Points) -> Checkpoint:
-        """Return a fit before its first step: every cloud matched to the template, normalised and patch by patch.
-
-        After pretraining, to what that made of the template.
-        """
-        targets, settings = clouds.targets, self._asked
-        reference, first, arrays = template, 0, dict[str, NDArray[Any]]()
-        if settings.latent_init == "encoder":
-            # Its latent size is given, not found in a spectrum.
-            early = resolve(settings, len(targets), targets.points, np.zeros(1))
-            latents = np.zeros((len(targets), early.latent or 1), np.float32)
-            network = untrained(template, latents, early).to(self._device)
-            learner = ChamferTrainer(network, targets, early, self._device)
-            train(learner, pretraining(Schedule(early, len(targets))), self.clock, self._monitor)
-            network.latents.data.copy_(learner.embed())
-            reference, first, arrays = network.arrays().template, learner.step, network_state(network)
-        solver = None if self._device.type == "cpu" else batched(self._device)
-        assignments = first_matching(reference, targets, settings, self._monitor, solver)
-        elapsed = self.clock()
-        # Pretraining was training, not preparation.
-        return Checkpoint(assignments, first, elapsed, 0.0 if first else elapsed, arrays)
 
     def _start(self, clouds: CloudSet, template: Points, kept: Checkpoint) -> Trainer:
         """Return the network, started from the principal components of the matched coordinates or as it was kept."""
@@ -140,8 +115,7 @@ class Run:
             least = -(-kept.step // schedule.steps_per_epoch)
             made = f"{kept.step:,} steps were made already, more than {settings.epochs} epochs have"
             raise CheckpointError(f"{self._checkpoint}: {made}; expected at least {least} epochs")
-        latents = first_latents(basis, settings.latent, settings)
-        network = untrained(template, latents, settings).to(self._device)
+        network = untrained(template, first_latents(basis, settings.latent, settings), settings).to(self._device)
         scale = percent(clouds.normalisation.scale, clouds.diagonal)
         trainer = Trainer(network, targets, kept.assignments, settings, scale)
         if kept.arrays:
@@ -154,17 +128,32 @@ class Run:
     def _fit(self, clouds: CloudSet, trainer: Trainer, prepared: float) -> None:
         """Train through the main phase, `prepared` seconds of the fit having passed before its first step."""
         minutes = trainer.settings.minutes
-        if minutes and self.clock() >= minutes * 60 and not trainer.step:
+        if minutes and self._clock() >= minutes * 60 and not trainer.step:
             log.warning("the %g minutes were over before training began: give it more", minutes)
 
         def save() -> None:
-            state = Checkpoint(trainer.assignments, trainer.step, self.clock(), prepared, trainer.state())
-            self._save(clouds, state)
+            kept = Checkpoint(trainer.assignments, trainer.step, self._clock(), prepared, trainer.state())
+            self._save(clouds, kept)
 
-        phase = fitting(Schedule(trainer.settings, len(clouds.targets)), prepared)
+        phase = fitting(trainer.schedule, prepared)
         try:
-            train(trainer, phase, self.clock, self._monitor, save)
+            train(trainer, phase, self._clock, self._monitor, save)
         except Interrupted:
             save()
             raise
         save()
+
+    def _clock(self) -> float:
+        """Return the seconds that the fit has taken, those before an interruption included."""
+        return time.monotonic() - self._began
+
+    def tune(self, trainer: Trainer, step_sizes: StepSizes, share: float) -> Model | None:
+        """Train on, quantisation-aware, for a share of what the settings leave for that.
+
+        An interrupted fit begins this phase anew: its last checkpoint is from before. Returns None where the share
+        holds no step.
+        """
+        first = trainer.step
+        trainer.quantisation_aware(step_sizes)
+        train(trainer, tuning(trainer.schedule, share, first, self._clock()), self._clock, self._monitor)
+        return trainer.network.arrays() if trainer.step > first else None

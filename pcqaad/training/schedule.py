@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pcqaad.monitor import Stage
+from pcqaad.seeds import Use, generator
 from pcqaad.settings import Settings
 
-# What is left of a rate in the end: the last steps then move less than quantisation will.
+# The part of a rate that is left in the end: the last steps then move less than quantisation will.
 LAST_RATE = 0.01
 # The rate at which quantisation-aware training begins, in learning rates: enough to move numbers by a step size.
 TUNING_RATE = 0.2
@@ -21,15 +25,10 @@ def cosine(done: float, last: float) -> float:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What the settings say of the steps of a fit to N clouds.
+    """The steps of a fit, as its settings have them."""
 
-    Attributes:
-        settings: resolved.
-        clouds: N.
-    """
-
-    settings: Settings
-    clouds: int
+    settings: Settings  # resolved
+    clouds: int  # N
 
     @property
     def steps_per_epoch(self) -> int:
@@ -41,6 +40,16 @@ class Schedule:
         """Steps that the epochs make; infinitely many where only minutes end the fit."""
         epochs = self.settings.epochs
         return epochs * self.steps_per_epoch if epochs is not None else math.inf
+
+    def clouds_of(self, step: int, use: Use, wrapped: bool = False) -> NDArray[np.int64]:
+        """Draw the clouds (B,) of a step: the next ones of a random order, which every epoch draws anew.
+
+        `wrapped` goes on from the order's beginning where it ends, so that all steps have the same number of clouds.
+        """
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = generator(self.settings.seed, use, epoch).permutation(self.clouds)
+        first, batch = position * self.settings.batch, self.settings.batch
+        return order.take(range(first, first + batch), mode="wrap") if wrapped else order[first : first + batch]
 
     def part(self, steps: int, seconds: float) -> float:
         """Return the part of the fit's epochs that steps are, or of its minutes that seconds are: the larger."""
@@ -59,31 +68,18 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of a fit.
+    """One phase of a fit."""
 
-    Attributes:
-        stage: its name.
-        schedule: of the fit.
-        share: the part of the fit's epochs or minutes that it may use.
-        begins: the part of it that is over before its first step.
-        descent: how far down the cosine it gets; the next phase goes on from there.
-        rate: at the top of the cosine, in learning rates.
-        warmup: steps of linear growth of the rate, counted from the first step of the fit.
-        falls: whether the rate falls at all.
-        first_step: the number of the step that it counts from.
-        began: the second of the fit that it counts from.
-    """
-
-    stage: Stage
-    schedule: Schedule
-    share: float
-    begins: float = 0.0
-    descent: float = 1.0
-    rate: float = 1.0
-    warmup: int = 1
-    falls: bool = True
-    first_step: int = 0
-    began: float = 0.0
+    stage: Stage  # its name
+    schedule: Schedule  # of the fit
+    share: float  # the part of the fit's epochs or minutes that it may use
+    begins: float = 0.0  # the part of it that is over before its first step
+    descent: float = 1.0  # how far down the cosine it gets; the next phase goes on from there
+    rate: float = 1.0  # at the top of the cosine, in learning rates
+    warmup: int = 1  # steps of linear growth of the rate, from its first step on
+    falls: bool = True  # whether the rate falls at all
+    first_step: int = 0  # the number of the step that it counts from
+    began: float = 0.0  # the second of the fit that it counts from
 
     def done(self, step: int, seconds: float) -> float:
         """Return the part of the phase that is over before a step, `seconds` into the fit."""
@@ -99,19 +95,17 @@ class Phase:
 
 
 def pretraining(schedule: Schedule) -> Phase:
-    """Return the paper's first phase: `pretrain` is its part of what is not left for tuning (section 4.2)."""
+    """Return the paper's first phase, a part `pretrain` of what tuning leaves (section 4.2)."""
     s = schedule.settings
-    falls = s.schedule == "cosine"
-    share = s.pretrain * (1 - s.tune)
+    share, falls = s.pretrain * (1 - s.tune), s.schedule == "cosine"
     return Phase(Stage.PRETRAIN, schedule, share, descent=s.pretrain, warmup=s.warmup, falls=falls)
 
 
 def fitting(schedule: Schedule, prepared: float) -> Phase:
     """Return the main phase, `prepared` seconds of the fit having passed before its first step."""
     s = schedule.settings
-    share = 1 - s.tune
-    begins = schedule.part(0, prepared) / share
-    return Phase(Stage.FIT, schedule, share, begins, warmup=s.warmup, falls=s.schedule == "cosine")
+    share, falls = 1 - s.tune, s.schedule == "cosine"
+    return Phase(Stage.FIT, schedule, share, schedule.part(0, prepared) / share, warmup=s.warmup, falls=falls)
 
 
 def tuning(schedule: Schedule, share: float, step: int, seconds: float) -> Phase:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pcqaad.decoder.module import Decoder
 from pcqaad.decoder.patches import draw_points, patch_sizes
-from pcqaad.errors import DivergenceError
 from pcqaad.losses.criteria import criterion
 from pcqaad.losses.names import parse
 from pcqaad.matching.assign import refine_many, rematch
@@ -21,17 +21,28 @@ from pcqaad.matching.gpu.auction import batched
 from pcqaad.matching.reassignment import reassign
 from pcqaad.parallel import in_parallel
 from pcqaad.points.fixed_point import Targets, permute_some
+from pcqaad.quantisation.step_sizes import StepSizes
 from pcqaad.seeds import Use, generator
 from pcqaad.settings import Settings
+from pcqaad.training.loop import follow_gradient, must_be_finite
 from pcqaad.training.quantisation_aware import FakeQuantisation, straight_through
 from pcqaad.training.schedule import Schedule
 
+Assignments = NDArray[np.int32]
+Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Rematching:
+    """How clouds are re-matched while they are trained towards."""
+
+    together: int = 4  # clouds re-matched at once, which cores share: of no other number, so that cores change nothing
+    gpu_block: int = 1024  # pairs that a GPU re-matches together: whole clouds would leave it idle
+
+
+_REMATCHING = Rematching()
 # Steps whose distance is averaged for the reader.
 _AVERAGED_STEPS = 50
-# Clouds re-matched at once, so that cores can share them; the result must not depend on the cores.
-_TOGETHER = 4
-# Pairs of a block that a GPU re-matches; whole clouds would leave it idle.
-_GPU_BLOCK = 1024
 
 
 class Trainer:
@@ -41,138 +52,115 @@ class Trainer:
         network: being fitted.
         targets: the clouds in assigned order: row j of a cloud is the target of template point j.
         assignments: (N, M) where that row stood in the cloud as given.
+        schedule: of the fit.
         step: the number of the step that comes next.
+        solver: re-matches blocks on a GPU; None on a CPU.
     """
 
     def __init__(
-        self,
-        network: Decoder,
-        targets: Targets,
-        assignments: NDArray[np.int32],
-        settings: Settings,
-        percent: float = 25.0,
+        self, network: Decoder, targets: Targets, assignments: Assignments, settings: Settings, percent: float = 25.0
     ) -> None:
         """Take resolved settings, and what a normalised length of 1 is in percent of the clouds' diagonal."""
-        self.network = network
-        self.targets = targets
-        self.assignments = assignments
-        self.settings = settings
-        self.step = 0
-        self.device = network.template.device
+        self.network, self.targets, self.assignments, self.settings = network, targets, assignments, settings
+        self.step, self.device = 0, network.template.device
         self.solver = None if self.device.type == "cpu" else batched(self.device)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-        self.quantisation: FakeQuantisation | None = None
+        self._quantisation: FakeQuantisation | None = None
         self._percent = percent
         self._distances: deque[float] = deque(maxlen=_AVERAGED_STEPS)
         self._criterion = None
         if settings.criterion != "matched":
             name, parameters = parse(settings.criterion)
             self._criterion = criterion(name, **parameters)
-        self._schedule = Schedule(settings, len(targets))
+        self.schedule = Schedule(settings, len(targets))
         self._sizes = patch_sizes(targets.points, network.patches)
 
-    def descend(self, rate: float) -> dict[str, float]:
-        """Make one step at a rate, re-match, and return the loss and what bounds the EM-kD from above.
+    def quantisation_aware(self, step_sizes: StepSizes) -> None:
+        """From the next step on, train the network as a file of these step sizes would hold it."""
+        self.optimiser = torch.optim.Adam(self.network.parameters())
+        self._quantisation = FakeQuantisation(self.network.arrays().architecture, step_sizes, self.device)
 
-        The mean distance to the assigned targets over the last steps is one, in percent of the clouds' diagonal.
+    def descend(self, rate: float) -> dict[str, float]:
+        """Make one step at a rate, re-match, and return the loss and a bound of the EM-kD from above.
+
+        It is the mean distance to the assigned targets over the last steps, in percent of the clouds' diagonal.
         """
         loss, distance = self._train_step(rate)
         self._rematch()
         self._distances.append(distance)
         return {"loss": loss, "emkd_percent": self._percent * float(np.mean(self._distances))}
 
-    def quantisation_aware(self, steps: FakeQuantisation) -> None:
-        """From the next step on, train the network as a file of these step sizes would hold it."""
-        self.optimiser = torch.optim.Adam(self.network.parameters())
-        self.quantisation = steps
-
     def _train_step(self, rate: float) -> tuple[float, float]:
         """Draw clouds and points, decode, swap, descend. Returns the loss and the mean distance to the targets."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        clouds, points = self._draw()
+        clouds = self.schedule.clouds_of(self.step, Use.CLOUDS)
+        points = self._draw_points()
+        predicted = self._decode(clouds, points)
+        if self.settings.reassign or self._criterion is not None:
+            must_be_finite(float(predicted.detach().abs().max()), self.step)
+        targets = self._gather(clouds, points.ravel())
+        if self.settings.reassign:
+            swaps = reassign(predicted.detach(), targets)
+            targets = targets.gather(1, swaps[..., None].expand(targets.shape))
+            self.targets.permute_some(clouds, points.ravel(), swaps.cpu().numpy())
+            permute_some(self.assignments, clouds, points.ravel(), swaps.cpu().numpy())
+        squared = (predicted - targets).square().sum(-1)
+        loss = squared.mean()
+        if self._criterion is not None:
+            # An equal number of the clouds' own points, drawn at random.
+            rng = generator(self.settings.seed, Use.COMPARED_POINTS, self.step)
+            drawn = self._gather(clouds, rng.choice(self.targets.points, points.size, replace=False))
+            loss = self._criterion(predicted, drawn)
+        return follow_gradient(self.optimiser, loss, rate, self.step), float(squared.detach().sqrt().mean())
+
+    def _draw_points(self) -> NDArray[np.int64]:
+        """Draw the step's template points (K, S), the same for all of its clouds."""
+        each = min(max(self.settings.sample // self.network.patches, 1), int(self._sizes.min()))
+        return draw_points(generator(self.settings.seed, Use.POINTS, self.step), self._sizes, each)
+
+    def _decode(self, clouds: NDArray[np.int64], points: NDArray[np.int64]) -> Tensor:
+        """Decode clouds (B,) at template points (K, S), as a file would hold them: (B, K * S, 3)."""
         latents = self.network.latents[torch.from_numpy(clouds).to(self.device)]
         template = self.network.template[torch.from_numpy(points).to(self.device)]
         weights = None
-        if self.quantisation is not None:
-            latents = straight_through(latents, self.quantisation.latents)
-            template = straight_through(template, self.quantisation.template)
-            weights = self.quantisation.weights(self.network)
-        predicted = self.network.fold(latents, template, weights)  # (K, B, S, 3)
-        target = self.targets.gather(clouds, points.ravel())  # (B, K * S, 3)
-        if self.settings.reassign:
-            must_be_finite(float(predicted.detach().abs().max()), self.step)
-            swapped = self._swaps(predicted.detach().transpose(0, 1).reshape(target.shape), target)
-            target = np.take_along_axis(target, swapped[..., None], 1)
-            self.targets.permute_some(clouds, points.ravel(), swapped)
-            permute_some(self.assignments, clouds, points.ravel(), swapped)
-        k, b, s, _ = predicted.shape
-        wanted = torch.from_numpy(target).to(self.device).view(b, k, s, 3).transpose(0, 1)
-        squared = (predicted - wanted).square().sum(-1)
-        loss = squared.mean() if self._criterion is None else self._nearest_loss(clouds, predicted)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        figure = float(loss.detach())
-        must_be_finite(figure, self.step)
-        return figure, float(squared.detach().sqrt().mean())
+        if self._quantisation is not None:
+            latents = straight_through(latents, self._quantisation.latents)
+            template = straight_through(template, self._quantisation.template)
+            weights = self._quantisation.weights(self.network)
+        return self.network.fold(latents, template, weights).transpose(0, 1).flatten(1, 2)
 
-    def _nearest_loss(self, clouds: NDArray[np.int64], predicted: torch.Tensor) -> torch.Tensor:
-        """Compare decoded points (K, B, S, 3) with as many of the clouds (B,) themselves, drawn at random."""
-        assert self._criterion is not None
-        must_be_finite(float(predicted.detach().abs().max()), self.step)
-        k, b, s, _ = predicted.shape
-        rng = generator(self.settings.seed, Use.COMPARED_POINTS, self.step)
-        rows = rng.choice(self.targets.points, k * s, replace=False)
-        drawn = torch.from_numpy(self.targets.gather(clouds, rows)).to(self.device)
-        return self._criterion(predicted.transpose(0, 1).reshape(b, k * s, 3), drawn)
-
-    def _swaps(self, predicted: torch.Tensor, targets: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return the swaps (B, S) of QAAD_REASSIGNMENT, found on the device of the predictions (B, S, 3)."""
-        return reassign(predicted, torch.from_numpy(targets).to(self.device)).cpu().numpy()
-
-    def _draw(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Draw the step's clouds (B,) and, the same for all of them, its template points (K, S)."""
-        epoch, position = divmod(self.step, self._schedule.steps_per_epoch)
-        order = generator(self.settings.seed, Use.CLOUDS, epoch).permutation(len(self.targets))
-        batch = self.settings.batch
-        clouds = order[position * batch : (position + 1) * batch]
-        rng = generator(self.settings.seed, Use.POINTS, self.step)
-        each = min(max(self.settings.sample // self.network.patches, 1), int(self._sizes.min()))
-        return clouds, draw_points(rng, self._sizes, each)
+    def _gather(self, clouds: NDArray[np.int64], rows: NDArray[np.int64]) -> Tensor:
+        """Return targets (B, S, 3) of clouds (B,): the rows (S,) of each."""
+        return torch.from_numpy(self.targets.gather(clouds, rows)).to(self.device)
 
     def _rematch(self) -> None:
         """Re-match the next clouds in turn, as many as the settings' pairs a step make, a few together."""
-        count, points = len(self.targets), self.targets.points
-        group = points * min(_TOGETHER, count)
+        count, together = len(self.targets), _REMATCHING.together
+        group = self.targets.points * min(together, count)
         first, end = (step * self.settings.rematch // group for step in (self.step, self.step + 1))
-        # So many turns reach every cloud.
-        turns = range(first, min(end, first + -(-count // _TOGETHER)))
-        due = [i % count for turn in turns for i in range(turn * _TOGETHER, (turn + 1) * _TOGETHER)]
-        due = list(dict.fromkeys(due))
+        # This many turns reach every cloud.
+        turns = range(first, min(end, first + -(-count // together)))
+        due = list(dict.fromkeys(i % count for turn in turns for i in range(turn * together, (turn + 1) * together)))
 
-        def pair(i: int, decoded: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        def pair(i: int, decoded: NDArray[np.float32]) -> Pair:
             must_be_finite(float(np.abs(decoded).max()), self.step)
             return decoded, self.targets[i]
 
         pairs = map(pair, due, decode(self.network, due))
-        for i, permutation in zip(due, self._rematched(due, pairs), strict=True):
+        for i, permutation in zip(due, self._better(due, pairs), strict=True):
             self.targets.permute(i, permutation)
             self.assignments[i] = self.assignments[i][permutation]
 
-    def _rematched(
-        self, due: list[int], pairs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]
-    ) -> Iterable[NDArray[np.int64]]:
+    def _better(self, due: list[int], pairs: Iterable[Pair]) -> Iterable[NDArray[np.int64]]:
         """Return better permutations of clouds' targets: from all points at once, or by blocks on a GPU."""
         if self.solver is None:
             return in_parallel(lambda pair: rematch(*pair), pairs)
         if not due:
             return []
         rngs = [generator(self.settings.seed, Use.BLOCK_ROTATION, self.step, i) for i in due]
-        return refine_many(list(pairs), rngs, _GPU_BLOCK, self.solver)
+        return refine_many(list(pairs), rngs, _REMATCHING.gpu_block, self.solver)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return all arrays a resumed fit needs."""
+        """Return all arrays that a resumed fit needs."""
         arrays = network_state(self.network)
         for i, slots in self.optimiser.state_dict()["state"].items():
             arrays |= {f"adam {i} {name}": value.cpu().numpy() for name, value in slots.items()}
@@ -180,31 +168,19 @@ class Trainer:
 
     def load_state(self, arrays: dict[str, NDArray[Any]], step: int) -> None:
         """Go on from `state` at a step; raises KeyError, RuntimeError or ValueError for that of another network."""
-        network = {n.removeprefix("network "): v for n, v in arrays.items() if n.startswith("network ")}
-        self.network.load_state_dict({n: torch.from_numpy(v) for n, v in network.items()})
-        slots: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in arrays.items():
-            if name.startswith("adam "):
-                _, index, slot = name.split(" ")
-                slots.setdefault(int(index), {})[slot] = torch.from_numpy(value)
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        of_network = {n.removeprefix("network "): t for n, t in tensors.items() if n.startswith("network ")}
+        self.network.load_state_dict(of_network)
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name in (n for n in tensors if n.startswith("adam ")):
+            _, index, slot = name.split(" ")
+            slots.setdefault(int(index), {})[slot] = tensors[name]
         for i, parameter in enumerate(self.network.parameters()):
-            own = slots.get(i, {})
-            if slots and {n: v.shape for n, v in own.items()} != {
-                "step": torch.Size(),
-                "exp_avg": parameter.shape,
-                "exp_avg_sq": parameter.shape,
-            }:
+            expected = {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+            if slots and {n: t.shape for n, t in slots.get(i, {}).items()} != expected:
                 raise ValueError(f"expected Adam's averages of parameter {i}")
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
         self.step = step
-
-
-def must_be_finite(figure: float, step: int) -> None:
-    """Raise CloudError where a figure of a step is none: what comes of it is no model any more."""
-    if not math.isfinite(figure):
-        raise DivergenceError(
-            f"the fit went astray: step {step} makes numbers beyond all bounds; a lower rate may help"
-        )
 
 
 def network_state(network: Decoder) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,109 @@
+"""How far errors move the points of a model, and how large its activations get: measured on a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from pcqaad.decoder.architecture import Array, Model
+from pcqaad.decoder.float32 import FloatDecoder
+from pcqaad.decoder.patches import draw_points, patch_sizes
+from pcqaad.errors import DivergenceError
+from pcqaad.quantisation.step_sizes import FINEST_STEP_SIZE, Sensitivities, latent_drive, rounded
+from pcqaad.quantisation.weight_scales import choose_weight_scales
+from pcqaad.seeds import Use, generator
+
+# No number of a model in normalised coordinates is as large, nor a pre-activation.
+_LARGEST_NUMBER = 1e9
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How much of a model is decoded, and how coarsely a group is rounded."""
+
+    clouds: int = 4  # that sensitivities are measured on
+    reach_clouds: int = 16  # that activations are measured on, whose largest one counts
+    points: int = 8192  # of the template, spread evenly over the patches
+    # The step size, in standard deviations: coarse enough to tell from float32 noise, fine enough to stay linear.
+    step_size: float = 1 / 16
+
+
+_PROBE = Probe()
+
+
+def probe(model: Model, seed: int = 0) -> Sensitivities:
+    """Round one group of a model after another, and decode; raises DivergenceError as `activation_reach` does."""
+    activation_reach(model, seed)
+    spacing = 0.0
+    if len(model.template) > 1:
+        spacing = float(cKDTree(model.template).query(model.template, 2)[0][:, 1].mean())
+    part = _part(model, seed, _PROBE.clouds)
+    before = _decode_all(part)
+
+    def sensitivity(spread: NDArray[np.floating], change: Callable[[np.float32], Model]) -> float:
+        """Return the mean square movement per squared step size, chosen by a group's spread."""
+        step_size = np.float32(max(float(spread.std()) * _PROBE.step_size, FINEST_STEP_SIZE))
+        moved = np.square(_decode_all(change(step_size)) - before).sum(2).mean()
+        return float(moved) / float(step_size) ** 2
+
+    weight_scales = choose_weight_scales(part)
+
+    def of_tensor(name: str) -> float:
+        values, factors = part.weights[name], weight_scales.factors(name)
+
+        def change(step_size: np.float32) -> Model:
+            return replace(part, weights={**part.weights, name: rounded(values, step_size * factors)})
+
+        return sensitivity(values / factors, change)
+
+    drive = latent_drive(part)
+    return Sensitivities(
+        sensitivity(part.template, lambda d: replace(part, template=rounded(part.template, d))),
+        sensitivity(part.latents * drive, lambda d: replace(part, latents=rounded(part.latents, d / drive))),
+        {name: of_tensor(name) for name in part.weights},
+        weight_scales,
+        spacing,
+    )
+
+
+def activation_reach(model: Model, seed: int) -> tuple[float, ...]:
+    """Return the largest pre-activation of each hidden layer; raises DivergenceError for a model of no clouds."""
+    part = _part(model, seed, _PROBE.reach_clouds)
+    decoder = FloatDecoder(part)
+    reach = np.zeros(len(part.architecture.shared) + 1, np.float32)
+
+    def observe(layer: int, before: Array, after: Array) -> None:
+        reach[layer] = max(reach[layer], np.abs(before).max())
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        for latent in part.latents:
+            decoder.decode(latent, observe)
+    numbers = (reach, model.template, model.latents, *model.weights.values())
+    # False for NaN as well.
+    if not all(np.abs(part).max() < _LARGEST_NUMBER for part in numbers):
+        raise DivergenceError(f"the fit diverged: its model holds or makes numbers of {_LARGEST_NUMBER:.0e} and more")
+    return tuple(reach.tolist())
+
+
+def _part(model: Model, seed: int, clouds: int) -> Model:
+    """Keep at most this many clouds, and an equal number of random template points of each patch."""
+    architecture, rng = model.architecture, generator(seed, Use.PROBE)
+    kept = rng.choice(architecture.clouds, min(clouds, architecture.clouds), replace=False)
+    sizes = patch_sizes(architecture.points, architecture.patches)
+    rows = draw_points(rng, sizes, min(int(sizes.min()), max(_PROBE.points // architecture.patches, 1))).ravel()
+    return replace(
+        model,
+        architecture=replace(architecture, clouds=len(kept), points=len(rows)),
+        template=model.template[rows],
+        latents=model.latents[kept],
+    )
+
+
+def _decode_all(model: Model) -> Array:
+    """Return the points (N, M, 3) of all clouds."""
+    decoder = FloatDecoder(model)
+    return np.stack([decoder.decode(latent) for latent in model.latents])

@@ -1,0 +1,93 @@
+"""A model in floats, and step sizes -> a model in integers. All of its sums are exact."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pcqaad.decoder.architecture import Model
+from pcqaad.decoder.integer_model import (
+    HALF,
+    LARGEST_LATENT,
+    LARGEST_LATENT_WEIGHT,
+    LARGEST_SCALE,
+    IntegerModel,
+    Symbols,
+    dequantise_latents,
+    latent_reach,
+)
+from pcqaad.decoder.step_sizes import step_size_values
+from pcqaad.errors import DivergenceError
+from pcqaad.quantisation.probe import activation_reach
+from pcqaad.quantisation.step_sizes import StepSizes, to_symbols
+
+# How much larger the pre-activations of other clouds and points may be than those measured, before they saturate.
+_REACH_MARGIN = 1.5
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A model in integers: `shared` by all clouds, and the symbols of their `latents` (N, L)."""
+
+    shared: IntegerModel
+    latents: Symbols
+
+    def model(self) -> Model:
+        """Return the numbers that the integers stand for: symbols times step sizes, in float32."""
+        return self.shared.dequantise(dequantise_latents(self.latents, self.shared.latent_step_sizes))
+
+
+def quantise(model: Model, step_sizes: StepSizes, seed: int = 0, reach: tuple[float, ...] | None = None) -> Quantised:
+    """Round a model to step sizes, and choose the scales of its activations from their `reach`, measured if not given.
+
+    Raises DivergenceError where no step sizes make the sums of the model exact.
+    """
+    points = to_symbols(model.template, step_sizes.template.value)
+    origin = points.min(0)
+    grid = points - origin
+    shared = IntegerModel(
+        model.architecture,
+        max(int(grid.max()).bit_length(), 1),
+        (int(origin[0]), int(origin[1]), int(origin[2])),
+        step_sizes.template,
+        grid,
+        step_sizes.weights,
+        step_sizes.weight_scales,
+        {name: to_symbols(w, step_sizes.within(name)) for name, w in model.weights.items()},
+        step_sizes.latents,
+        tuple(_scale(largest) for largest in reach or activation_reach(model, seed)),
+    )
+    return _made_exact(model, Quantised(shared, to_symbols(model.latents, step_size_values(step_sizes.latents))))
+
+
+def _scale(largest: float) -> int:
+    """Return the finest scale at which a pre-activation of this size stays within the table."""
+    room = math.floor(math.log2(HALF / max(_REACH_MARGIN * largest, 1e-9)))
+    return min(max(room, 0), LARGEST_SCALE)
+
+
+def _made_exact(model: Model, quantised: Quantised) -> Quantised:
+    """Double the finest step sizes until all sums are exact; hardly any model needs it."""
+    shared, latents = quantised.shared, quantised.latents
+    while (latent_reach(latents, shared.latent_step_sizes) >= LARGEST_LATENT).any():
+        shared = replace(shared, latent_step_sizes=tuple(d.doubled() for d in shared.latent_step_sizes))
+        latents = to_symbols(model.latents, step_size_values(shared.latent_step_sizes))
+    while np.abs(shared.weights["latent"]).max() >= LARGEST_LATENT_WEIGHT:
+        shared = _coarser(model, shared, "latent")
+    for layer in range(len(shared.scales) + 1):
+        while not (total := list(shared.sums())[layer]).exact:
+            finest = min(total.terms, key=lambda term: term.exponent)
+            if finest.exponent > total.exponent or not finest.tensor:
+                raise DivergenceError(f"the fit diverged: the sums of its layer {layer} are too large to be exact")
+            shared = _coarser(model, shared, finest.tensor)
+    return Quantised(shared, latents)
+
+
+def _coarser(model: Model, shared: IntegerModel, tensor: str) -> IntegerModel:
+    """Double the step size of a tensor."""
+    step_size = shared.weight_step_sizes[tensor].doubled()
+    symbols = to_symbols(model.weights[tensor], step_size.value * shared.weight_scales.factors(tensor))
+    step_sizes = {**shared.weight_step_sizes, tensor: step_size}
+    return replace(shared, weight_step_sizes=step_sizes, weights={**shared.weights, tensor: symbols})
