@@ -44,13 +44,14 @@ from pcqaad.baselines.views import cut_view
 from pcqaad.evaluation.metrics import chamfer
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
-from pcqaad.latents.defaults import PRIOR
+from pcqaad.latents.plan import CompletePlan
 from pcqaad.losses.criteria import criterion
 from pcqaad.losses.names import CRITERIA, parse
 from pcqaad.points.collect import Normalisation
 
 Floats = NDArray[np.float32]
 
+PRIOR = CompletePlan.prior
 # Views of every cloud that the networks are trained on.
 VIEWS = 4
 # How often in its training a network is measured for the curves.

@@ -18,7 +18,7 @@ from pcqaad.cli.show.text import as_json
 from pcqaad.errors import Interrupted
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 from pcqaad.formats.clouds.write import write_clouds
-from pcqaad.latents.defaults import CRITERION, PRIOR, STARTS, STEPS
+from pcqaad.latents.plan import CompletePlan
 from pcqaad.losses.names import CRITERIA
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ Examples:
 @click.option(
     "--criterion",
     metavar="NAME",
-    default=CRITERION,
+    default=CompletePlan.criterion,
     show_default=True,
     type=options.Loss(),
     help=f"What a given point's distance to the decoded cloud costs: {', '.join(CRITERIA)}; NAME:KEY=NUMBER,... sets "
@@ -48,7 +48,7 @@ Examples:
     "--prior",
     metavar="WEIGHT",
     type=click.FloatRange(min=0),
-    default=PRIOR,
+    default=CompletePlan.prior,
     show_default=True,
     help="How much a shape has to look like those of the file where the points leave a choice; 0: not at all.",
 )
@@ -56,7 +56,7 @@ Examples:
     "--starts",
     metavar="N",
     type=click.IntRange(min=1),
-    default=STARTS,
+    default=CompletePlan.starts,
     show_default=True,
     help="Shapes that the search for a cloud starts from.",
 )
@@ -64,7 +64,7 @@ Examples:
     "--steps",
     metavar="N",
     type=click.IntRange(min=1),
-    default=STEPS,
+    default=CompletePlan.steps,
     show_default=True,
     help="Steps of the search for a cloud.",
 )
