@@ -70,7 +70,7 @@ def compare(clouds, points, families, plan, steps, seed):
     for family in families:
         weighting = Weighting(family)
         rows[f"{write(family, weighting.parameters)}, default"] = trained(weighting.criterion())
-        found = learn_weighting(clouds, family, plan=plan, points=points, seed=seed, device="cpu").parameters
+        found = learn_weighting(clouds, family, plan=plan, points=points, seed=seed, device="cpu")["parameters"]
         rows[f"{family}, learned"] = trained(Weighting(family, found).criterion())
         learned[family] = found
     return rows, learned

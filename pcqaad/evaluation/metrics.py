@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat, tee
+from itertools import tee
 from typing import Any
 
 import numpy as np
@@ -156,20 +156,21 @@ def measure(
     there = [name for name in metrics if name == "emkd" and _on_gpu(device)]
     here = [name for name in metrics if name not in there]
 
-    def measure_here(pair: tuple[Points, Points]) -> list[Errors]:
-        return [measures[name](*pair) for name in here]
+    def measure_here(pair: tuple[Points, Points]) -> dict[str, Errors]:
+        return {name: measures[name](*pair) for name in here}
 
-    found: dict[str, list[Errors]] = {name: [] for name in metrics}
-    emkds: Iterator[Errors | None] = repeat(None)
+    measured: Iterator[dict[str, Errors]]
     if there:
         # `tee` keeps no more pairs than are matched together.
         pairs, for_there = tee(pairs)
-        emkds = _emkd_on(device, for_there, cell)
-    for done, (errors, matched) in enumerate(zip(in_parallel(measure_here, pairs), emkds, strict=False), 1):
-        for name, error in zip(here, errors, strict=True):
-            found[name].append(error)
-        if matched is not None:
-            found["emkd"].append(matched)
+        both = zip(in_parallel(measure_here, pairs), _emkd_on(device, for_there, cell), strict=True)
+        measured = (errors | {"emkd": matched} for errors, matched in both)
+    else:
+        measured = in_parallel(measure_here, pairs)
+    found: dict[str, list[Errors]] = {name: [] for name in metrics}
+    for done, errors in enumerate(measured, 1):
+        for name, of_pair in errors.items():
+            found[name].append(of_pair)
         monitor.update(stage, done, total, "clouds")
     return found
 
@@ -185,7 +186,6 @@ def _on_gpu(device: str) -> bool:
 
 def _emkd_on(device: str, pairs: Iterable[tuple[Points, Points]], cell: int) -> Iterator[Errors]:
     """Yield the EM-kD of each pair, matched by torch."""
-    # Here, not above: as in `_on_gpu`.
     from pcqaad.devices import choose
     from pcqaad.matching.gpu.auction import batched
 
