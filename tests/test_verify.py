@@ -1,11 +1,15 @@
 """`pcqaad.verify`: the same originals give the same figures, however they are handed over."""
 
+import weakref
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 import pcqaad
 from pcqaad.formats.clouds.find import find_clouds
 from pcqaad.formats.clouds.ply import write_ply
+from pcqaad.parallel import AHEAD, cores
 from tests.generators import population
 from tests.layouts import globe, halves, write_mesh
 
@@ -58,6 +62,27 @@ def test_arrays_of_more_points_are_subsampled_as_in_the_fit(tmp_path):
     pcqaad.fit(clouds, pcqaad.Settings(**TINY), points=100).save(tmp_path / "x.qaad")
     recorded, measured = (pcqaad.verify(tmp_path / "x.qaad", x)["metrics"]["emkd"] for x in (None, clouds))
     assert measured["mean"] == pytest.approx(recorded["mean"], rel=1e-3)
+
+
+def test_arrays_are_read_when_they_are_needed_and_not_kept(tmp_path):
+    alive = []
+
+    class Lazy(Sequence):
+        def __len__(self):
+            return 24
+
+        def __getitem__(self, index):
+            cloud = np.random.default_rng(index).standard_normal((50, 3))
+            alive.append(weakref.ref(cloud))
+            most.append(sum(kept() is not None for kept in alive))
+            return cloud
+
+    most = []
+    pcqaad.fit(Lazy(), pcqaad.Settings(**TINY)).save(tmp_path / "x.qaad")
+    most.clear()
+    found = pcqaad.verify(tmp_path / "x.qaad", Lazy())
+    assert len(found["metrics"]["emkd"]["per_cloud"]) == 24
+    assert max(most) <= cores() + AHEAD + 3
 
 
 def test_meshes_give_the_points_that_were_fitted(drawn_file, meshes, tmp_path):

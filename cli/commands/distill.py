@@ -84,7 +84,7 @@ def command(
 
     With --bilevel there is no teacher: a small decoder trains on half of the points of CLOUDS by the weighted loss,
     and the density's parameters follow the gradient of a held-out loss, on the other half, through its last steps.
-    Only then --seed and --device count. Needs torch.
+    --judge, --rounds, --seed and --device count there alone. Needs torch.
     """
     if bilevel:
         if family == "all" or not inputs:
@@ -110,6 +110,7 @@ def command(
         if find_spec("matplotlib") is None:
             raise CommandError("--plot needs matplotlib: pip install 'pcqaad[pictures]'")
     with misuse(), watched(quiet=quiet) as monitor:
+        name, parameters = _teacher(teacher or "hyper", alpha)
         # Here, not above: they bring numpy and more.
         from pcqaad.distillation.distances import half_normal
         from pcqaad.distillation.search import distil
@@ -124,7 +125,6 @@ def command(
             distances = half_normal(**{k: v for k, v in (("sigma", sigma), ("cut", cut)) if v is not None})
             source = f"half-normal, sigma {sigma or 0.5:g}, up to {cut or 4:g} sigma"
         families = tuple(DENSITIES) if family == "all" else (family,)
-        name, parameters = _teacher(teacher or "hyper", alpha)
         result = distil(name, parameters, distances, families, shift, source, monitor=monitor)
     if plot is not None:
         from pcqaad.cli.show.slopes import draw

@@ -51,8 +51,8 @@ def half_normal(sigma: float = 0.5, cut: float = 4.0) -> Distances:
     """Return the distribution of the size of a normal variable, up to `cut` standard deviations.
 
     The published search seems to have looked at 0.5, a mean distance of 0.4 (Lin et al., Figure 2a). Raises
-    SettingsError where `sigma` is no distance of normalised clouds, or where `cut` leaves next to none of the variable
-    or next to nothing at the end.
+    SettingsError where `sigma` is no distance of normalised clouds, or where `cut` keeps next to none of the variable
+    or is too far out for the grid.
     """
     for name, value, (low, high) in (("sigma", sigma, _SIGMAS), ("cut", cut, _CUTS)):
         if not low <= value <= high:

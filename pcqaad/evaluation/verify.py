@@ -168,7 +168,8 @@ def read_originals(collection: Collection, references: References) -> Iterator[O
     count, (seed, surface) = collection.info["points"], sampling(collection.info)
 
     def read(index: int, name: str) -> Original:
-        original, from_source = found[index], hasattr(found[index], "read")
+        original = found[index]
+        from_source = hasattr(original, "read")
         if surface:
             mesh = original.read_mesh() if from_source else None
             points = draw((mesh.vertices, mesh.triangles) if mesh else original, name, surface, seed, index)
@@ -183,16 +184,19 @@ def read_originals(collection: Collection, references: References) -> Iterator[O
     return (read(i, name) for i, name in enumerate(collection.names))
 
 
-def _in_order(collection: Collection, references: References) -> list[Any]:
+def _in_order(collection: Collection, references: References) -> Sequence[Any]:
     """Return a source, an array or a mesh for each cloud; raises CloudError where one is missing."""
-    given: list[Any] = [references] if isinstance(references, (str, Path)) else list(references)
-    if given and isinstance(given[0], (str, Path)):
-        given = list(find_clouds(given))
+    given: Any = [references] if isinstance(references, (str, Path)) else references
+    first = given[0] if len(given) else None
     file, names = collection.info["file"] or "the file", collection.names
-    if not (given and hasattr(given[0], "read")):
+    if isinstance(first, (str, Path)):
+        given = find_clouds(given)
+    elif not hasattr(first, "read"):
         if len(given) != len(names):
             raise CloudError(f"{file}: expected the originals of all {len(names)} clouds in order, found {len(given)}")
-        return given
+        # Not as a list: they may be read from a disk when they are asked for.
+        found: Sequence[Any] = given
+        return found
     by_name = {source.name: source for source in given}
     if missing := [name for name in names if name not in by_name]:
         like = [name for name in by_name if name.endswith(f"/{missing[0]}")]

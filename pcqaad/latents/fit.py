@@ -43,18 +43,18 @@ class FrozenDecoder:
         self.network = network.requires_grad_(False)
         latents = network.latents.cpu().numpy()
         self.prior = LatentPrior.of(latents, plan.shrinkage)
-        self._mean, self._factor = self.there(self.prior.mean), self.there(self.prior.factor)
+        self._mean, self._factor = self.tensor(self.prior.mean), self.tensor(self.prior.factor)
         count = len(latents)
         self.kept = np.linspace(0, count - 1, min(count, plan.file_latents)).round().astype(np.int64)
         scores = self.prior.scores(latents[self.kept])
-        self.candidates = self.there(np.concatenate([np.zeros_like(scores[:1]), scores]))
+        self.candidates = self.tensor(np.concatenate([np.zeros_like(scores[:1]), scores]))
         sizes = patch_sizes(len(network.template), network.patches)
         each = min(max(plan.coarse_points // network.patches, 1), int(sizes.min()))
         self.coarse_rows = draw_points(rng, sizes, each)
         self.coarse_points = [self.points(one, self.coarse_rows) for one in self.candidates]
 
-    def there(self, array: NDArray[np.floating]) -> Tensor:
-        """Return an array as float32 on the decoder's device."""
+    def tensor(self, array: NDArray[np.floating]) -> Tensor:
+        """Return an array as a float32 tensor on the decoder's device."""
         return torch.from_numpy(array.astype(np.float32)).to(self.network.template.device)
 
     def latents(self, scores: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ class _Given:
     def __init__(self, decoder: FrozenDecoder, cost: Cost, plan: CompletePlan, cloud: Floats, *, fine: bool) -> None:
         self.figures: Mapping[str, float] = {}
         self._decoder, self._cost, self._plan, self._cloud, self._fine = decoder, cost, plan, cloud, fine
-        self._points, self._rows = decoder.there(_few(cloud, plan)), decoder.coarse_rows
+        self._points, self._rows = decoder.tensor(_few(cloud, plan)), decoder.coarse_rows
         # Not below what a latent of the file has: it decodes to one of its clouds.
         farthest = float(decoder.candidates.square().mean(1).max()) ** 0.5
         self._limit = max(farthest, plan.farthest_score)
@@ -96,7 +96,7 @@ class _Given:
     def refresh(self, scores: Tensor, step: int) -> None:
         if self._fine:
             drawn = _few(self._cloud, self._plan, step)
-            self._points, self._rows = self._decoder.there(drawn), self._nearest(scores[0], drawn)
+            self._points, self._rows = self._decoder.tensor(drawn), self._nearest(scores[0], drawn)
 
     def values(self, scores: Tensor, step: int, done: float) -> Tensor:
         decoded = self._decoder.fold(self._decoder.latents(scores), self._rows)

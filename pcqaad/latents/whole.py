@@ -37,8 +37,8 @@ class LatentGrid:
         sizes, old = step_size_values(step_sizes), decoder.network.latents.cpu().numpy()
         low, high, limit = old.min(0), old.max(0), LARGEST_LATENT_SYMBOL * sizes
         box = np.stack([np.maximum(2 * low - high, -limit), np.minimum(2 * high - low, limit)])
-        self.step_sizes = decoder.there(sizes)
-        self.low, self.high = decoder.there(decoder.prior.scores(box))
+        self.step_sizes = decoder.tensor(sizes)
+        self.low, self.high = decoder.tensor(decoder.prior.scores(box))
 
 
 def fit_whole(
@@ -98,7 +98,7 @@ class _Matched:
             latents = straight_through(latents, self._grid.step_sizes)
         drawn = draw_points(generator(self._plan.seed, Use.APPEND_POINTS, step), self._sizes, self._each)
         predicted = self._decoder.fold(latents, self._flat[drawn])
-        wanted = self._decoder.there(self._targets[:, drawn.ravel()])
+        wanted = self._decoder.tensor(self._targets[:, drawn.ravel()])
         squared = (predicted - wanted).square().sum(-1)  # (R, K * S)
         # The diagonal of normalised clouds is 4.
         self.figures = {"emkd_percent": percent(float(squared.detach().sqrt().mean()), 4)}
