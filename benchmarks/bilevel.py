@@ -69,7 +69,7 @@ def compare(clouds, points, a, seed):
         common.tell(f"{family}, seed {seed}")
         weighting = Weighting(family)
         rows[f"{write(family, weighting.parameters)}, default"] = trained(weighting.criterion())
-        found = learn_weighting(clouds, family, plan=plan, points=points, seed=seed, device="cpu").parameters
+        found = learn_weighting(clouds, family, plan=plan, points=points, seed=seed, device="cpu")["parameters"]
         rows[f"{family}, learned"] = trained(Weighting(family, found).criterion())
         learned[family] = write(family, found)
     return rows, learned

@@ -37,6 +37,7 @@ from benchmarks.baselines.completion_training import Completer, Training
 from benchmarks.kept import Kept
 from pcqaad.evaluation.metrics import chamfer, percent
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
+from pcqaad.latents.plan import CompletePlan
 from pcqaad.losses import CRITERIA, criterion, parse
 from pcqaad.monitor import Monitor, Progress
 from pcqaad.points.collect import Normalisation
@@ -44,6 +45,7 @@ from pcqaad.points.views import cut_view
 
 Floats = NDArray[np.float32]
 
+PRIOR = CompletePlan.prior
 # Views of every cloud that the networks are trained on.
 VIEWS = 4
 # Measurements of a network in its training, for the curves.

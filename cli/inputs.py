@@ -1,13 +1,14 @@
-"""Which of the clouds that the inputs hold are compressed."""
+"""The clouds of a command's inputs: which of them are taken, and how they are read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pcqaad.cli.errors import CommandError
 from pcqaad.cli.show.text import plural
-from pcqaad.formats.clouds.find import CloudSource, find_clouds
-from pcqaad.monitor import Monitor, Stage, log
+from pcqaad.formats.clouds.find import CloudSource, LazyClouds, LazyMeshes, find_clouds
+from pcqaad.monitor import Monitor, Progress, Stage, log
 
 
 def choose_clouds(inputs: Sequence[str], every: int, min_points: int, monitor: Monitor) -> list[CloudSource]:
@@ -30,3 +31,22 @@ def choose_clouds(inputs: Sequence[str], every: int, min_points: int, monitor: M
         text = "%s of fewer than %s points left out, %s kept"
         log.warning(text, plural(left_out, "cloud"), f"{min_points:,}", f"{len(kept):,}")
     return kept
+
+
+def read_lazily(
+    sources: Sequence[CloudSource], monitor: Monitor, *, meshes: bool = False
+) -> tuple[Sequence[Any], list[str], Monitor]:
+    """Return clouds or meshes that are read when they are asked for, their names, and a monitor for the job.
+
+    Once all were read, this monitor passes on the notes about their files too.
+    """
+    clouds: LazyMeshes | LazyClouds = LazyMeshes(sources) if meshes else LazyClouds(sources)
+
+    def show(progress: Progress) -> None:
+        if monitor.show is not None:
+            monitor.show(progress)
+        if progress.stage is Stage.READ and progress.done == progress.total:
+            for note, files in clouds.notes.items():
+                log.warning("%s: %s", plural(files, "file"), note)
+
+    return clouds, [source.name for source in sources], Monitor(show, monitor.should_stop)

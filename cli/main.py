@@ -1,4 +1,4 @@
-"""The command `pcqaad`: finds the subcommand, loads it alone, turns failures into lines and exit codes."""
+"""The command `pcqaad`: it finds the subcommand, loads it alone, and turns failures into lines and exit codes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _COMMANDS = {
     "info": "Describe a .qaad file without decoding it.",
 }
 
-# The arguments as given, in the context's meta, for a command that names itself to be called again.
+# Key of the context's meta for the arguments as given: `compress` prints them, to be run again.
 ARGUMENTS = "pcqaad.arguments"
 
 
 class _Commands(click.Group):
-    """A group whose commands are modules beside this one, each loaded when it is called."""
+    """A group whose commands are modules of `commands`, each loaded when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -62,7 +62,7 @@ class _Commands(click.Group):
 
 @click.group(
     cls=_Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
     epilog="""\b
 Examples:
   pcqaad compress skulls/ -o skulls.qaad --unit mm

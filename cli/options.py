@@ -1,4 +1,4 @@
-"""Options and types of values that several commands have."""
+"""Arguments, options and types of values that several commands have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import click
 
 from pcqaad.errors import SettingsError
 from pcqaad.losses.names import parse
-from pcqaad.settings import MAX_SEED
+from pcqaad.settings import CHOICES, MAX_SEED
+
+COUNT = click.IntRange(min=1)
+POSITIVE = click.FloatRange(min=0, min_open=True)
+SEED = click.IntRange(0, MAX_SEED)
 
 
 class Loss(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -35,7 +39,7 @@ class Loss(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 
 class Given(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """Text that is not empty: what a script's unset variable leaves would stand for the folder it runs in."""
+    """Text that is not empty. A script's unset variable leaves an empty one, which would mean the current folder."""
 
     name = "path"
 
@@ -54,6 +58,7 @@ class GivenPath(Given):
         return Path(super().convert(value, param, ctx))
 
 
+file = click.argument("file", metavar="FILE.qaad", type=GivenPath())
 # Where decoded or completed clouds go.
 target = click.option(
     "-o",
@@ -61,19 +66,10 @@ target = click.option(
     metavar="TARGET",
     type=GivenPath(),
     required=True,
-    help="A folder, for one binary PLY file a cloud, or the name of an .npy, .h5 or .hdf5 file for all.",
+    help="A folder, for one binary PLY file a cloud, or an .npy, .h5 or .hdf5 file for all clouds.",
 )
-overwrite = click.option("--overwrite", is_flag=True, help="Replace files of the clouds' names that are there.")
-seed = click.option(
-    "--seed",
-    metavar="S",
-    type=click.IntRange(0, MAX_SEED),
-    default=0,
-    show_default=True,
-    help="Of all random choices.",
-)
-device = click.option(
-    "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Where to fit."
-)
+overwrite = click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+seed = click.option("--seed", metavar="S", type=SEED, default=0, help="Seed of all random choices.")
+device = click.option("--device", type=click.Choice(CHOICES["device"]), default="auto", help="Where to fit.")
 json = click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 quiet = click.option("--quiet", is_flag=True, help="Show no progress and no notes.")

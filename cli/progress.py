@@ -7,20 +7,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
-from pcqaad.cli.errors import printable
-from pcqaad.cli.show.text import METRICS, figure, plural, seconds
+from pcqaad.cli.errors import StoppedError, printable
+from pcqaad.cli.show.text import METRICS, figure, seconds
 from pcqaad.cli.stopping import StopSignals
-from pcqaad.monitor import Monitor, Progress, Stage, log
+from pcqaad.errors import Interrupted
+from pcqaad.monitor import Monitor, Progress, log
 
-if TYPE_CHECKING:
-    from pcqaad.formats.clouds.find import LazyClouds, LazyMeshes
-
-# Seconds between two lines in a pipe.
-_REPEAT = 10.0
-# What tqdm shows of a stage that counts, and of one that only takes time.
+# Between two lines in a pipe.
+_INTERVAL = 10.0  # seconds
+# The bar of tqdm for a stage that counts, for one that only takes time, and for one whose end nobody knows.
 _COUNTED = (
     "{desc}: {percentage:3.0f} %|{bar:20}| {n_fmt} of {total_fmt}{unit}, {rate_noinv_fmt}, {remaining} left{postfix}"
 )
@@ -32,11 +29,7 @@ class Display(logging.Handler):
     """Shows progress, and the notes of the package's logger. Quiet, it shows nothing at all."""
 
     def __init__(
-        self,
-        *,
-        quiet: bool = False,
-        stream: TextIO | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, quiet: bool = False, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__()
         self._stream = _Patient(None if quiet else stream or sys.stderr)
@@ -52,9 +45,7 @@ class Display(logging.Handler):
         self._propagated, log.propagate = log.propagate, False
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         log.removeHandler(self)
         log.propagate = self._propagated
         self._end()
@@ -71,8 +62,8 @@ class Display(logging.Handler):
         self._last, self._seen = progress, now
         if self._terminal:
             self._draw(progress, fresh)
-        elif fresh or now - self._drawn >= _REPEAT:
-            self._write(self._line(progress, now))
+        elif fresh or now - self._drawn >= _INTERVAL:
+            self._write(self._line(progress))
             self._drawn = now
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -116,18 +107,18 @@ class Display(logging.Handler):
             self._bar.close()
             self._bar = None
         elif progress is not None:
-            line = self._line(progress, self._seen)
+            line = self._line(progress)
             if progress.done >= progress.total:
                 # To its last sign of life: the next stage's first comes later.
                 took = seconds(self._seen - self._began)
                 line = ", ".join([f"{progress.stage.value}: done in {took}", *self._texts()])
             self._write(line)
 
-    def _line(self, progress: Progress, now: float) -> str:
+    def _line(self, progress: Progress) -> str:
         done, total = progress.done, progress.total
         share = min(done / total, 1.0) if total > 0 else 0.0
         parts = [f"{100 * share:.0f} %" if total > 0 else "..."]
-        made, spent = done - self._began_at, now - self._began
+        made, spent = done - self._began_at, self._seen - self._began
         if total > 0 and progress.unit != "seconds":
             parts.append(f"{done:,.0f} of {total:,.0f} {progress.unit}".rstrip())
             if made > 0 and spent > 0:
@@ -181,20 +172,13 @@ def _figure_text(name: str, value: float) -> str:
 
 
 @contextmanager
-def watched(*, quiet: bool) -> Iterator[Monitor]:
-    """Show the progress of what runs within, and let Ctrl-C and SIGTERM ask it to stop."""
-    with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
-        yield Monitor(show, stop)
+def watched(*, quiet: bool, stopped: str = "interrupted") -> Iterator[Monitor]:
+    """Show the progress of a job within, and let Ctrl-C and SIGTERM ask it to stop.
 
-
-def noting(monitor: Monitor, clouds: LazyClouds | LazyMeshes) -> Monitor:
-    """Return a monitor that also says, once all clouds were read, what there is to say of their files."""
-
-    def show(progress: Progress) -> None:
-        if monitor.show is not None:
-            monitor.show(progress)
-        if progress.stage is Stage.READ and progress.done == progress.total:
-            for note, files in clouds.notes.items():
-                log.warning("%s: %s", plural(files, "file"), note)
-
-    return Monitor(show, monitor.should_stop)
+    Raises StoppedError where they did; `stopped` says what that leaves.
+    """
+    try:
+        with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
+            yield Monitor(show, stop)
+    except Interrupted as error:
+        raise StoppedError(stopped) from error

@@ -9,7 +9,7 @@ import pytest
 
 import pcqaad
 from pcqaad.distillation.distances import half_normal, of_samples
-from pcqaad.distillation.search import TEACHERS, matching_loss, rank, search, teacher_curve, weighted_curve
+from pcqaad.distillation.search import TEACHERS, distil, matching_loss, search, teacher_curve, weighted_curve
 from pcqaad.errors import CloudError, SettingsError
 from pcqaad.formats.clouds.ply import write_ply
 from pcqaad.losses.densities import FAMILIES, slope
@@ -46,26 +46,26 @@ def test_losses_are_as_published_and_the_search_finds_no_worse(family, distances
     parameters, loss = PUBLISHED[family]
     found = matching_loss(hyper, weighted_curve(family, parameters, distances.d), distances)
     assert found == pytest.approx(loss, rel=0.02)
-    assert search(family, hyper, distances).loss <= found
+    assert search(family, hyper, distances)["loss"] <= found
 
 
 @pytest.mark.parametrize("family", [name for name in DENSITIES if name != "landau"])
 def test_a_teacher_of_the_family_is_found_again(family, distances):
     parameters = PUBLISHED[family][0]
     match = search(family, teacher_curve(family, parameters, distances), distances)
-    assert match.loss < 1e-5
-    assert match.parameters == pytest.approx(parameters, rel=2e-3)
-    assert match.at_edge == ()
-    assert parse(match.criterion)[1] == pytest.approx({**parameters, "shift": 1}, rel=2e-3)
+    assert match["loss"] < 1e-5
+    assert match["parameters"] == pytest.approx(parameters, rel=2e-3)
+    assert match["at_edge"] == []
+    assert parse(match["criterion"])[1] == pytest.approx({**parameters, "shift": 1}, rel=2e-3)
 
 
 def test_unshifted_weightings_are_searched_as_they_are(distances):
     teacher = teacher_curve("normal", {"sigma": 1.2}, distances)
-    assert search("gamma", teacher, distances, shift=False).loss > 5 * search("gamma", teacher, distances).loss
+    assert search("gamma", teacher, distances, shift=False)["loss"] > 5 * search("gamma", teacher, distances)["loss"]
     teacher = teacher_curve("gamma", {"shape": 2.0, "rate": 0.4, "shift": 0.0}, distances)
     match = search("gamma", teacher, distances, shift=False)
-    assert match.loss < 1e-5
-    assert parse(match.criterion)[1] == pytest.approx({"shape": 2, "rate": 0.4, "shift": 0}, rel=1e-2)
+    assert match["loss"] < 1e-5
+    assert parse(match["criterion"])[1] == pytest.approx({"shape": 2, "rate": 0.4, "shift": 0}, rel=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_at_small_distances_curvature_is_what_is_matched(alpha, family):
         "chi2": lambda k: 3 / (k - 2),
         "gumbel": lambda beta: 6 / beta**2,
     }[family]
-    assert expected(**match.parameters) == pytest.approx(alpha, rel=0.03)
+    assert expected(**match["parameters"]) == pytest.approx(alpha, rel=0.03)
 
 
 @pytest.mark.parametrize("name", TEACHERS)
@@ -141,15 +141,15 @@ def test_distances_are_distributions():
         half_normal(cut=1e308)
 
 
-def test_ranking_begins_with_the_best(distances, hyper):
+def test_ranking_begins_with_the_best(distances):
     calls = []
-    found = rank(hyper, distances, monitor=pcqaad.Monitor(calls.append))
-    assert [m.loss for m in found] == sorted(m.loss for m in found)
-    assert {m.family for m in found} == set(DENSITIES)
+    found = distil("hyper", {"alpha": 1.0}, distances, monitor=pcqaad.Monitor(calls.append))["families"]
+    assert [m["loss"] for m in found] == sorted(m["loss"] for m in found)
+    assert {m["family"] for m in found} == set(DENSITIES)
     assert [call.done for call in calls] == list(range(len(found) + 1))
-    assert found[-1].family == "landau"
+    assert found[-1]["family"] == "landau"
     # What settings start from where no code was released.
-    by_name = {m.family: m.parameters for m in found}
+    by_name = {m["family"]: m["parameters"] for m in found}
     for family in ("weibull", "logistic", "normal"):
         assert complete(family, {}) == pytest.approx({**by_name[family], "shift": 1}, rel=0.01)
 
@@ -245,6 +245,13 @@ assert not {"torch", "numba", "matplotlib"} & set(sys.modules), sorted(sys.modul
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_command_offers_every_judge():
+    from pcqaad.cli.commands import distill
+    from pcqaad.distillation import learn
+
+    assert distill.JUDGES == learn.JUDGES
 
 
 def test_the_command_learns_with_a_decoder(tmp_path):

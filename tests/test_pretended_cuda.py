@@ -153,7 +153,7 @@ def test_other_networks(clouds):
 
 def test_a_weighting_is_learned_there():
     clouds, plan = population(2, 512), Plan(rounds=1)
-    here = learn_weighting(clouds, "gumbel", plan=plan, judge="l1", device="cpu").parameters
+    here = learn_weighting(clouds, "gumbel", plan=plan, judge="l1", device="cpu")["parameters"]
     with pretend_cuda():
-        there = learn_weighting(clouds, "gumbel", plan=plan, judge="l1", device="cuda").parameters
+        there = learn_weighting(clouds, "gumbel", plan=plan, judge="l1", device="cuda")["parameters"]
     assert there == pytest.approx(here, rel=1e-3)

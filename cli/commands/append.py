@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 import pcqaad
 from pcqaad.cli import options
-from pcqaad.cli.errors import CommandError, StoppedError, need_torch
+from pcqaad.cli.errors import CommandError, need_torch
+from pcqaad.cli.inputs import read_lazily
 from pcqaad.cli.outputs import QAAD, check_output
-from pcqaad.cli.progress import noting, watched
+from pcqaad.cli.progress import watched
 from pcqaad.cli.show.summary import compressed
 from pcqaad.cli.show.text import as_json
-from pcqaad.errors import Interrupted
 from pcqaad.formats.atomic import named_os_errors
-from pcqaad.formats.clouds.find import LazyClouds, LazyMeshes, find_clouds
+from pcqaad.formats.clouds.find import find_clouds
 
 
 @click.command(
@@ -26,18 +27,14 @@ Examples:
   pcqaad append skulls.qaad new/ -o more.qaad --minutes 5
 """
 )
-@click.argument("file", metavar="FILE.qaad", type=options.GivenPath())
+@options.file
 @click.argument("inputs", metavar="NEW...", nargs=-1, type=options.Given(), required=True)
 @click.option(
-    "-o",
-    "--output",
-    metavar="OUT.qaad",
-    type=options.GivenPath(),
-    help="Where to write the file that holds all [FILE.qaad itself].",
+    "-o", "--output", metavar="OUT.qaad", type=options.GivenPath(), help="The file for all clouds [FILE.qaad itself]."
 )
-@click.option("--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the fit.")
-@click.option("--steps", metavar="N", type=click.IntRange(min=1), help="StepSizes of the fit of a cloud [200].")
-@click.option("--overwrite", is_flag=True, help="Replace OUT.qaad if it is there.")
+@click.option("--minutes", metavar="T", type=options.POSITIVE, help="Minutes for the fit of all clouds.")
+@click.option("--steps", metavar="N", type=options.COUNT, help="Steps of the fit of each latent [200].")
+@options.overwrite
 @options.seed
 @options.device
 @options.json
@@ -46,59 +43,43 @@ def command(
     file: Path,
     inputs: tuple[str, ...],
     output: Path | None,
-    minutes: float | None,
-    steps: int | None,
     overwrite: bool,
-    seed: int,
-    device: str,
     json_: bool,
     quiet: bool,
+    **choices: Any,
 ) -> None:
     """Append clouds to a file: only their latents are fitted, the decoder stays as it is.
 
-    A NEW is what INPUT is for compress, in the unit and alignment of the file's clouds; where these were drawn
-    from the faces of meshes, so are the new ones. The old ones decode to the same bytes as before; the new ones
-    follow them, and it says how well they fit beside the old ones. Needs torch.
+    A NEW is an INPUT of compress, in the unit and alignment of the file's clouds. Where these were drawn from the
+    faces of meshes, so are the new ones. The old clouds decode to the same bytes as before. The new ones follow them,
+    and their error is shown beside that of the old ones. Needs torch.
     """
-    if minutes is not None and steps is not None:
+    if choices["minutes"] is not None and choices["steps"] is not None:
         raise click.UsageError("expected --minutes or --steps, found both")
     began = time.monotonic()
     target = output or file
     in_place = target.exists() and file.exists() and target.samefile(file)
     check_output(target, QAAD, overwrite=overwrite or in_place)
     need_torch("append")
-    with watched(quiet=quiet) as monitor:
+    with watched(quiet=quiet, stopped=f"interrupted; {file} is as it was") as monitor:
         # Closed before it is written: some systems replace no file that is open.
         with pcqaad.open(file) as collection:
-            before = _begins(file)
-            sources = find_clouds(inputs)
-            drawn = collection.info["settings"].get("surface")
-            clouds = LazyMeshes(sources) if drawn else LazyClouds(sources)
+            before = _first_bytes(file)
+            meshes = bool(collection.info["settings"].get("surface"))
+            clouds, names, monitor = read_lazily(find_clouds(inputs), monitor, meshes=meshes)
             # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
-            from pcqaad.latents import append as growth
+            from pcqaad.latents.append import append
 
-            try:
-                grown = growth.append(
-                    collection,
-                    clouds,
-                    names=[source.name for source in sources],
-                    steps=steps,
-                    minutes=minutes,
-                    seed=seed,
-                    device=device,
-                    monitor=noting(monitor, clouds),
-                )
-            except Interrupted as error:
-                raise StoppedError(f"interrupted; {file} is as it was") from error
-        if in_place and _begins(file) != before:
+            appended = append(collection, clouds, names=names, monitor=monitor, **choices)
+        if in_place and _first_bytes(file) != before:
             raise CommandError(f"{file}: was replaced while the clouds were fitted; nothing is written: append anew")
-        grown.save(target)
+        appended.save(target)
     with pcqaad.open(target) as collection:
         result = {**collection.info, "seconds": time.monotonic() - began}
     click.echo(as_json(result) if json_ else compressed(result))
 
 
-def _begins(file: Path) -> bytes:
-    """Return what a file begins with, in which is a checksum of all others in it."""
+def _first_bytes(file: Path) -> bytes:
+    """Return the first bytes of a file. A checksum of all others is among them."""
     with named_os_errors(file, "read"), file.open("rb") as opened:
         return opened.read(16)

@@ -10,15 +10,15 @@ import click
 
 import pcqaad
 from pcqaad.cli import options
-from pcqaad.cli.errors import StoppedError, need_torch
+from pcqaad.cli.errors import need_torch
+from pcqaad.cli.inputs import read_lazily
 from pcqaad.cli.outputs import check_target
-from pcqaad.cli.progress import noting, watched
+from pcqaad.cli.progress import watched
 from pcqaad.cli.show.summary import completed
 from pcqaad.cli.show.text import as_json
-from pcqaad.errors import Interrupted
-from pcqaad.formats.clouds.find import LazyClouds, find_clouds
+from pcqaad.formats.clouds.find import find_clouds
 from pcqaad.formats.clouds.write import write_clouds
-from pcqaad.latents.defaults import CRITERION, PRIOR, STARTS, STEPS
+from pcqaad.latents.plan import CompletePlan
 from pcqaad.losses.names import CRITERIA
 
 if TYPE_CHECKING:
@@ -32,41 +32,29 @@ Examples:
   pcqaad complete skulls.qaad broken/ -o whole/ --criterion hyper --prior 0.01 --json
 """
 )
-@click.argument("file", metavar="FILE.qaad", type=options.GivenPath())
+@options.file
 @click.argument("inputs", metavar="PARTIAL...", nargs=-1, type=options.Given(), required=True)
 @options.target
 @click.option(
     "--criterion",
-    metavar="NAME",
-    default=CRITERION,
-    show_default=True,
+    metavar="LOSS",
+    default=CompletePlan.criterion,
     type=options.Loss(),
-    help=f"What a given point's distance to the decoded cloud costs: {', '.join(CRITERIA)}; NAME:KEY=NUMBER,... sets "
-    "its parameters.",
+    help=f"Loss of the given points' distances to the decoded cloud: {', '.join(CRITERIA)}, with parameters "
+    "gamma:shape=2.5,rate=0.5.",
 )
 @click.option(
     "--prior",
     metavar="WEIGHT",
     type=click.FloatRange(min=0),
-    default=PRIOR,
-    show_default=True,
-    help="How much a shape has to look like those of the file where the points leave a choice; 0: not at all.",
+    default=CompletePlan.prior,
+    help="Weight of the likeness to the file's clouds, where the points leave a choice; 0 for none.",
 )
 @click.option(
-    "--starts",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=STARTS,
-    show_default=True,
-    help="Shapes that the search for a cloud starts from.",
+    "--starts", metavar="N", type=options.COUNT, default=CompletePlan.starts, help="Latents that each fit starts from."
 )
 @click.option(
-    "--steps",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=STEPS,
-    show_default=True,
-    help="Steps of the search for a cloud.",
+    "--steps", metavar="N", type=options.COUNT, default=CompletePlan.steps, help="Steps of the fit of each latent."
 )
 @options.overwrite
 @options.seed
@@ -74,62 +62,33 @@ Examples:
 @options.json
 @options.quiet
 def command(
-    file: Path,
-    inputs: tuple[str, ...],
-    output: Path,
-    criterion: str,
-    prior: float,
-    starts: int,
-    steps: int,
-    overwrite: bool,
-    seed: int,
-    device: str,
-    json_: bool,
-    quiet: bool,
+    file: Path, inputs: tuple[str, ...], output: Path, overwrite: bool, json_: bool, quiet: bool, **choices: Any
 ) -> None:
     """Complete partial clouds: write the whole clouds of the file's kind that go through their points.
 
     A PARTIAL is a PLY file, a folder of PLY files, an .npy array or an HDF5 file, with clouds of any number of
-    points. They have to lie where the file's clouds lie, in their unit: nothing is moved or turned. Each is written
-    under its name, with how far the given points lie from it. Needs torch.
+    points. They have to lie where the file's clouds lie, in their unit: nothing is moved or turned. Each whole cloud is
+    written under its name, and its distance from the given points is shown. Needs torch.
     """
     began = time.monotonic()
     need_torch("complete")
-    with watched(quiet=quiet) as monitor, pcqaad.open(file) as collection:
-        sources = find_clouds(inputs)
-        names = [source.name for source in sources]
+    with (
+        watched(quiet=quiet, stopped="interrupted; nothing was written") as monitor,
+        pcqaad.open(file) as collection,
+    ):
+        clouds, names, monitor = read_lazily(find_clouds(inputs), monitor)
         check_target(output, names, overwrite=overwrite)
-        clouds = LazyClouds(sources)
         # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
         from pcqaad.latents.complete import complete
 
-        try:
-            found = complete(
-                collection,
-                clouds,
-                names=names,
-                criterion=criterion,
-                prior=prior,
-                starts=starts,
-                steps=steps,
-                seed=seed,
-                device=device,
-                monitor=noting(monitor, clouds),
-            )
-        except Interrupted as error:
-            raise StoppedError("interrupted; nothing was written") from error
-        points = int(collection.info["points"])
-        write_clouds(output, [one.name for one in found], points, (one.points for one in found))
+        found = complete(collection, clouds, names=names, monitor=monitor, **choices)
+        write_clouds(output, names, int(collection.info["points"]), (one.points for one in found))
         unit = collection.info["unit"]
     result = {
         "file": str(file),
         "output": str(output),
         "unit": unit,
-        "criterion": criterion,
-        "prior": prior,
-        "starts": starts,
-        "steps": steps,
-        "seed": seed,
+        **{key: choices[key] for key in ("criterion", "prior", "starts", "steps", "seed")},
         "mean": sum(one.errors.mean for one in found) / len(found),
         "mean_percent": sum(one.percent for one in found) / len(found),
         "clouds": [_figures(one) for one in found],

@@ -1,4 +1,4 @@
-"""`pcqaad compress`: read the clouds, fit, save, say what became of them."""
+"""`pcqaad compress`: read the clouds, fit, save, and print the file's figures."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import click
 import pcqaad
 from pcqaad.cli import options
 from pcqaad.cli.errors import StoppedError, misuse, need_torch
-from pcqaad.cli.inputs import choose_clouds
+from pcqaad.cli.inputs import choose_clouds, read_lazily
 from pcqaad.cli.main import ARGUMENTS
 from pcqaad.cli.outputs import QAAD, check_output
-from pcqaad.cli.progress import noting, watched
+from pcqaad.cli.progress import watched
 from pcqaad.cli.show.summary import compressed
 from pcqaad.cli.show.text import as_json
 from pcqaad.errors import Interrupted
-from pcqaad.formats.clouds.find import CloudSource, LazyClouds, LazyMeshes
-from pcqaad.monitor import Monitor, log
-from pcqaad.settings import CHOICES, MAX_SEED, PRESETS, Settings
+from pcqaad.monitor import log
+from pcqaad.settings import CHOICES, PRESETS
 
-_COUNT = click.IntRange(min=1)
+# Characters of a command line that is printed whole.
+_LONGEST_LINE = 400
 
 
 class Bytes(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -58,57 +58,46 @@ Examples:
 )
 @click.argument("inputs", metavar="INPUT...", nargs=-1, type=options.Given(), required=True)
 @click.option("-o", "--output", metavar="FILE.qaad", type=options.GivenPath(), required=True)
-@click.option(
-    "--preset",
-    type=click.Choice(list(PRESETS)),
-    default="auto",
-    show_default=True,
-    help="Where settings start.",
-)
-@click.option("--patches", metavar="K", type=_COUNT, help="Patches of the decoder.")
-@click.option("--latent", metavar="L", type=_COUNT, help="Numbers kept for each cloud.")
-@click.option("--points", metavar="M", type=_COUNT, help="Points kept of each cloud [smallest cloud's].")
+@click.option("--preset", type=click.Choice(list(PRESETS)), default="auto", help="Defaults of all settings.")
+@click.option("--patches", metavar="K", type=options.COUNT, help="Patches of the decoder.")
+@click.option("--latent", metavar="L", type=options.COUNT, help="Numbers of a latent, one latent a cloud.")
+@click.option("--points", metavar="M", type=options.COUNT, help="Points kept of each cloud [the smallest cloud's].")
 @click.option(
     "--sample-surface",
     "surface",
     metavar="M",
-    type=_COUNT,
+    type=options.COUNT,
     help="Draw M points from the faces of each mesh, uniformly by area, instead of its vertices.",
 )
-@click.option("--every", metavar="N", type=_COUNT, default=1, help="Take the first of every N clouds: frames apart.")
-@click.option("--min-points", metavar="M", type=_COUNT, default=1, help="Leave out clouds of fewer points.")
-@click.option("--epochs", metavar="E", type=_COUNT, help="Passes over the collection.")
-@click.option("--minutes", metavar="T", type=click.FloatRange(min=0, min_open=True), help="Time for the whole job.")
-@click.option("--max-bytes", metavar="N", type=Bytes(), help="The file's size, never more: 200000, 200kB, 1.5MB.")
-@click.option(
-    "--ratio",
-    metavar="R",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Raw float32 coordinates to file, at least.",
-)
+@click.option("--every", metavar="N", type=options.COUNT, default=1, help="Take the first of every N clouds.")
+@click.option("--min-points", metavar="M", type=options.COUNT, default=1, help="Leave out clouds of fewer points.")
+@click.option("--epochs", metavar="E", type=options.COUNT, help="Passes over the collection.")
+@click.option("--minutes", metavar="T", type=options.POSITIVE, help="Minutes until training ends.")
+@click.option("--max-bytes", metavar="N", type=Bytes(), help="Largest size of the file: 200000, 200kB, 1.5MB.")
+@click.option("--ratio", metavar="R", type=options.POSITIVE, help="Least ratio of raw float32 coordinates to file.")
 @click.option(
     "--max-emkd",
     metavar="PERCENT",
-    type=click.FloatRange(min=0, min_open=True),
-    help="As few bits for every number as this EM-kD allows, in percent of the diagonal.",
+    type=options.POSITIVE,
+    help="Largest EM-kD, in percent of the diagonal: the file takes as few bits a number as it allows.",
 )
-@click.option("--seed", metavar="S", type=click.IntRange(0, MAX_SEED), help="Of all random choices [0].")
+@click.option("--seed", metavar="S", type=options.SEED, help="Seed of all random choices [0].")
 @click.option("--device", type=click.Choice(CHOICES["device"]), help="Where to fit [auto].")
-@click.option("--unit", metavar="UNIT", default="", help="Of the coordinates, to be recorded: mm.")
+@click.option("--unit", metavar="UNIT", default="", show_default=False, help="Unit of the coordinates: mm.")
 @click.option("--template", type=click.Choice(CHOICES["template"]), help="Cloud to start from [the preset's].")
 @click.option(
-    "--matching", type=click.Choice(CHOICES["matching"]), help="How clouds are matched before training [optimal]."
+    "--matching", type=click.Choice(CHOICES["matching"]), help="Matching of the clouds before training [optimal]."
 )
 @click.option(
     "--criterion",
     metavar="LOSS",
     type=options.Loss("matched"),
-    help="What is trained: the distance to the matched point [matched], or to the nearest one as a loss weighs it: "
-    "l1, l2, augmented, hyper, landau... or gamma:shape=2.5,rate=0.5.",
+    help="Training loss, of the distance to the matched point [matched] or to the nearest one: l1, l2, augmented, "
+    "hyper, landau... or gamma:shape=2.5,rate=0.5.",
 )
-@click.option("--latent-init", type=click.Choice(CHOICES["latent_init"]), help="What latents start as [the preset's].")
+@click.option("--latent-init", type=click.Choice(CHOICES["latent_init"]), help="Start of the latents [the preset's].")
 @click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
-@click.option("--overwrite", is_flag=True, help="Replace FILE.qaad if it is there.")
+@options.overwrite
 @options.json
 @options.quiet
 @click.pass_context
@@ -126,7 +115,7 @@ def command(
     overwrite: bool,
     json_: bool,
     quiet: bool,
-    **choices: int | float | str | None,
+    **choices: Any,
 ) -> None:
     """Compress a collection of clouds into one file.
 
@@ -136,55 +125,41 @@ def command(
     began = time.monotonic()
     check_output(output, QAAD, overwrite=overwrite)
     need_torch("compress")
-    given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
     with misuse():
-        settings = replace(PRESETS[preset], **given)
+        settings = replace(PRESETS[preset], **{name: value for name, value in choices.items() if value is not None})
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
     with watched(quiet=quiet) as monitor:
         sources = choose_clouds(inputs, every, min_points, monitor)
-        _compress(ctx, sources, output, settings, points, unit, resume, monitor)
+        if checkpoint.exists() and not resume:
+            log.warning("%s is ignored and will be overwritten; add --resume to continue it", checkpoint)
+        if resume and not checkpoint.exists():
+            log.warning("%s is not there: nothing to continue, the fit starts from the beginning", checkpoint)
+        clouds, names, monitor = read_lazily(sources, monitor, meshes=settings.surface is not None)
+        # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
+        from pcqaad.codec import fit
+
+        try:
+            fitted = fit(
+                clouds,
+                settings,
+                names=names,
+                unit=unit,
+                points=points,
+                checkpoint=checkpoint,
+                resume=resume,
+                monitor=monitor,
+            )
+            fitted.save(output)
+        except Interrupted as error:
+            if not error.resumable:
+                raise StoppedError(str(error)) from error
+            raise StoppedError(f"interrupted; continue with: {_again(ctx.meta[ARGUMENTS])}") from error
     with pcqaad.open(output) as collection:
         result = {**collection.info, "seconds": time.monotonic() - began}
     click.echo(as_json(result) if json_ else compressed(result))
 
 
-def _compress(
-    ctx: click.Context,
-    sources: Sequence[CloudSource],
-    output: Path,
-    settings: Settings,
-    points: int | None,
-    unit: str,
-    resume: bool,
-    monitor: Monitor,
-) -> None:
-    checkpoint = output.with_name(f"{output.name}.checkpoint")
-    clouds = LazyMeshes(sources) if settings.surface else LazyClouds(sources)
-    if checkpoint.exists() and not resume:
-        log.warning("%s is ignored and will be overwritten; add --resume to continue it", checkpoint)
-    if resume and not checkpoint.exists():
-        log.warning("%s is not there: nothing to continue, the fit starts from the beginning", checkpoint)
-    # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
-    from pcqaad import codec
-
-    try:
-        fitted = codec.fit(
-            clouds,
-            settings,
-            names=[source.name for source in sources],
-            unit=unit,
-            points=points,
-            checkpoint=checkpoint,
-            resume=resume,
-            monitor=noting(monitor, clouds),
-        )
-        fitted.save(output)
-    except Interrupted as error:
-        if not error.resumable:
-            raise StoppedError(str(error)) from error
-        raise StoppedError(f"interrupted; continue with: {_again(ctx.meta[ARGUMENTS])}") from error
-
-
 def _again(arguments: Sequence[str]) -> str:
     """Return the command line that goes on; abridged where a shell had put hundreds of files into it."""
     command = shlex.join(["pcqaad", *(a for a in arguments if a != "--resume"), "--resume"])
-    return command if len(command) <= 400 else "pcqaad compress ... --resume, all else as before"
+    return command if len(command) <= _LONGEST_LINE else "pcqaad compress ... --resume, all else as before"

@@ -1,4 +1,4 @@
-"""`pcqaad verify`: is the file whole, and how near are its clouds to the originals."""
+"""`pcqaad verify`: the integrity of a file, and the errors of its clouds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Examples:
   pcqaad verify skulls.qaad skulls/ --fail-above 0.5 --report skulls.html
 """
 )
-@click.argument("file", metavar="FILE.qaad", type=options.GivenPath())
+@options.file
 @click.argument("inputs", metavar="[INPUT...]", nargs=-1, type=options.Given())
 @click.option(
     "--metric",
@@ -41,30 +41,25 @@ Examples:
     type=click.Choice(list(METRICS)),
     multiple=True,
     default=("emkd",),
-    show_default=True,
-    help="What to measure; may be given several times. emd shows two ends that the true earth mover's "
-    "distance lies between.",
+    help="Metric to measure; may be given several times. emd shows two bounds of the true earth mover's distance.",
 )
 @click.option(
     "--cell",
     metavar="POINTS",
-    type=click.IntRange(min=1),
+    type=options.COUNT,
     default=1024,
-    show_default=True,
     help="Points of a cell of EM-kD; larger is tighter and slower.",
 )
 @click.option(
     "--effort",
     type=click.Choice(EFFORTS),
     default="normal",
-    show_default=True,
-    help="How far apart the ends of emd may lie: 5 % (normal) or 0.5 % (high, slower). Other metrics ignore it.",
+    help="Largest gap between the bounds of emd: 5 % (normal) or 0.5 % (high, slower). Other metrics ignore it.",
 )
 @click.option(
     "--device",
     type=click.Choice(("cpu", "cuda")),
     default="cpu",
-    show_default=True,
     help="Where EM-kD is matched; cuda needs torch. Other metrics take the CPU.",
 )
 @options.json
@@ -73,10 +68,9 @@ Examples:
     "--fail-above",
     metavar="PERCENT",
     type=click.FloatRange(min=0),
-    help="Exit with 1 when the mean of any metric is above this, in percent of the clouds' diagonal; of emd, "
-    "when its upper end is.",
+    help="Exit with 1 when the mean of any metric, for emd its upper bound, is above this, in percent of the diagonal.",
 )
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@options.quiet
 def command(
     file: Path,
     inputs: tuple[str, ...],
@@ -91,8 +85,8 @@ def command(
 ) -> None:
     """Check a file, and measure its clouds against the originals.
 
-    Without INPUT every section and every cloud's latents are read and checked, and the fidelity shown is the
-    one recorded when the file was made, and when clouds were appended. With the originals as INPUT, it is measured.
+    Every section and every cloud's latents are read and checked. With the originals as INPUT their errors are
+    measured. Without INPUT the errors shown are those recorded when the file was made, and when clouds were appended.
     """
     wanted = tuple(dict.fromkeys(metrics))
     if not inputs and wanted != ("emkd",):
@@ -103,7 +97,7 @@ def command(
         check_output(report, PAGE)
     with watched(quiet=quiet) as monitor, pcqaad.open(file) as collection:
         references = find_clouds(inputs) if inputs else None
-        # Here, not above: scipy takes its time to load, and a mistyped path should not have to wait for it.
+        # Here, not above: scipy takes time to load, and a mistyped path should not have to wait for it.
         from pcqaad.evaluation.verify import verify
 
         result = verify(collection, references, wanted, cell, effort, device, monitor=monitor)
@@ -112,10 +106,10 @@ def command(
             temporary.write_text(page(file.name, result), encoding="utf-8", errors="backslashreplace")
     click.echo(as_json(result) if json_ else verified(str(file), result))
     if fail_above is not None:
-        _judge(result, fail_above, effort)
+        _check_limit(result, fail_above, effort)
 
 
-def _judge(result: Mapping[str, Any], limit: float, effort: str) -> None:
+def _check_limit(result: Mapping[str, Any], limit: float, effort: str) -> None:
     if not result["metrics"]:
         raise CommandError("--fail-above: the file records no fidelity; give the originals as INPUT")
     for metric in metrics_of(result):

@@ -1,46 +1,48 @@
 """The parameters of a weighting, learned while a network trains (iterative differentiation).
 
-The upper problem asks for the weighting with which training ends well, the lower one is the training: steps of
+The upper problem asks for the weighting with which training ends well. The lower one is the training: steps of
 gradient descent on the weighted Chamfer distance. The last of these steps are kept as one differentiable function of
 the parameters, and the loss on held-out points that they lead to is descended (Franceschi et al., 2017, reverse mode;
 Shaban et al., 2019, for the truncation).
 
-What is learned is the form of f, not its size, which would only be another rate: f(d + m) / f(m) d is trained.
+The form of f is learned, not its size, which would only be another rate: f(d + m) / f(m) d is trained.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pcqaad.errors import SettingsError
+from pcqaad.errors import DivergenceError, SettingsError
 from pcqaad.losses.criteria import Criterion, relative
 from pcqaad.losses.names import DENSITIES
 from pcqaad.monitor import SILENT, Monitor, Stage
 
-# What a network is given, and the clouds (B, M, 3) that what it returns, (B, N, 3), is compared with.
+# A network's inputs, and the clouds (B, M, 3) that its outputs (B, N, 3) are compared with.
 Batch = tuple[tuple[Tensor, ...], Tensor]
 # The batch of a step, by its number.
 Draw = Callable[[int], Batch]
 Loss = Callable[[Tensor, Tensor], Tensor]
 Weights = dict[str, Tensor]
 
+# A normalised coordinate beyond this is none of a cloud any more.
+_DIVERGED = 1e6
+
 
 class Weighting:
-    """A family's parameters as numbers without bounds, by which they are learned.
-
-    A parameter is its least value and the exponential of its number.
+    """A family's parameters, learned without bounds: each is its least value and the exponential of a number.
 
     Attributes:
-        numbers: (P,) in float64, in the order of `pcqaad.losses.names.DENSITIES`.
+        family: of `pcqaad.losses.names.DENSITIES`.
+        logarithms: (P,) these numbers in float64, in the family's order.
     """
 
     def __init__(self, family: str, parameters: Mapping[str, float] | None = None) -> None:
-        """Begin at some parameters, or where None are given at the defaults; raises SettingsError."""
+        """Begin at some parameters, or at the defaults; raises SettingsError."""
         known = DENSITIES.get(family, {})
         if not known:
             learned = ", ".join(name for name, own in DENSITIES.items() if own)
@@ -48,31 +50,32 @@ class Weighting:
         self.family = family
         self._least = {key: parameter.least for key, parameter in known.items()}
         start = {key: parameter.default for key, parameter in known.items()} | dict(parameters or {})
-        above = []
         for key, least in self._least.items():
             if not start[key] > least:
                 raise SettingsError(f"{family}: {key} is {start[key]:g}, expected more than {least:g} to learn it from")
-            above.append(start[key] - least)
-        self.numbers = torch.tensor(above, dtype=torch.float64).log().requires_grad_()
+        above = [start[key] - least for key, least in self._least.items()]
+        self.logarithms = torch.tensor(above, dtype=torch.float64).log().requires_grad_()
+
+    def _values(self) -> dict[str, Tensor]:
+        return {key: least + x.exp() for (key, least), x in zip(self._least.items(), self.logarithms, strict=True)}
 
     def criterion(self) -> Criterion:
-        """Return the loss f(d + m) / f(m) d, differentiable in the numbers."""
-        values = (self.numbers.exp() + torch.tensor(list(self._least.values()), dtype=torch.float64)).unbind()
-        return relative(self.family, dict(zip(self._least, values, strict=True)))
+        """Return the loss f(d + m) / f(m) d, differentiable in the logarithms."""
+        return relative(self.family, self._values())
 
     @property
     def parameters(self) -> dict[str, float]:
         """The parameters as they are."""
-        return {key: float(value.detach()) for key, value in self.criterion().parameters.items()}  # type: ignore[union-attr]
+        return {key: float(value.detach()) for key, value in self._values().items()}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long is trained, and how much of it is looked back on."""
+    """How long to train, and how many of the steps to differentiate through."""
 
     rounds: int = 50  # steps of the weighting's parameters
     steps: int = 10  # of the network in a round
-    unrolled: int = 5  # the last of these that are differentiated through
+    unrolled: int = 5  # last steps of a round that are differentiated through
     rate: float = 0.05  # of the network's steps
     outer_rate: float = 0.05  # of the parameters' logarithms, by Adam
     restart: bool = False  # begin every round with the same network, where otherwise it trains on
@@ -88,32 +91,17 @@ class Plan:
             raise SettingsError(f"unrolled is {self.unrolled}, expected at most the {self.steps} steps of a round")
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What came of it.
-
-    Attributes:
-        parameters: of the density at the end.
-        losses: held-out, one a round.
-        path: the parameters that each round began with.
-    """
-
-    parameters: dict[str, float]
-    losses: list[float] = field(default_factory=list)
-    path: list[dict[str, float]] = field(default_factory=list)
-
-
 def train(
     network: nn.Module, weights: Weights, loss: Loss, draw: Draw, first: int, steps: int, rate: float, keep: bool
 ) -> Weights:
-    """Return the weights after some steps of gradient descent, as a function of the loss's parameters with `keep`.
+    """Return the weights after some steps of gradient descent, with `keep` as a function of the loss's parameters.
 
-    Raises SettingsError where the rate is too large to stay finite.
+    Raises DivergenceError.
     """
     for step in range(first, first + steps):
         inputs, target = draw(step)
-        value = loss(_finite(functional_call(network, weights, inputs), rate), target)
-        # What a step has no use for stays where it is.
+        value = loss(_predict(network, weights, inputs, rate), target)
+        # A weight that the step does not use stays as it is.
         gradients = torch.autograd.grad(value, list(weights.values()), create_graph=keep, allow_unused=True)
         moved = zip(weights.items(), gradients, strict=True)
         weights = {name: w if g is None else w - rate * g for (name, w), g in moved}
@@ -122,10 +110,12 @@ def train(
     return weights
 
 
-def _finite(predicted: Tensor, rate: float) -> Tensor:
-    # Beyond this nothing is left of a cloud, whatever it was normalised to.
-    if not (predicted.detach().abs() < 1e6).all():
-        raise SettingsError(f"training went astray: expected a smaller rate than {rate:g}")
+def _predict(network: nn.Module, weights: Weights, inputs: tuple[Tensor, ...], rate: float) -> Tensor:
+    """Return the clouds (B, N, 3) of a network with other weights; raises DivergenceError where training diverged."""
+    predicted: Tensor = functional_call(network, weights, inputs)
+    # Not `any() >= _DIVERGED`: NaN has to fail as well.
+    if not (predicted.detach().abs() < _DIVERGED).all():
+        raise DivergenceError(f"training diverged: expected a smaller rate than {rate:g}")
     return predicted
 
 
@@ -139,20 +129,11 @@ def hypergradient(
     first: int,
     plan: Plan,
 ) -> tuple[float, Tensor, Weights]:
-    """Train for a round and differentiate the loss it ends with.
+    """Train for a round of the plan, from step `first` on, and differentiate the held-out loss that it ends with.
 
-    Args:
-        network: what is trained; its own weights stay as they are.
-        weights: of its parameters, by name, that the round begins with.
-        weighting: whose numbers the gradient is of.
-        draw: the training's batches.
-        held_out: what the round is judged by.
-        judge: the loss it is judged with.
-        first: the number of the round's first step.
-        plan: of which `steps`, `unrolled` and `rate` count here.
-
-    Returns:
-        The held-out loss, its gradient (P,) by the last `unrolled` steps, and the weights the round ends with.
+    The network's own weights stay as they are; `weights` are those that the round begins with. The judge is the
+    held-out loss. Returns it, its gradient (P,) by the weighting's logarithms through the last `unrolled` steps, and
+    the weights at the end of the round.
     """
     before = plan.steps - plan.unrolled
     weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
@@ -160,8 +141,8 @@ def hypergradient(
     weights = train(network, weights, loss, draw, first, before, plan.rate, keep=False)
     weights = train(network, weights, loss, draw, first + before, plan.unrolled, plan.rate, keep=True)
     inputs, target = held_out
-    value = judge(_finite(functional_call(network, weights, inputs), plan.rate), target)
-    (gradient,) = torch.autograd.grad(value, [weighting.numbers])
+    value = judge(_predict(network, weights, inputs, plan.rate), target)
+    (gradient,) = torch.autograd.grad(value, [weighting.logarithms])
     return float(value.detach()), gradient, {name: w.detach() for name, w in weights.items()}
 
 
@@ -171,40 +152,37 @@ def learn(
     draw: Draw,
     held_out: Draw,
     judge: Loss,
-    plan: Plan | None = None,
+    plan: Plan,
     monitor: Monitor = SILENT,
-) -> Learned:
+) -> tuple[list[float], list[dict[str, float]]]:
     """Learn a weighting's parameters with the network that trains by it.
 
     Args:
-        network: returns clouds (B, N, 3); trained in place, from its weights on.
+        network: returns clouds (B, N, 3). It is trained in place, from its weights on.
         weighting: moved in place.
         draw: batches to train on.
-        held_out: batches to judge by, one a round, of points that `draw` never gives.
-        judge: the loss they are judged with: one that does not depend on the weighting.
+        held_out: batches for the judge, one a round, of points that `draw` never gives.
+        judge: the held-out loss, which does not depend on the weighting.
         plan: how long.
-        monitor: told of every round, with the held-out loss.
+        monitor: told of every round, with the held-out loss; may stop the job.
 
-    Raises:
-        SettingsError: the rate is too large to train at.
-        Interrupted: stopped.
+    Returns the held-out losses, one a round, and the parameters that each round began with. Raises DivergenceError
+    where the rate is too large to train at, and Interrupted when stopped.
     """
-    plan = plan or Plan()
     start = {name: w.detach().clone() for name, w in network.named_parameters()}
-    weights, losses, path = start, [], []
-    optimiser = torch.optim.Adam([weighting.numbers], lr=plan.outer_rate)
+    weights = start
+    losses, path = [], []
+    optimiser = torch.optim.Adam([weighting.logarithms], lr=plan.outer_rate)
     for number in range(plan.rounds):
-        if plan.restart:
-            weights = start
+        at, weights = (0, start) if plan.restart else (number, weights)
         path.append(weighting.parameters)
-        first = 0 if plan.restart else number * plan.steps
-        batch = held_out(0 if plan.restart else number)
+        batch, first = held_out(at), at * plan.steps
         loss, gradient, weights = hypergradient(network, weights, weighting, draw, batch, judge, first, plan)
         losses.append(loss)
-        weighting.numbers.grad = gradient
+        weighting.logarithms.grad = gradient
         optimiser.step()
         monitor.update(Stage.LEARN, number + 1, plan.rounds, "rounds", {"held-out loss": loss})
     with torch.no_grad():
         for name, w in network.named_parameters():
             w.copy_(weights[name])
-    return Learned(weighting.parameters, losses, path)
+    return losses, path

@@ -1,4 +1,4 @@
-"""The distances to nearest neighbours that losses are compared on: how likely each is."""
+"""Distributions of the distances to nearest neighbours that losses are compared on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pcqaad.errors import CloudError, SettingsError
 Array = NDArray[np.float64]
 
 # Distances that a distribution is given by, evenly spaced from 0 on.
-COUNT = 1001
-
+_DISTANCES = 1001
+# Least and greatest sigma, in coordinates where a cloud's diagonal is 4.
 _SIGMAS = (1e-6, 4.0)
+# Least and greatest cut, in sigmas.
 _CUTS = (0.1, 100.0)
 
 
@@ -23,7 +24,7 @@ class Distances(NamedTuple):
 
     Attributes:
         d: (n,) distances, evenly spaced from 0 on.
-        p: (n,) how likely each is; they sum to 1.
+        p: (n,) their probabilities, which sum to 1.
     """
 
     d: Array
@@ -31,38 +32,43 @@ class Distances(NamedTuple):
 
     @property
     def density(self) -> Array:
-        """How likely they are by unit of length, (n,)."""
-        by_length: Array = self.p / self.d[1]
-        return by_length
+        """Their probabilities by unit of length, (n,)."""
+        density: Array = self.p / self.d[1]
+        return density
 
     @property
     def mean(self) -> float:
         """Their mean."""
         return float(self.p @ self.d)
 
+    @property
+    def few(self) -> slice:
+        """About a hundred of them, evenly spaced, to show curves by."""
+        return slice(None, None, max((len(self.d) - 1) // 100, 1))
+
 
 def half_normal(sigma: float = 0.5, cut: float = 4.0) -> Distances:
     """Return the distribution of the size of a normal variable, up to `cut` standard deviations.
 
-    With 0.5, a mean distance of 0.4, what the published search seems to have looked at (Lin et al., Figure 2a).
-    Raises SettingsError where `sigma` is no distance of normalised clouds, whose diagonal is 4, or `cut` leaves next to
-    none of the variable or a range it never comes near the end of.
+    The published search seems to have looked at 0.5, a mean distance of 0.4 (Lin et al., Figure 2a). Raises
+    SettingsError where `sigma` is no distance of normalised clouds, or where `cut` keeps next to none of the variable
+    or is too far out for the grid.
     """
     for name, value, (low, high) in (("sigma", sigma, _SIGMAS), ("cut", cut, _CUTS)):
         if not low <= value <= high:
             raise SettingsError(f"{name} is {value:g}, expected {low:g} to {high:g}")
-    d = np.linspace(0, cut * sigma, COUNT)
+    d = np.linspace(0, cut * sigma, _DISTANCES)
     p = np.exp(-np.square(d / sigma) / 2)
     return Distances(d, p / p.sum())
 
 
 def of_samples(distances: NDArray[np.floating]) -> Distances:
-    """Return how distances (n,) that were seen are distributed, each of them moved to the nearest of a grid.
+    """Return the distribution of measured distances (n,), each of them moved to the nearest of a grid.
 
-    Raises CloudError where they are all 0: all losses agree on these.
+    Raises CloudError where all are 0: all losses agree on these.
     """
     largest = float(distances.max())
     if not largest > 0:
         raise CloudError("expected clouds that differ from their decoded ones, found no distance but 0")
-    steps = np.rint(distances / largest * (COUNT - 1)).astype(np.int64)
-    return Distances(np.linspace(0, largest, COUNT), np.bincount(steps, minlength=COUNT) / len(distances))
+    steps = np.rint(distances / largest * (_DISTANCES - 1)).astype(np.int64)
+    return Distances(np.linspace(0, largest, _DISTANCES), np.bincount(steps, minlength=_DISTANCES) / len(distances))

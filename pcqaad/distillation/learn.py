@@ -1,8 +1,10 @@
-"""A weighting learned on clouds: a small decoder trains on one part of their points and is judged by the other."""
+"""A weighting learned on clouds: a small decoder trains on one half of their points and is judged by the other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -12,10 +14,11 @@ from torch import Tensor, nn
 from pcqaad import devices
 from pcqaad.decoder.module import Decoder
 from pcqaad.decoder.patches import draw_points, patch_sizes
-from pcqaad.distillation.bilevel import Batch, Learned, Loss, Plan, Weighting, learn
+from pcqaad.distillation.bilevel import Batch, Loss, Plan, Weighting, learn
 from pcqaad.errors import CloudError, SettingsError
 from pcqaad.evaluation.metrics import CELL
 from pcqaad.losses.criteria import criterion
+from pcqaad.losses.names import write
 from pcqaad.losses.nearest import safe_sqrt
 from pcqaad.matching.assign import match_cells
 from pcqaad.matching.kd import patch_order
@@ -27,16 +30,34 @@ from pcqaad.settings import Settings
 from pcqaad.training.sizing import choose_patches, resolve
 from pcqaad.training.start import choose_template, first_latents, first_matching, principal_components, untrained
 
-# Points of a cloud that are decoded and compared at a step.
-_SAMPLE = 256
+# Points of a cloud that a step decodes and compares.
+_SAMPLED_POINTS = 256
 # Points kept of a cloud, half of them to train on: more tell the same.
 POINTS = 2048
 
 JUDGES = ("l1", "emd")
 
 
+class Learned(TypedDict):
+    """The result of `learn_weighting`, which `pcqaad distill --bilevel --json` prints.
+
+    `criterion` is the loss as `compress --criterion` takes it. `losses` are the held-out losses by the `judge`, one a
+    round, and `path` the parameters that each round began with.
+    """
+
+    family: str
+    criterion: str
+    parameters: dict[str, float]
+    judge: str
+    clouds: int
+    seed: int
+    plan: dict[str, Any]
+    losses: list[float]
+    path: list[dict[str, float]]
+
+
 def emd_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Return the mean distance of clouds (B, N, 3) to others as large, matched one to one in cells as for EM-kD.
+    """Return the mean distance of clouds (B, N, 3) to others as large, matched one to one as for EM-kD.
 
     The matching is found without gradients and then taken as given.
     """
@@ -64,18 +85,18 @@ class _Sampled(nn.Module):
 
 
 class Halves:
-    """Clouds whose points are dealt out: one half is trained on, the other judges.
+    """Clouds whose points are dealt out: a decoder trains on one half, the other judges it.
 
     Attributes:
-        network: a decoder of their kind, as a fit would start it: clouds (B,) and rows (K, S) -> (B, K * S, 3).
-        normalisation: the clouds' normalisation, in which it decodes.
+        network: the decoder, as a fit would start it: clouds (B,) and rows (K, S) -> (B, K * S, 3).
+        normalisation: of the clouds that it decodes.
     """
 
     def __init__(self, clouds: Sequence[Points], points: int, seed: int, device: str, monitor: Monitor) -> None:
         count = len(clouds)
         found = collect(clouds, None, points, seed, monitor)
-        if points < 2 * _SAMPLE:
-            raise CloudError(f"expected clouds of at least {2 * _SAMPLE} points, found {points}")
+        if points < 2 * _SAMPLED_POINTS:
+            raise CloudError(f"expected clouds of at least {2 * _SAMPLED_POINTS} points, found {points}")
         settings = Settings(seed=seed)
         template = found.targets[choose_template(found.targets, settings)]
         template = template[patch_order(template, choose_patches(points))]
@@ -97,17 +118,17 @@ class Halves:
         self._sizes = patch_sizes(points, settings.patches)
 
     def train(self, step: int) -> Batch:
-        """Return a step's batch of the half that is trained on."""
+        """Return a step's batch of the half to train on."""
         return self._batch_of(self._train, Use.TRAINED_HALF, step)
 
     def held_out(self, number: int) -> Batch:
-        """Return a round's batch of the other half."""
+        """Return a round's batch of the half that judges."""
         return self._batch_of(self._judge, Use.JUDGING_HALF, number)
 
     def _batch_of(self, half: NDArray[np.int64], use: Use, number: int) -> Batch:
         rng = generator(self._seed, use, number)
         clouds = rng.permutation(len(half))[: self._batch]
-        each = max(_SAMPLE // len(self._sizes), 1)
+        each = max(_SAMPLED_POINTS // len(self._sizes), 1)
         rows = draw_points(rng, self._sizes, min(each, int(self._sizes.min())))
         some = np.stack([rng.choice(half[i], rows.size, replace=False) for i in clouds])
         target = torch.from_numpy(self._points[clouds[:, None], some]).to(self._device)
@@ -128,9 +149,9 @@ def learn_weighting(
     """Learn a density's parameters while a small decoder trains on clouds by it.
 
     Args:
-        clouds: as for `pcqaad.fit`; of each so many random points stay.
+        clouds: as for `pcqaad.fit`; `points` random ones of each stay.
         family: of the density.
-        judge: "l1", the Chamfer distance to points that were not trained on, or "emd", EM-kD.
+        judge: the held-out loss: "l1", the Chamfer distance, or "emd", EM-kD.
         plan: how long.
         points: kept of each cloud; where not given 2,048, or as many as the smallest one has.
         seed: of all random choices.
@@ -139,6 +160,7 @@ def learn_weighting(
 
     Raises:
         CloudError: the clouds are malformed or too small.
+        DivergenceError: the rate is too large to train at.
         SettingsError: there is no such judge, or nothing to learn in the family.
         Interrupted: stopped.
     """
@@ -146,9 +168,19 @@ def learn_weighting(
         raise SettingsError(f"unknown judge {judge!r}, expected one of {', '.join(JUDGES)}")
     plan = plan or Plan()
     weighting = Weighting(family)
-
     if points is None:
         points = min([POINTS, *(len(cloud) for cloud in clouds)])
     halves = Halves(clouds, points, seed, device, monitor)
     loss: Loss = emd_loss if judge == "emd" else criterion("l1")
-    return learn(halves.network, weighting, halves.train, halves.held_out, loss, plan, monitor)
+    losses, path = learn(halves.network, weighting, halves.train, halves.held_out, loss, plan, monitor)
+    return {
+        "family": family,
+        "criterion": write(family, weighting.parameters),
+        "parameters": weighting.parameters,
+        "judge": judge,
+        "clouds": len(clouds),
+        "seed": seed,
+        "plan": asdict(plan),
+        "losses": losses,
+        "path": path,
+    }

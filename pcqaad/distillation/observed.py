@@ -1,8 +1,6 @@
-"""The distances that a fitted file leaves: what its losses would look at from then on."""
+"""The distances between the clouds of a fitted file and their originals."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,34 +8,24 @@ from scipy.spatial import cKDTree
 
 from pcqaad.bitstream.collection import Collection
 from pcqaad.distillation.distances import Distances, of_samples
-from pcqaad.evaluation.verify import Source, read_originals
+from pcqaad.evaluation.verify import References, read_originals
 from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.parallel import in_parallel
 from pcqaad.points.collect import Normalisation, Points
 
-# Distances that are kept; of more, as many of each cloud.
-_MOST = 1 << 24
+# Distances kept of all clouds together, the same number of each.
+_MAX_DISTANCES = 1 << 24
 
 
-def observed(collection: Collection, references: Sequence[Source], *, monitor: Monitor = SILENT) -> Distances:
+def observed(collection: Collection, references: References, *, monitor: Monitor = SILENT) -> Distances:
     """Measure the distances to nearest neighbours between the clouds of a file and their originals, both ways.
 
-    They are normalised as a fit sees them: a quarter of the clouds' median diagonal is 1.
-
-    Args:
-        collection: the opened file.
-        references: the originals, found by name.
-        monitor: told of every cloud.
-
-    Raises:
-        CloudError: an original is missing or holds too few points.
-        FormatError: the file is damaged.
+    They are normalised as a fit sees them: a quarter of the clouds' median diagonal is 1. References are those of
+    `pcqaad.verify`. The monitor is told of every cloud. Raises CloudError and FormatError as `verify` does.
     """
-    centre, scale = collection.denormalisation.centre_and_scale
-    normalisation = Normalisation(np.array(centre), scale)
+    normalisation = Normalisation.of(collection.denormalisation)
     pairs = ((original.points, collection[i]) for i, original in enumerate(read_originals(collection, references)))
-
-    share = max(_MOST // len(collection), 1)
+    share = max(_MAX_DISTANCES // len(collection), 1)
 
     def distances(pair: tuple[Points, Points]) -> NDArray[np.float64]:
         a, b = (normalisation.normalise(points) for points in pair)

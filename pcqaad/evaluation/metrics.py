@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat, tee
-from typing import TYPE_CHECKING, Any
+from itertools import tee
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,6 @@ from pcqaad.matching.assign import TOGETHER, Matching, match_all, match_cells, m
 from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.parallel import in_parallel
 from pcqaad.points.collect import check_cloud
-
-if TYPE_CHECKING:
-    pass
 
 Points = NDArray[np.floating]
 
@@ -35,9 +32,9 @@ class Errors:
     Attributes:
         mean: of the distances.
         rms: root of the mean squared distance.
-        mean_squared: mean squared distance (the unit's square), what the paper's tables seem to hold.
-        sum: of the distances: equation 14 as printed, for EM-kD.
-        at_least: the certificate of a matching: what no other one of its kind has a smaller mean than.
+        mean_squared: mean squared distance (the unit's square). The paper's tables seem to hold it.
+        sum: of the distances: for EM-kD, equation 14 as printed.
+        at_least: the certificate of a matching. No other one of its kind has a smaller mean.
     """
 
     mean: float
@@ -70,13 +67,12 @@ class Errors:
 def emkd(a: Points, b: Points, cell: int = CELL, workers: int | None = None) -> Errors:
     """Earth mover's distance by k-d cells (paper, section 3.2): two clouds (n, 3) of the same size.
 
-    Both clouds are cut into cells of at most `cell` points by balanced k-d trees in step, and cell i is
-    assigned to cell i at least summed Euclidean distance, proven to be within 0.1 % of the least. It is a
-    bijection, so its cost is never below the true earth mover's distance. The result does not depend on the
-    number of `workers`, the threads that share the cells.
+    Balanced k-d trees cut both clouds in step into cells of at most `cell` points. Cell i is assigned to cell i at
+    a summed Euclidean distance that is proven to be within 0.1 % of the least. The assignment is a bijection, so its
+    cost is never below the true earth mover's distance. The result does not depend on the number of `workers`, the
+    threads that share the cells.
 
-    Raises:
-        CloudError: shapes differ, or coordinates are not finite.
+    Raises CloudError where shapes differ or coordinates are not finite, SettingsError for a cell of no points.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if not (isinstance(cell, (int, np.integer)) and cell >= 1):
@@ -88,12 +84,11 @@ def emd(a: Points, b: Points, effort: str = "normal") -> Errors:
     """Earth mover's distance of two clouds (n, 3), bracketed: all points at once, without cells.
 
     The matching is a bijection, so the earth mover's distance (the least mean distance of any) is at most
-    `mean`; prices prove that it is at least `at_least`. mean / at_least is at most 1.05 with `effort`
-    "normal" and 1.005 with "high". Where points lie apart by less than some 1e-11 of the clouds' extent it may be
-    more, and the bracket holds all the same.
+    `mean`. Prices prove that it is at least `at_least`. mean / at_least is at most 1.05 with `effort` "normal" and
+    1.005 with "high". It may be more where points lie apart by less than some 1e-11 of the clouds' extent; the
+    bracket holds all the same.
 
-    Raises:
-        CloudError: shapes differ, coordinates are not finite, or the effort is unknown.
+    Raises CloudError where shapes differ or coordinates are not finite, SettingsError for an unknown effort.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if effort not in EFFORTS:
@@ -104,8 +99,8 @@ def emd(a: Points, b: Points, effort: str = "normal") -> Errors:
 def chamfer(a: Points, b: Points) -> Errors:
     """Chamfer distance of clouds (n, 3), (m, 3): distances to the nearest neighbours, both directions.
 
-    `mean` and `mean_squared` are the averages of the two directions' means (equation 10 has their sum);
-    `sum` is equation 10 itself. Raises CloudError for clouds that are empty or not finite.
+    `mean` and `mean_squared` are the averages of the two directions' means. `sum` is equation 10, with the sums of
+    both directions. Raises CloudError for clouds that are empty or not finite.
     """
     there, back = _nearest(a, b), _nearest(b, a)
     mean_squared = float(np.square(there).mean() + np.square(back).mean()) / 2
@@ -143,10 +138,8 @@ def measure(
 ) -> dict[str, list[Errors]]:
     """Measure (reference, decoded) pairs, in parallel: the errors per metric and pair.
 
-    With `device` "cuda", or "auto" where there is a GPU, EM-kD is matched there, many pairs at once; its values agree
-    with those of the CPU within the 0.1 % that both prove.
-
-    The monitor is told of every pair, of `total`, as a stage.
+    With `device` "cuda", or "auto" where there is a GPU, EM-kD is matched there, many pairs at once. Its values agree
+    with those of the CPU within the 0.1 % that both prove. The monitor is told of every pair, of `total`, as a stage.
 
     Raises:
         CloudError: a pair cannot be measured.
@@ -163,20 +156,21 @@ def measure(
     there = [name for name in metrics if name == "emkd" and _on_gpu(device)]
     here = [name for name in metrics if name not in there]
 
-    def judge(pair: tuple[Points, Points]) -> list[Errors]:
-        return [measures[name](*pair) for name in here]
+    def measure_here(pair: tuple[Points, Points]) -> dict[str, Errors]:
+        return {name: measures[name](*pair) for name in here}
 
-    found: dict[str, list[Errors]] = {name: [] for name in metrics}
-    emkds: Iterator[Errors | None] = repeat(None)
+    measured: Iterator[dict[str, Errors]]
     if there:
-        # The two are as far apart as there are pairs solved together, and no farther.
+        # `tee` keeps no more pairs than are matched together.
         pairs, for_there = tee(pairs)
-        emkds = _emkd_on(device, for_there, cell)
-    for done, (errors, matched) in enumerate(zip(in_parallel(judge, pairs), emkds, strict=False), 1):
-        for name, error in zip(here, errors, strict=True):
-            found[name].append(error)
-        if matched is not None:
-            found["emkd"].append(matched)
+        both = zip(in_parallel(measure_here, pairs), _emkd_on(device, for_there, cell), strict=True)
+        measured = (errors | {"emkd": matched} for errors, matched in both)
+    else:
+        measured = in_parallel(measure_here, pairs)
+    found: dict[str, list[Errors]] = {name: [] for name in metrics}
+    for done, errors in enumerate(measured, 1):
+        for name, of_pair in errors.items():
+            found[name].append(of_pair)
         monitor.update(stage, done, total, "clouds")
     return found
 
@@ -192,7 +186,6 @@ def _on_gpu(device: str) -> bool:
 
 def _emkd_on(device: str, pairs: Iterable[tuple[Points, Points]], cell: int) -> Iterator[Errors]:
     """Yield the EM-kD of each pair, matched by torch."""
-    # Here, not above: as in `_on_gpu`.
     from pcqaad.devices import choose
     from pcqaad.matching.gpu.auction import batched
 
@@ -206,16 +199,14 @@ def _emkd_on(device: str, pairs: Iterable[tuple[Points, Points]], cell: int) -> 
 def summarise(errors: Sequence[Errors], names: Sequence[str], reference_diagonal: float) -> dict[str, Any]:
     """Return means over clouds, `mean_percent` of the diagonal, and the worst cloud, JSON-able."""
     worst = max(range(len(errors)), key=lambda i: errors[i].mean)
-    keys = ("mean", "mean_squared", "sum")
-    summary = {key: float(np.mean([getattr(e, key) for e in errors])) for key in keys}
+    summary = {key: float(np.mean([getattr(e, key) for e in errors])) for key in ("mean", "mean_squared", "sum")}
     summary["rms"] = summary["mean_squared"] ** 0.5
     summary["mean_percent"] = percent(summary["mean"], reference_diagonal)
-    bounds = [e.at_least for e in errors if e.at_least is not None]
-    if bounds:
+    if bounds := [e.at_least for e in errors if e.at_least is not None]:
         summary["at_least"] = float(np.mean(bounds))
     return {**summary, "worst": {"name": names[worst], "mean": errors[worst].mean}}
 
 
 def percent(length: float, reference_diagonal: float) -> float:
-    """Return a length in percent of the diagonal; 0 where the diagonal is, of which nothing is a part."""
+    """Return a length in percent of the diagonal, or 0 where the diagonal is 0."""
     return 100 * length / reference_diagonal if reference_diagonal > 0 else 0.0

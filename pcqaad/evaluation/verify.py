@@ -1,11 +1,11 @@
-"""Judge a file: its integrity, its sizes, and its clouds against their originals."""
+"""Verify a file: its integrity, its sizes, and its clouds against their originals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypedDict, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -15,12 +15,12 @@ from pcqaad.errors import CloudError, SettingsError
 from pcqaad.evaluation.metrics import CELL, METRICS, measure, summarise
 from pcqaad.formats.clouds.find import find_clouds
 from pcqaad.monitor import SILENT, Monitor
-from pcqaad.points.collect import Points, diagonal, subsample
+from pcqaad.points.collect import Points, check_cloud, diagonal, subsample
 from pcqaad.points.surface import Mesh, draw
 
 
 class Source(Protocol):
-    """A reference cloud that can be read, as `pcqaad.formats.clouds.find.find_clouds` finds them."""
+    """A cloud that can be read, as `pcqaad.formats.clouds.find.find_clouds` finds them."""
 
     @property
     def name(self) -> str:
@@ -33,13 +33,17 @@ class Source(Protocol):
         """Read its faces too: something with `vertices` (v, 3) and `triangles` (t, 3)."""
 
 
+# The originals of a file's clouds. Files, folders and sources are found by name, arrays and meshes come in order.
+References: TypeAlias = Path | str | Sequence[Path | str] | Sequence[Source] | Sequence[Points] | Sequence[Mesh]
+
+
 class Verification(TypedDict, total=False):
-    """What `verify` returns, and `pcqaad verify --json` prints.
+    """The result of `verify`, which `pcqaad verify --json` prints.
 
     Lengths are in the data's unit. `metrics` has an entry for each metric: `mean`, `rms`, `mean_squared`, `sum`,
     `mean_percent` of `diagonal`, `worst` with a `name` and its `mean`, `per_cloud` where it was measured, `at_least`
     where a lower bound is proven, and `psnr` for D1. `source` is "measured" or "recorded"; `appended` holds the
-    records of clouds that came later.
+    records of appended clouds.
     """
 
     clouds: int
@@ -57,7 +61,7 @@ class Verification(TypedDict, total=False):
 
 def verify(
     file: Collection | Path | str,
-    references: Sequence[Source] | Sequence[Path | str] | Sequence[Points] | Sequence[Mesh] | None = None,
+    references: References | None = None,
     metrics: Sequence[str] = ("emkd",),
     cell: int = CELL,
     effort: str = "normal",
@@ -65,21 +69,21 @@ def verify(
     *,
     monitor: Monitor = SILENT,
 ) -> Verification:
-    """Judge a file: sizes, and errors against its originals, or as recorded when it was made.
+    """Verify a file: its integrity, its sizes, and its errors as measured against the originals or as recorded.
 
     Args:
-        file: opened, or its path; everything in it is read and checked.
+        file: opened, or its path. Everything in it is read and checked.
         references: the originals. Files and folders, as for `pcqaad compress`, whose clouds are found by name; or
-            arrays (n, 3) in the order of the file's clouds, or (vertices, triangles) where the file's points were
-            drawn from meshes. None reports what was recorded at encoding.
+            arrays (n, 3) in the order of the file's clouds, or meshes, (vertices, triangles), where the file's points
+            were drawn from such. None reports the errors that were recorded at encoding.
         metrics: of "emkd", "emd", "chamfer", "d1".
         cell: points of a cell of EM-kD.
         effort: "normal" or "high": how narrow a bracket around the earth mover's distance has to be.
         device: "cpu", or "cuda" to match EM-kD there.
-        monitor: told of every cloud.
+        monitor: told of every cloud; may stop the job.
 
     Raises:
-        CloudError: an original is missing or holds too few points.
+        CloudError: an original is missing, malformed, or holds too few points.
         FormatError: the file is damaged, or an original cannot be read.
         SettingsError: there is no such metric or device.
         Interrupted: stopped.
@@ -108,7 +112,7 @@ def verify(
             result["metrics"]["emkd"] = recorded
         return result
 
-    originals = read_originals(file, _sources(file, references))
+    originals = read_originals(file, references)
     diagonals: list[float] = []
 
     def pairs() -> Iterator[tuple[Points, Points]]:
@@ -132,45 +136,8 @@ def verify(
     return result
 
 
-@dataclass(frozen=True)
-class _Given:
-    """An original that the caller has at hand, read as a file's is."""
-
-    name: str
-    given: Any
-
-    @property
-    def points(self) -> Points:
-        return np.asarray(self.given)
-
-    @property
-    def vertices(self) -> Points:
-        return np.asarray(self.given[0])
-
-    @property
-    def triangles(self) -> Any:
-        return np.asarray(self.given[1])
-
-    def read(self) -> _Given:
-        return self
-
-    def read_mesh(self) -> _Given:
-        return self
-
-
-def _sources(collection: Collection, references: Sequence[Any]) -> Sequence[Source]:
-    """Return references as what can be read by name; raises CloudError where arrays are not as many as clouds."""
-    if len(references) and isinstance(references[0], (str, Path)):
-        return find_clouds(references)
-    if len(references) and hasattr(references[0], "read"):
-        return cast(Sequence[Source], references)
-    if len(references) != len(collection):
-        raise CloudError(f"expected the originals of all {len(collection)} clouds in order, found {len(references)}")
-    return [_Given(name, given) for name, given in zip(collection.names, references, strict=True)]
-
-
 class Original(NamedTuple):
-    """What a cloud of a file was made from.
+    """The cloud that a cloud of a file was made from.
 
     Attributes:
         points: (M, 3), drawn and subsampled as they were for the fit.
@@ -181,37 +148,53 @@ class Original(NamedTuple):
     diagonal: float
 
 
-def read_originals(collection: Collection, references: Sequence[Source]) -> Iterator[Original]:
-    """Find every cloud's original, and read them one by one.
+def read_originals(collection: Collection, references: References) -> Iterator[Original]:
+    """Find the original of every cloud, and read them one by one.
 
-    Raises CloudError where one is missing, and, once it is its turn, where one holds too few points; FormatError where
-    the file says that they were drawn as no fit draws them.
+    Raises CloudError where one is missing and, once it is its turn, where one is malformed or holds too few points;
+    FormatError where the file records a sampling that no fit makes.
     """
-    by_name: Mapping[str, Source] = {source.name: source for source in references}
-    missing = [name for name in collection.names if name not in by_name]
-    if missing:
-        like = [name for name in by_name if name.endswith(f"/{missing[0]}")]
-        if len(like) > 1:
-            where = collection.info["file"]
-            raise CloudError(f"{where}: two originals of {missing[0]!r} are among the inputs, {like[0]} and {like[1]}")
-        raise CloudError(
-            f"{collection.info['file']}: the original of {missing[0]!r} is not among the inputs"
-            + (f", nor those of {len(missing) - 1} others" if len(missing) > 1 else "")
-        )
+    found = _in_order(collection, references)
     count, (seed, surface) = collection.info["points"], sampling(collection.info)
 
     def read(index: int, name: str) -> Original:
-        points: Points
+        original = found[index]
+        from_source = hasattr(original, "read")
         if surface:
-            mesh = by_name[name].read_mesh()
-            points = draw((mesh.vertices, mesh.triangles), name, surface, seed, index)
+            mesh = original.read_mesh() if from_source else None
+            points = draw((mesh.vertices, mesh.triangles) if mesh else original, name, surface, seed, index)
+        elif isinstance(original, tuple):
+            raise CloudError(f"{name}: expected points (n, 3), as the file's were not drawn from meshes, found a mesh")
         else:
-            points = by_name[name].read().points
+            points = check_cloud(original.read().points if from_source else original, name)
         if len(points) < count:
             raise CloudError(f"{name}: the original holds {len(points)} points, the file {count}")
         return Original(subsample(points, count, seed, index), diagonal([points]))
 
     return (read(i, name) for i, name in enumerate(collection.names))
+
+
+def _in_order(collection: Collection, references: References) -> Sequence[Any]:
+    """Return a source, an array or a mesh for each cloud; raises CloudError where one is missing."""
+    given: Any = [references] if isinstance(references, (str, Path)) else references
+    first = given[0] if len(given) else None
+    file, names = collection.info["file"] or "the file", collection.names
+    if isinstance(first, (str, Path)):
+        given = find_clouds(given)
+    elif not hasattr(first, "read"):
+        if len(given) != len(names):
+            raise CloudError(f"{file}: expected the originals of all {len(names)} clouds in order, found {len(given)}")
+        # Not as a list: they may be read from a disk when they are asked for.
+        found: Sequence[Any] = given
+        return found
+    by_name = {source.name: source for source in given}
+    if missing := [name for name in names if name not in by_name]:
+        like = [name for name in by_name if name.endswith(f"/{missing[0]}")]
+        if len(like) > 1:
+            raise CloudError(f"{file}: two originals of {missing[0]!r} are among the inputs, {like[0]} and {like[1]}")
+        others = f", nor those of {len(missing) - 1} others" if len(missing) > 1 else ""
+        raise CloudError(f"{file}: the original of {missing[0]!r} is not among the inputs{others}")
+    return [by_name[name] for name in names]
 
 
 def _psnr(mean_squared: float, peak: float) -> float | None:

@@ -1,13 +1,12 @@
 """The fit of latents through a frozen decoder: all starts by a few points first, then the best one by all.
 
-What a latent is fitted to is an `Objective`: a whole cloud (`whole.py`) or a part of one (`partial.py`).
+An `Objective` says how near a latent is to a whole cloud (`whole.py`) or to a part of one (`partial.py`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,202 +16,175 @@ from torch import Tensor
 
 from pcqaad.decoder.module import Decoder
 from pcqaad.decoder.patches import draw_points, patch_sizes
+from pcqaad.latents.plan import Plan
+from pcqaad.latents.prior import LatentPrior
 from pcqaad.monitor import Monitor, Stage
 from pcqaad.training.schedule import cosine
 
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How latents are fitted.
-
-    Attributes:
-        old: latents of the file among which starts are looked for.
-        thin: template points that the first stage decodes: enough to tell starts apart.
-        first: the part of the fit that the first stage takes.
-        rates: at which the two stages begin, in standard scores.
-        last: what is left of a rate in the end.
-    """
-
-    old: int = 256
-    thin: int = 1024
-    first: float = 0.3
-    rates: tuple[float, float] = (0.1, 0.05)
-    last: float = 0.02
-
-
 class FrozenDecoder:
-    """A decoder whose weights and template stay as they are, with the latents of its file.
+    """A decoder whose weights and template stay as they are, and the latents of its file.
 
     New latents are moved as standard scores: latent = mean + factor @ scores.
 
     Attributes:
-        network: the decoder.
-        kept: rows of the file's latents among which starts are looked for.
-        scores: (S, L) theirs.
-        thin: (K, P) rows of the template by patches that the first stage decodes.
-        seen: what each of `scores` decodes to there, (K * P, 3).
+        network: the decoder, with the latents of its file.
+        prior: of these latents.
+        candidates: (1 + S, L) scores to start a fit from: the mean latent, then latents of the file.
+        kept: (S,) rows of the file's latents that are candidates.
+        coarse_rows: (K, P) rows of the template by patches that the first stage decodes.
+        coarse_points: what each candidate decodes to there, (K * P, 3).
     """
 
-    def __init__(
-        self, network: Decoder, mean: Tensor, factor: Tensor, scores: Floats, plan: Plan, rng: np.random.Generator
-    ) -> None:
-        """Take a decoder, the affine map of standard scores, and the scores (N, L) of the file's latents."""
+    def __init__(self, network: Decoder, plan: Plan, rng: np.random.Generator) -> None:
+        """Take a decoder with the latents of its file; `rng` draws the rows of the template."""
         self.network = network.requires_grad_(False)
-        self._mean, self._factor = mean, factor
-        count = len(scores)
-        self.kept = np.unique(np.linspace(0, count - 1, min(count, plan.old)).round().astype(np.int64))
-        self.scores = self.there(scores[self.kept])
+        latents = network.latents.cpu().numpy()
+        self.prior = LatentPrior.of(latents, plan.shrinkage)
+        self._mean, self._factor = self.tensor(self.prior.mean), self.tensor(self.prior.factor)
+        count = len(latents)
+        self.kept = np.linspace(0, count - 1, min(count, plan.file_latents)).round().astype(np.int64)
+        scores = self.prior.scores(latents[self.kept])
+        self.candidates = self.tensor(np.concatenate([np.zeros_like(scores[:1]), scores]))
         sizes = patch_sizes(len(network.template), network.patches)
-        each = min(max(plan.thin // network.patches, 1), int(sizes.min()))
-        self.thin = draw_points(rng, sizes, each)
-        self.seen = [self.decode(one[None], self.thin)[0].cpu().numpy() for one in self.scores]
+        each = min(max(plan.coarse_points // network.patches, 1), int(sizes.min()))
+        self.coarse_rows = draw_points(rng, sizes, each)
+        self.coarse_points = [self.points(one, self.coarse_rows) for one in self.candidates]
 
-    def there(self, array: NDArray[np.floating]) -> Tensor:
-        """Return an array as float32 on the decoder's device."""
+    def tensor(self, array: NDArray[np.floating]) -> Tensor:
+        """Return an array as a float32 tensor on the decoder's device."""
         return torch.from_numpy(array.astype(np.float32)).to(self.network.template.device)
 
     def latents(self, scores: Tensor) -> Tensor:
         """Return the latents (R, L) of standard scores (R, L)."""
         return self._mean + scores @ self._factor.T
 
-    def decode(self, scores: Tensor, rows: NDArray[np.int64]) -> Tensor:
-        """Decode template points (K, P) by scores (R, L): (R, K * P, 3)."""
-        return self.fold(self.latents(scores), rows)
-
     def fold(self, latents: Tensor, rows: NDArray[np.int64]) -> Tensor:
         """Decode template points (K, P) by latents (R, L): (R, K * P, 3)."""
         template = self.network.template[torch.from_numpy(rows).to(latents.device)]
         return self.network.fold(latents, template).transpose(0, 1).flatten(1, 2)
 
-    def nearest(self, distances: Sequence[float], count: int) -> list[int]:
-        """Return which of `scores` are nearest, by a distance to each of `seen`."""
-        return [int(i) for i in np.argsort(distances, kind="stable")[:count]]
+    @torch.no_grad()
+    def points(self, scores: Tensor, rows: NDArray[np.int64]) -> Floats:
+        """Decode template points (K, P) by scores (L,): (K * P, 3)."""
+        points: Floats = self.fold(self.latents(scores[None]), rows)[0].cpu().numpy()
+        return points
+
+    def starts(self, distances: Sequence[float], count: int) -> list[int]:
+        """Return which `count` candidates to start from: the mean, and those nearest by a distance to each."""
+        return [0, *(int(i) + 1 for i in np.argsort(distances[1:], kind="stable")[: count - 1])]
 
 
 class Objective(Protocol):
-    """What a stage minimises, for R searches at once.
+    """The function that a stage minimises, for R latents at once.
 
     Attributes:
-        distance: a mean distance of the last step, normalised, for the reader.
+        figures: of the last step, for the monitor.
     """
 
-    distance: float
+    figures: Mapping[str, float]
 
-    def begin(self, scores: Tensor) -> None:
-        """Get ready for a descent from scores (R, L)."""
+    def refresh(self, scores: Tensor, step: int) -> None:
+        """Find anew which points belong together, as scores (R, L) decode before a step."""
 
-    def values(self, scores: Tensor, step: int, since: int, done: float) -> Tensor:
-        """Return what is minimised (R,): at a step, `since` steps into the stage, a part `done` of the fit over."""
+    def values(self, scores: Tensor, step: int, done: float) -> Tensor:
+        """Return the values (R,) to minimise at a step, a part `done` of the fit being over."""
 
     def project(self, scores: Tensor) -> None:
         """Move scores (R, L), in place, back to where the decoder has learnt."""
 
     def errors(self, scores: Tensor) -> list[float]:
-        """Return what tells the best of several starts."""
+        """Return the errors (R,) by which the best start of a cloud is chosen."""
 
 
-@dataclass
 class Pace:
-    """How long the latents of some clouds are fitted, and who is told.
+    """How long latents are fitted, a few clouds at a time: some steps each, some seconds for all, or both."""
 
-    Attributes:
-        monitor: told of every step.
-        steps: of each of these clouds; None where minutes end the fit.
-        clouds: of this fit, and
-        before: of the fits before it, and
-        total: of all.
-        deadline: seconds from `began` at which these clouds' time ends; None where steps end it.
-        began: on the clock of `time.monotonic`.
-        minutes: of the whole job.
-        percent: what a normalised length of 1 is in percent of the diagonal; None shows none.
-    """
+    def __init__(self, monitor: Monitor, clouds: int, steps: int | None, minutes: float | None = None) -> None:
+        """Start the clock of a job of that many clouds."""
+        self._monitor, self._clouds, self._steps = monitor, clouds, steps
+        self._limit = None if minutes is None else 60 * minutes
+        self._clock = time.monotonic()
+        self._before = self._now = 0
+        self._began = self._share = 0.0
 
-    monitor: Monitor
-    steps: int | None
-    clouds: int = 1
-    before: int = 0
-    total: int = 1
-    deadline: float | None = None
-    began: float = 0.0
-    minutes: float = 0.0
-    percent: float | None = None
-
-    def __post_init__(self) -> None:
-        self._start = time.monotonic() - self.began
+    def begin(self, clouds: int) -> None:
+        """Begin with the next few clouds. They get their share of the time that is left."""
+        self._before, self._now = self._before + self._now, clouds
+        self._began = self._spent()
+        if self._limit is not None:
+            self._share = max(self._limit - self._began, 0) * clouds / (self._clouds - self._before)
 
     def done(self, step: int) -> float:
-        """Return the part of the fit that is over before a step."""
-        part = step / self.steps if self.steps is not None else 0.0
-        if self.deadline is None:
+        """Return the part of these clouds' fit that is over before a step."""
+        part = step / self._steps if self._steps is not None else 0.0
+        if self._limit is None:
             return part
-        left = self.deadline - self._start
-        return max(part, (time.monotonic() - self.began - self._start) / left) if left > 0 else 1.0
+        return max(part, (self._spent() - self._began) / self._share) if self._share > 0 else 1.0
 
-    def tell(self, step: int, distance: float) -> None:
+    def tell(self, step: int, figures: Mapping[str, float]) -> None:
         """Tell of a step; raises Interrupted when asked to stop."""
-        figures = {} if self.percent is None else {"emkd_percent": distance * self.percent}
-        if self.deadline is not None:
-            spent = time.monotonic() - self.began
-            self.monitor.update(Stage.FIT, spent, 60 * self.minutes, "seconds", figures)
-        else:
+        if self._limit is not None:
+            self._monitor.update(Stage.FIT, self._spent(), self._limit, "seconds", figures)
+        elif self._steps is not None:
             # Steps of each cloud, made for some of them at once.
-            steps = self.steps or 0
-            made = self.before * steps + self.clouds * step
-            self.monitor.update(Stage.FIT, made, self.total * steps, "steps", figures)
+            made = self._before * self._steps + self._now * step
+            self._monitor.update(Stage.FIT, made, self._clouds * self._steps, "steps", figures)
+
+    def _spent(self) -> float:
+        return time.monotonic() - self._clock
 
 
 def fit_latents(
-    starts: Tensor,
-    owner: NDArray[np.int64],
-    coarse: Objective,
-    fine: Callable[[], Objective],
-    plan: Plan,
-    pace: Pace,
+    starts: Sequence[Tensor], coarse: Objective, fine: Objective, plan: Plan, pace: Pace
 ) -> tuple[Tensor, list[int], int]:
     """Fit the latents of B clouds.
 
     Args:
-        starts: (R, L) standard scores, one or more for each cloud.
-        owner: (R,) which cloud each is a start of, ascending.
-        coarse: what all starts are moved by.
-        fine: makes what the best start of each cloud is moved by from then on.
+        starts: standard scores (S_i, L) for each cloud.
+        coarse: moves all starts, R of them together.
+        fine: moves the best start of each cloud from then on.
         plan: rates and shares.
         pace: how long.
 
     Returns:
-        Standard scores (B, L), which start each came from, and the number of steps made.
+        Standard scores (B, L), which of its starts each came from, and the number of steps made.
     """
-    scores, step, begin = starts, 0, 0.0
-    best = list(range(len(starts)))
-    if len(starts) > len(np.unique(owner)):
-        scores, step = _descend(coarse, scores, step, begin, plan.first, plan.rates[0], plan, pace)
-        errors, begin = coarse.errors(scores), plan.first
-        best = [min(np.flatnonzero(owner == i).tolist(), key=errors.__getitem__) for i in np.unique(owner)]
-        scores = scores[best]
+    scores, step, begin = torch.cat(list(starts)), 0, 0.0
+    counts = [len(some) for some in starts]
+    best = [0] * len(starts)
+    if max(counts) > 1:
+        begin = plan.coarse_share
+        scores, step = _descend(coarse, scores, step, (0.0, begin), plan.coarse_rate, plan, pace)
+        firsts = np.cumsum(counts) - counts
+        best = [int(np.argmin(some)) for some in np.split(coarse.errors(scores), firsts[1:])]
+        scores = scores[firsts + best]
     if pace.done(step) < 1:
-        scores, step = _descend(fine(), scores, step, begin, 1.0, plan.rates[1], plan, pace)
+        scores, step = _descend(fine, scores, step, (begin, 1.0), plan.fine_rate, plan, pace)
     return scores, best, step
 
 
 def _descend(
-    objective: Objective, scores: Tensor, step: int, begin: float, end: float, rate: float, plan: Plan, pace: Pace
+    objective: Objective, scores: Tensor, first: int, span: tuple[float, float], rate: float, plan: Plan, pace: Pace
 ) -> tuple[Tensor, int]:
-    """Move scores (R, L) from a part of the fit to another; returns them and the number of the next step."""
+    """Move scores (R, L) over a span of the fit, from step `first` on; returns them and the number of the next step."""
+    begin, end = span
     scores = scores.clone().requires_grad_()
     optimiser = torch.optim.Adam([scores])
-    objective.begin(scores.detach())
-    first = step
+    step = first
     while (done := pace.done(step)) < end:
-        optimiser.param_groups[0]["lr"] = rate * cosine((done - begin) / (end - begin), plan.last)
+        if (step - first) % plan.refresh_steps == 0:
+            objective.refresh(scores.detach(), step)
+        optimiser.param_groups[0]["lr"] = rate * cosine((done - begin) / (end - begin), plan.last_rate)
         # A sum over the clouds: how far one is to move does not depend on what is fitted beside it.
-        value = objective.values(scores, step, step - first, done).sum()
+        value = objective.values(scores, step, done).sum()
         optimiser.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         with torch.no_grad():
             objective.project(scores)
         step += 1
-        pace.tell(step, objective.distance)
+        pace.tell(step, objective.figures)
     return scores.detach(), step

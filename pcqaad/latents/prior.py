@@ -1,4 +1,4 @@
-"""What latents of a file's kind are like: a Gaussian of its own latents, its covariance shrunk."""
+"""How likely a latent is beside those of a file: a Gaussian of these, its correlations shrunk."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Floats = NDArray[np.float64]
 class LatentPrior:
     """A Gaussian over latents: mean + scores @ factor.T with standard normal scores.
 
-    A file often has fewer clouds than its latents have numbers; their sample covariance is then flat in some
-    directions, and a prior of it would forbid these. So the correlations are shrunk towards none at all, by the
-    oracle-approximating estimate of how far (Chen, Wiesel, Eldar and Hero, IEEE Trans. Signal Processing 58, 2010,
+    A file often has fewer clouds than its latents have numbers. Their sample covariance is then flat in some
+    directions, and a prior of it would forbid these. So the correlations are shrunk towards none, as far as the
+    oracle-approximating estimate says (Chen, Wiesel, Eldar and Hero, IEEE Trans. Signal Processing 58, 2010,
     equation 23). Every dimension keeps its own variance.
 
     Attributes:
@@ -30,19 +30,20 @@ class LatentPrior:
     shrinkage: float
 
     @classmethod
-    def of(cls, latents: NDArray[np.floating]) -> LatentPrior:
-        """Return the prior of latents (N, L), N at least 1."""
+    def of(cls, latents: NDArray[np.floating], shrinkage: float | None = None) -> LatentPrior:
+        """Return the prior of latents (N, L), N at least 1; `shrinkage` is estimated where it is None."""
         latents = latents.astype(np.float64)
         count, size = latents.shape
         mean, spread = latents.mean(0), latents.std(0)
         standard = (latents - mean) / np.where(spread > 0, spread, 1.0)
         correlation = standard.T @ standard / count
-        # Where all latents agree nothing is known of how others vary together.
+        # Where all latents agree, nothing is known of how others vary together.
         np.fill_diagonal(correlation, 1.0)
-        squares = float(np.square(correlation).sum())
-        numerator = (1 - 2 / size) * squares + size**2
-        denominator = (count + 1 - 2 / size) * (squares - size)
-        shrinkage = 1.0 if denominator <= numerator else numerator / denominator
+        if shrinkage is None:
+            squares = float(np.square(correlation).sum())
+            numerator = (1 - 2 / size) * squares + size**2
+            denominator = (count + 1 - 2 / size) * (squares - size)
+            shrinkage = 1.0 if denominator <= numerator else numerator / denominator
         shrunk = (1 - shrinkage) * correlation + shrinkage * np.eye(size)
         return cls(mean, spread[:, None] * np.linalg.cholesky(shrunk), shrinkage)
 

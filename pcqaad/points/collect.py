@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pcqaad.decoder.architecture import MAX_POINTS
+from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.errors import CloudError, Error, SettingsError
 from pcqaad.formats.clouds.names import safe_name
 from pcqaad.monitor import SILENT, Monitor, Stage
@@ -38,6 +39,12 @@ class Normalisation:
 
     centre: NDArray[np.float64]  # (3,), data units
     scale: float  # data units
+
+    @classmethod
+    def of(cls, denormalisation: Denormalisation) -> Normalisation:
+        """Return the normalisation that a file undoes when it decodes."""
+        centre, scale = denormalisation.centre_and_scale
+        return cls(np.array(centre), scale)
 
     def normalise(self, points: Points) -> NDArray[np.float64]:
         """Map (..., 3) from data units; in float64, so that far-away clouds keep their detail."""
@@ -76,25 +83,14 @@ def collect(
         SettingsError: names or points do not go with the clouds.
         Interrupted: stopped.
     """
-    names = list(names) if names is not None else default_names(len(clouds))
     if len(clouds) < 2:
         raise CloudError(f"expected at least 2 clouds to fit a model to, found {len(clouds)}")
     if points is not None and not 1 <= points <= MAX_POINTS:
         raise SettingsError(f"points is {points}, expected 1 to {MAX_POINTS:,}")
-    if len(names) != len(clouds) or len(set(names)) != len(names):
-        raise SettingsError(f"expected {len(clouds)} different names, found {len(set(names))}")
-    if unsafe := [name for name in names if not safe_name(name)]:
-        raise CloudError(f"name {unsafe[0][:80]!r} is not safe as the name of a file")
-
-    def checked(stage: Stage) -> Iterator[tuple[int, Points]]:
-        monitor.update(stage, 0, len(names), "clouds")
-        for i, name in enumerate(names):
-            yield i, check_cloud(clouds[i], name)
-            monitor.update(stage, i + 1, len(names), "clouds")
-
+    names = name_clouds(names, len(clouds))
     sizes = np.zeros(len(clouds), np.int64)
     boxes = np.zeros((len(clouds), 2, 3))
-    for i, cloud in checked(Stage.READ):
+    for i, cloud in checked_clouds(clouds, names, Stage.READ, monitor):
         sizes[i], boxes[i] = len(cloud), box(cloud)
         if not np.abs(boxes[i]).max() <= LARGEST:
             farthest = np.abs(boxes[i]).max()
@@ -114,7 +110,7 @@ def collect(
 
     targets = Targets(allocate((len(clouds), count, 3), np.uint16))
     fingerprint = 0
-    for i, cloud in checked(Stage.NORMALISE):
+    for i, cloud in checked_clouds(clouds, names, Stage.NORMALISE, monitor):
         if len(cloud) != sizes[i] or not np.array_equal(boxes[i], box(cloud)):
             raise CloudError(f"{names[i]}: changed while the clouds were read")
         targets.put(i, normalisation.normalise(subsample(cloud, count, seed, i)))
@@ -125,6 +121,29 @@ def collect(
 def default_names(count: int, first: int = 0) -> list[str]:
     """Return names for clouds that came without, numbered on from `first`."""
     return [f"cloud_{i:04d}" for i in range(first, first + count)]
+
+
+def name_clouds(names: Sequence[str] | None, count: int, first: int = 0) -> list[str]:
+    """Return a name for each of `count` clouds, numbered on from `first` where none are given.
+
+    Raises SettingsError where they are not `count` different ones, CloudError for one that is not safe as a file's.
+    """
+    names = list(names) if names is not None else default_names(count, first)
+    if len(names) != count or len(set(names)) != count:
+        raise SettingsError(f"expected {count} different names, found {len(set(names))}")
+    if unsafe := [name for name in names if not safe_name(name)]:
+        raise CloudError(f"name {unsafe[0][:80]!r} is not safe as the name of a file")
+    return names
+
+
+def checked_clouds(
+    clouds: Sequence[Points], names: Sequence[str], stage: Stage, monitor: Monitor
+) -> Iterator[tuple[int, Points]]:
+    """Read clouds one by one, as a stage that the monitor is told of; raises CloudError as `check_cloud` does."""
+    monitor.update(stage, 0, len(names), "clouds")
+    for i, name in enumerate(names):
+        yield i, check_cloud(clouds[i], name)
+        monitor.update(stage, i + 1, len(names), "clouds")
 
 
 def check_cloud(cloud: Points, name: str) -> Points:

@@ -45,12 +45,12 @@ def test_append_in_place(mine: Path, eggs: Path, new: Path, tmp_path: Path) -> N
     assert result.exit_code == 0, result.output
     lines = ["note: 2 of 2 clouds hold more points: brought to 256 each by random subsampling"]
     assert [line for line in result.stderr.splitlines() if line.startswith("note")] == lines
-    with pcqaad.open(mine) as grown, pcqaad.open(eggs) as before:
-        grown.check()
-        assert grown.names == [*before.names, "egg20", "egg21"]
-        assert [x.tobytes() for x in grown][:CLOUDS] == [x.tobytes() for x in before]
-        (record,) = grown.info["appended"]
-        recorded = grown.info["fidelity"]
+    with pcqaad.open(mine) as after, pcqaad.open(eggs) as before:
+        after.check()
+        assert after.names == [*before.names, "egg20", "egg21"]
+        assert [x.tobytes() for x in after][:CLOUDS] == [x.tobytes() for x in before]
+        (record,) = after.info["appended"]
+        recorded = after.info["fidelity"]
     assert re.search(rf"^clouds +{CLOUDS + 2} of {POINTS} points$", result.stdout, re.MULTILINE)
     beside = f"2 clouds, mean {figure(record['mean'])} mm, {figure(record['mean_percent'])} % of the diagonal, "
     beside += f"{figure(record['mean'] / recorded['mean'])} times the fit's; worst {record['worst']['name']}, "
@@ -85,17 +85,17 @@ def test_append_to_another_file(eggs: Path, new: Path, tmp_path: Path) -> None:
 def test_of_two_appends_at_once_none_is_lost(
     mine: Path, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pcqaad.latents import append as growth
+    from pcqaad.latents.append import Appended, append
 
-    one, other, append = new / "egg20.ply", new / "egg21.ply", growth.append
+    one, other, patched = new / "egg20.ply", new / "egg21.ply", "pcqaad.latents.append.append"
     quick = ["--steps", "1", "--device", "cpu", "--quiet"]
 
-    def slow(*arguments: Any, **choices: Any) -> growth.Appended:
-        monkeypatch.setattr(growth, "append", append)
+    def slow(*arguments: Any, **choices: Any) -> Appended:
+        monkeypatch.setattr(patched, append)
         assert run("append", mine, other, *quick).exit_code == 0
         return append(*arguments, **choices)
 
-    monkeypatch.setattr(growth, "append", slow)
+    monkeypatch.setattr(patched, slow)
     message = refused("append", mine, one, *quick)
     assert message == f"{mine}: was replaced while the clouds were fitted; nothing is written: append anew"
     with pcqaad.open(mine) as collection:

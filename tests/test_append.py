@@ -1,6 +1,7 @@
 """Clouds appended to a file: nothing of the old ones moves, and the new ones fit about as well."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from pcqaad.bitstream import latent_coding as latent_stream
 from pcqaad.bitstream import sections as storage
 from pcqaad.formats.clouds.find import CloudSource
 from pcqaad.formats.container.container import Container, pack
+from pcqaad.latents.plan import AppendPlan
 from pcqaad.monitor import Monitor
 from tests.generators import population
 
@@ -23,7 +25,7 @@ def newcomers():
 
 
 @pytest.fixture(scope="module")
-def grown(fitted_file, newcomers, originals):
+def appended(fitted_file, newcomers, originals):
     """The file with the two, and with one of its own clouds once more."""
     with pcqaad.open(fitted_file) as c:
         clouds = [*newcomers, originals[2]]
@@ -31,9 +33,9 @@ def grown(fitted_file, newcomers, originals):
 
 
 @pytest.fixture(scope="module")
-def grown_file(grown, tmp_path_factory):
-    path = tmp_path_factory.mktemp("grown") / "grown.qaad"
-    grown.save(path)
+def appended_file(appended, tmp_path_factory):
+    path = tmp_path_factory.mktemp("appended") / "appended.qaad"
+    appended.save(path)
     return path
 
 
@@ -42,11 +44,11 @@ def sections(file):
         return {entry.tag: c.section(entry.tag) for entry in c.entries}
 
 
-def test_old_clouds_and_the_decoder_stay_byte_for_byte(fitted_file, grown_file, names):
-    before, after = sections(fitted_file), sections(grown_file)
+def test_old_clouds_and_the_decoder_stay_byte_for_byte(fitted_file, appended_file, names):
+    before, after = sections(fitted_file), sections(appended_file)
     assert list(before) == list(after)
     assert all(before[tag] == after[tag] for tag in ("WGTS", "TMPL"))
-    with pcqaad.open(fitted_file) as old, pcqaad.open(grown_file) as new:
+    with pcqaad.open(fitted_file) as old, pcqaad.open(appended_file) as new:
         new.check()
         assert new.names == [*names, "new", "newer", "again"]
         assert len(new) == 9
@@ -56,8 +58,8 @@ def test_old_clouds_and_the_decoder_stay_byte_for_byte(fitted_file, grown_file, 
         assert all(new.info[key] == old.info[key] for key in kept)
 
 
-def test_a_cloud_of_the_fit_is_reached_again(grown_file, newcomers, originals):
-    with pcqaad.open(grown_file) as c:
+def test_a_cloud_of_the_fit_is_reached_again(appended_file, newcomers, originals):
+    with pcqaad.open(appended_file) as c:
         old = [pcqaad.emkd(a, c[i]).mean for i, a in enumerate(originals)]
         new = [pcqaad.emkd(a, c[6 + i]).mean for i, a in enumerate([*newcomers, originals[2]])]
         assert new[2] <= 1.05 * old[2]
@@ -71,18 +73,18 @@ def test_a_cloud_that_was_held_back_fits_as_well_as_the_others():
     file = pack(storage.to_sections(model.shared, model.latents, fitted.denormalisation, fitted.names, {}))
     c = pcqaad.Collection(file)
     old = [pcqaad.emkd(a, b).mean for a, b in zip(clouds, c, strict=True)]
-    grown = pcqaad.Collection(pack(pcqaad.append(c, [held, back], **QUICK).sections))
-    for cloud, decoded in zip([held, back], grown[16:], strict=True):
+    more = pcqaad.Collection(pack(pcqaad.append(c, [held, back], **QUICK).sections))
+    for cloud, decoded in zip([held, back], more[16:], strict=True):
         error = pcqaad.emkd(cloud, decoded).mean
         assert error <= 1.5 * np.mean(old)
         # Not one of those that were there, but another.
         assert error < 0.95 * min(pcqaad.emkd(cloud, b).mean for b in c)
 
 
-def test_the_record_is_what_a_reader_measures(grown, grown_file, newcomers, originals):
-    with pcqaad.open(grown_file) as c:
+def test_the_record_is_what_a_reader_measures(appended, appended_file, newcomers, originals):
+    with pcqaad.open(appended_file) as c:
         (record,) = c.info["appended"]
-        assert record == grown.record
+        assert record == appended.record
         errors = [pcqaad.emkd(a, c[6 + i]).mean for i, a in enumerate([*newcomers, originals[2]])]
         assert record["mean"] == pytest.approx(np.mean(errors), rel=2e-3)
         assert record["mean_percent"] == pytest.approx(100 * record["mean"] / c.info["fidelity"]["diagonal"])
@@ -96,14 +98,14 @@ def test_the_same_seed_gives_the_same_bytes(fitted_file, newcomers):
     assert files[0] == files[1]
 
 
-def test_a_file_grows_twice_in_place(fitted_file, newcomers, tmp_path):
+def test_a_file_is_appended_to_twice_in_place(fitted_file, newcomers, tmp_path):
     path = tmp_path / "x.qaad"
     path.write_bytes(fitted_file.read_bytes())
     decoded = []
     for cloud, length in zip(newcomers, (7, 8), strict=True):
         with pcqaad.open(path) as c:
-            grown = pcqaad.append(c, [cloud], steps=8, device="cpu")
-        grown.save(path)
+            more = pcqaad.append(c, [cloud], steps=8, device="cpu")
+        more.save(path)
         with pcqaad.open(path) as c:
             c.check()
             assert len(c) == length
@@ -127,16 +129,16 @@ def test_latents_are_coded_with_the_file_s_model_where_it_can_express_them(fitte
     new = symbols[[3, 0, 3]] + (0 if known else 2**18)
     with pcqaad.open(path) as c:
         record = {key: value for key, value in c.info["fidelity"].items() if key != "measured"} | {"clouds": 3}
-        grown = pack(c.appended_sections(new, ["a", "b", "c"], record))
-    after = sections(grown)
+        more = pack(c.appended_sections(new, ["a", "b", "c"], record))
+    after = sections(more)
     assert (after["LMOD"] == before["LMOD"]) == known
-    with Container.open(path) as old, Container.open(grown) as there:
+    with Container.open(path) as old, Container.open(more) as there:
         groups = [x.groups("LATS") for x in (old, there)]
         assert [len(g) for g in groups] == [-(-6 // group), -(-9 // group)]
         full = range(6 // group)
         if known:
             assert [groups[0].read(i) for i in full] == [groups[1].read(i) for i in full]
-    c = pcqaad.Collection(grown)
+    c = pcqaad.Collection(more)
     c.check()
     assert c.info["appended"] == [record]
     assert np.array_equal(c.latents[:6], pcqaad.Collection(path.read_bytes()).latents)
@@ -147,13 +149,13 @@ def test_latents_are_coded_with_the_file_s_model_where_it_can_express_them(fitte
 def test_larger_clouds_are_brought_to_the_file_s_points_as_verify_does(fitted_file, caplog):
     cloud = population(count=1, points=300, seed=9)[0]
     with pcqaad.open(fitted_file) as c:
-        grown = pcqaad.append(c, [cloud], names=["large"], steps=8, device="cpu")
+        more = pcqaad.append(c, [cloud], names=["large"], steps=8, device="cpu")
         sources = [CloudSource(name, name, lambda x=x: (x, ())) for name, x in zip(c.names, c, strict=True)]
     assert caplog.messages == ["1 of 1 clouds hold more points: brought to 256 each by random subsampling"]
     sources.append(CloudSource("large", "large", lambda: (cloud, ())))
-    measured = pcqaad.verify(pcqaad.Collection(pack(grown.sections)), sources)["metrics"]["emkd"]["per_cloud"]
+    measured = pcqaad.verify(pcqaad.Collection(pack(more.sections)), sources)["metrics"]["emkd"]["per_cloud"]
     assert measured[-1]["name"] == "large"
-    assert measured[-1]["mean"] == pytest.approx(grown.record["mean"], rel=2e-3)
+    assert measured[-1]["mean"] == pytest.approx(more.record["mean"], rel=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -162,11 +164,12 @@ def test_larger_clouds_are_brought_to_the_file_s_points_as_verify_does(fitted_fi
         ([np.ones((255, 3))], {}, "cloud_0006: holds 255 points, the clouds of the file 256"),
         ([np.ones((256, 2))], {}, r"cloud_0006: expected points of shape \(n, 3\)"),
         ([np.full((256, 3), np.nan)], {}, "cloud_0006: expected finite"),
-        ([np.full((256, 3), 1e30)], {}, "cloud_0006: lies too far"),
+        ([np.full((256, 3), 1e30)], {}, "cloud_0006: lies nowhere near the clouds of the file"),
         ([], {}, "at least 1 cloud to append"),
-        ([np.ones((256, 3))], {"names": ["a", "b"]}, "expected 1 names, found 2"),
+        ([np.ones((256, 3))], {}, "cloud_0006: lies nowhere near .*, found it [0-9,]+ % of a diagonal away"),
+        ([np.ones((256, 3))], {"names": ["a", "b"]}, "expected 1 different names, found 2"),
         ([np.ones((256, 3))], {"names": ["ellipsoid 4"]}, "holds a cloud of the name 'ellipsoid 4' already$"),
-        ([np.ones((256, 3))] * 2, {"names": ["a", "a"]}, "name 'a' is given to more than one"),
+        ([np.ones((256, 3))] * 2, {"names": ["a", "a"]}, "expected 2 different names, found 1"),
         ([np.ones((256, 3))], {"names": ["../a"]}, "'../a' is not safe"),
     ],
 )
@@ -187,7 +190,7 @@ def test_more_clouds_than_a_file_holds_are_refused(fitted_file):
 
 
 def test_minutes_end_the_fit_of_every_cloud(fitted_file, newcomers, monkeypatch):
-    monkeypatch.setattr("pcqaad.latents.append._TOGETHER", 1)
+    monkeypatch.setattr("pcqaad.latents.append.AppendPlan", partial(AppendPlan, together=1))
     with pcqaad.open(fitted_file) as c:
         some = pcqaad.append(c, newcomers, minutes=0.02, device="cpu")
         none = pcqaad.append(c, newcomers, minutes=1e-9, device="cpu")
