@@ -23,16 +23,11 @@ class Header:
     """All that a decoder must know first.
 
     Attributes:
-        architecture: the sizes of the model.
         denormalisation: from decoded integers to the data's unit.
-        bits: of the template's grid.
-        origin: of the grid, in units of its step size.
-        step_size: of the grid.
         latent_contexts: 1, or L where every latent dimension has a table of its own.
         sequence: whether latents are coded as differences from the cloud before.
-        weight_step_sizes: of each tensor.
-        latent_step_sizes: (L,) of each latent dimension.
-        scales: of each hidden layer's activations.
+
+    The others are those of `IntegerModel`.
     """
 
     architecture: Architecture
@@ -48,23 +43,10 @@ class Header:
 
     def pack(self) -> bytes:
         """Return the bytes of the section; raises struct.error for a number that no field holds."""
-        a = self.architecture
-        fixed = _FIXED.pack(
-            a.clouds,
-            a.points,
-            a.patches,
-            a.latent,
-            a.patch,
-            len(a.shared),
-            int(a.residual) | 2 * int(self.sequence),
-            self.bits,
-            0,
-            self.latent_contexts,
-            *self.denormalisation.centre,
-            self.denormalisation.unit,
-            *self.origin,
-            self.step_size.code,
-        )
+        a, to_data = self.architecture, self.denormalisation
+        sizes = a.clouds, a.points, a.patches, a.latent, a.patch, len(a.shared)
+        rest = int(a.residual) | 2 * int(self.sequence), self.bits, 0, self.latent_contexts
+        fixed = _FIXED.pack(*sizes, *rest, *to_data.centre, to_data.unit, *self.origin, self.step_size.code)
         step_sizes = [*(self.weight_step_sizes[name] for name in a.tensors()), *self.latent_step_sizes]
         numbers = np.array([*a.shared, *(step_size.code for step_size in step_sizes)], "<u2").tobytes()
         return fixed + bytes(self.scales) + numbers
@@ -92,10 +74,8 @@ class Header:
         demand(1 <= layers <= MAX_LAYERS, f"expected 1 to {MAX_LAYERS} shared layers, found {layers}")
         demand(flags <= 3 and zero == 0, f"expected flags of 0 to 3 and a zero, found {flags} and {zero}")
         demand(1 <= bits <= MAX_BITS, f"expected a grid of 1 to {MAX_BITS} bits, found {bits}")
-        demand(
-            contexts == 1 or contexts == latent <= 256,
-            f"expected 1 context of latents or, up to 256, {latent}, found {contexts}",
-        )
+        one_or_each = contexts == 1 or contexts == latent <= 256
+        demand(one_or_each, f"expected 1 context of latents or, up to 256, {latent}, found {contexts}")
         sequence = bool(flags & 2)
         demand(contexts << sequence <= 256, f"expected at most 128 contexts of a sequence, found {contexts}")
         centre, unit, origin, code = tuple(numbers[:3]), numbers[3], tuple(numbers[4:7]), numbers[7]
@@ -116,19 +96,10 @@ class Header:
         demand(len(data) == size, f"expected {size} bytes, found {len(data)}")
         codes = [code, *np.frombuffer(data, "<u2", len(names) + latent, at).tolist()]
         demand(max(codes) < CODES, f"expected steps below {CODES}, found {max(codes)}")
-        step_sizes = [StepSize.of(code) for code in codes]
-        return cls(
-            architecture,
-            Denormalisation(centre, unit),
-            bits,
-            origin,
-            step_sizes[0],
-            contexts,
-            sequence,
-            dict(zip(names, step_sizes[1:], strict=False)),
-            tuple(step_sizes[1 + len(names) :]),
-            scales,
-        )
+        of_grid, *step_sizes = (StepSize.of(code) for code in codes)
+        to_data, weights = Denormalisation(centre, unit), dict(zip(names, step_sizes, strict=False))
+        latents = tuple(step_sizes[len(names) :])
+        return cls(architecture, to_data, bits, origin, of_grid, contexts, sequence, weights, latents, scales)
 
 
 def _is_unit(unit: float) -> bool:

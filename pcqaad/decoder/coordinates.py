@@ -45,10 +45,7 @@ class Denormalisation:
         """Return points (..., 3) in the data's unit, clipped to the numbers that float32 holds."""
         exact = (decoded + np.array(self.centre, np.int64)).astype(np.float64)
         exact *= self.unit
-        points: NDArray[np.float32] = np.clip(exact, -LARGEST_COORDINATE, LARGEST_COORDINATE, out=exact).astype(
-            np.float32
-        )
-        return points
+        return exact.clip(-LARGEST_COORDINATE, LARGEST_COORDINATE, out=exact).astype(np.float32)
 
     @property
     def centre_and_scale(self) -> tuple[list[float], float]:

@@ -69,24 +69,20 @@ class Matrices:
         template, scales = model.step_size, model.scales
         last = len(scales) - 1
         of_template = template.exponent, template.mantissa
-        shared = [
-            np.column_stack(
-                [scaled(f"shared {i}", scales[i], -scales[i - 1]), scaled(f"bias {i}", scales[i]) + _OFFSET]
-            )
-            for i in range(1, last)
-        ]
+        shared = []
+        for i in range(1, last):
+            bias = scaled(f"bias {i}", scales[i]) + _OFFSET
+            shared.append(np.column_stack([scaled(f"shared {i}", scales[i], -scales[i - 1]), bias]))
         patch = [
             scaled("patch", scales[last], -scales[last - 1]),
             scaled("patch bias", scales[last])[..., None] + _OFFSET,
             scaled("patch point", scales[last], *of_template),
         ]
-        residual = np.eye(3) * (
-            math.ldexp(template.mantissa, template.exponent + POINT_SCALE) * model.architecture.residual
-        )
+        again = math.ldexp(template.mantissa, template.exponent + POINT_SCALE) * model.architecture.residual
         out = [
             scaled("out", POINT_SCALE, -scales[last]),
             scaled("out bias", POINT_SCALE)[..., None] + 0.5,
-            np.broadcast_to(residual, (model.architecture.patches, 3, 3)),
+            np.broadcast_to(np.eye(3) * again, (model.architecture.patches, 3, 3)),
         ]
         return cls(
             scaled("point", scales[0], *of_template),
