@@ -126,16 +126,14 @@ class IntegerModel:
         last = len(self.scales) - 1
         cloud = Term("", -CLOUD_SCALE, _LARGEST_CLOUD_PART)
         yield Sum(self.scales[0], (cloud, term("point", *of_template), term("bias 0")))
+        features = [(_LARGEST_ACTIVATION, 1, -scale) for scale in self.scales]
         for i in range(1, last):
-            inputs = _LARGEST_ACTIVATION, 1, -self.scales[i - 1]
-            yield Sum(self.scales[i], (term(f"shared {i}", *inputs), term(f"bias {i}")))
-        inputs = _LARGEST_ACTIVATION, 1, -self.scales[last - 1]
-        yield Sum(self.scales[last], (term("patch", *inputs), term("patch point", *of_template), term("patch bias")))
-        inputs = _LARGEST_ACTIVATION, 1, -self.scales[last]
-        out = [term("out", *inputs), term("out bias")]
-        if self.architecture.residual:
-            out.append(Term("", self.step_size.exponent, reach * self.step_size.mantissa))
-        yield Sum(POINT_SCALE, tuple(out))
+            yield Sum(self.scales[i], (term(f"shared {i}", *features[i - 1]), term(f"bias {i}")))
+        patch = term("patch", *features[last - 1]), term("patch point", *of_template), term("patch bias")
+        yield Sum(self.scales[last], patch)
+        template = Term("", self.step_size.exponent, reach * self.step_size.mantissa)
+        out = term("out", *features[last]), term("out bias")
+        yield Sum(POINT_SCALE, (*out, template) if self.architecture.residual else out)
 
     def multiples(self, tensor: str) -> Ints:
         """Return a tensor in units of its step size: its symbols times their weight scales."""
@@ -191,10 +189,7 @@ class IntegerModel:
 
 
 def latent_reach(symbols: NDArray[np.signedinteger], step_sizes: tuple[StepSize, ...]) -> NDArray[np.object_]:
-    """Return how large latents (B, L) are (B,): the sum of their sizes, in the least power of two of the step sizes.
-
-    The sums are exact.
-    """
+    """Return the exact sums (B,) of the sizes of latents (B, L), in the least power of two of the step sizes."""
     factors, _ = in_common(step_sizes)
     reach: NDArray[np.object_] = np.abs(symbols.astype(np.int64)).astype(object) @ np.array(factors, object)
     return reach

@@ -84,13 +84,8 @@ class Matrices:
             scaled("out bias", POINT_SCALE)[..., None] + 0.5,
             np.broadcast_to(np.eye(3) * again, (model.architecture.patches, 3, 3)),
         ]
-        return cls(
-            scaled("point", scales[0], *of_template),
-            scaled("bias 0", scales[0]) + _OFFSET,
-            math.ldexp(1, scales[0] - CLOUD_SCALE),
-            shared,
-            np.concatenate(patch, -1),
-            np.concatenate(out, -1),
-            [selu_table(scale).astype(np.float64) for scale in scales],
-            np.concatenate([np.ones((1, model.architecture.points)), model.template().T]),
-        )
+        first = scaled("point", scales[0], *of_template), scaled("bias 0", scales[0]) + _OFFSET
+        cloud = math.ldexp(1, scales[0] - CLOUD_SCALE)
+        tables = [selu_table(scale).astype(np.float64) for scale in scales]
+        inputs = np.concatenate([np.ones((1, model.architecture.points)), model.template().T])
+        return cls(*first, cloud, shared, np.concatenate(patch, -1), np.concatenate(out, -1), tables, inputs)

@@ -84,12 +84,8 @@ def criterion(name: str, **parameters: Value) -> Criterion:
     - `landau-released`: the Landau loss of the authors' code, exp(-(d + exp(-d)) / 2) (1 - exp(-d)). It does not have
       the form f(d) d.
 
-    Args:
-        name: one of `pcqaad.losses.CRITERIA`.
-        parameters: by name, as `pcqaad.losses.CRITERIA` lists them. A scalar tensor may be learned.
-
-    Raises:
-        SettingsError: there is no such loss, or it has no such parameters.
+    `pcqaad.losses.CRITERIA` lists the parameters. A scalar tensor may be learned. Raises SettingsError where there is
+    no such loss, or it has no such parameters.
     """
     given = {key: value.item() if isinstance(value, Tensor) else value for key, value in parameters.items()}
     values: dict[str, Value] = {**complete(name, given)}
@@ -154,9 +150,7 @@ _COMBINED = {"augmented": torch.maximum, "dcd": lambda a, b: (a + b) / 2}
 def relative(family: str, parameters: Mapping[str, Tensor]) -> Criterion:
     """Return the weighted Chamfer distance f(d + m) / f(m) d, whose slope is 1 at d = 0 whatever the parameters are.
 
-    Args:
-        family: one of `pcqaad.losses.DENSITIES`.
-        parameters: those of the density, scalar tensors.
+    `parameters` are those of the density, scalar tensors.
     """
 
     def directed(near: Nearest) -> Tensor:

@@ -54,14 +54,9 @@ def safe_sqrt(squared: Tensor) -> Tensor:
 
 
 def nearest(predicted: Tensor, target: Tensor) -> tuple[Nearest, Nearest]:
-    """Find the nearest target of each predicted point, and the nearest predicted point of each target.
+    """Find the nearest target (B, M, 3) of each predicted point (B, N, 3), and the nearest such point of each target.
 
-    Args:
-        predicted: (B, N, 3).
-        target: (B, M, 3), on the same device.
-
-    Raises:
-        CloudError: the shapes do not fit, or a coordinate is not finite.
+    Raises CloudError where the shapes do not fit, or a coordinate is not finite.
     """
     return nearest_one_sided(predicted, target), nearest_one_sided(target, predicted)
 
@@ -69,8 +64,8 @@ def nearest(predicted: Tensor, target: Tensor) -> tuple[Nearest, Nearest]:
 def nearest_one_sided(of: Tensor, among: Tensor) -> Nearest:
     """Find the nearest points of clouds (B, N, 3) among those of others (B, M, 3); raises CloudError as `nearest`.
 
-    K-d trees find them on a CPU, all pairwise distances on a GPU, both without gradients. The distances are then
-    computed again from the coordinates, and these have gradients.
+    K-d trees find them on a CPU, all pairwise distances on a GPU. The distances are then computed again from the
+    coordinates, with gradients.
     """
     _check(of, among)
     with torch.no_grad():
