@@ -20,26 +20,18 @@ _FIXED = struct.Struct("<IIHHHBBBBH3qd3iH")
 
 @dataclass(frozen=True)
 class Header:
-    """All that a decoder must know first.
-
-    Attributes:
-        denormalisation: from decoded integers to the data's unit.
-        latent_contexts: 1, or L where every latent dimension has a table of its own.
-        sequence: whether latents are coded as differences from the cloud before.
-
-    The others are those of `IntegerModel`.
-    """
+    """All that a decoder must know first."""
 
     architecture: Architecture
-    denormalisation: Denormalisation
-    bits: int
-    origin: tuple[int, int, int]
-    step_size: StepSize
-    latent_contexts: int
-    sequence: bool
-    weight_step_sizes: dict[str, StepSize]
-    latent_step_sizes: tuple[StepSize, ...]
-    scales: tuple[int, ...]
+    denormalisation: Denormalisation  # from decoded integers to the data's unit
+    bits: int  # of the template's grid
+    origin: tuple[int, int, int]  # of the grid, in units of its step size
+    step_size: StepSize  # of the grid
+    latent_contexts: int  # 1, or L where every latent dimension has a table of its own
+    sequence: bool  # whether latents are coded as differences from the cloud before
+    weight_step_sizes: dict[str, StepSize]  # of each tensor
+    latent_step_sizes: tuple[StepSize, ...]  # (L,) of each latent dimension
+    scales: tuple[int, ...]  # of each hidden layer's activations
 
     def pack(self) -> bytes:
         """Return the bytes of the section; raises struct.error for a number that no field holds."""

@@ -27,25 +27,15 @@ MAX_BITS = 16  # of a coordinate of the template's grid
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes of a model.
+    """The sizes of a model."""
 
-    Attributes:
-        clouds: N.
-        points: M, of every cloud and of the template.
-        latent: L, numbers of a cloud's latent.
-        shared: W, widths of the layers that all patches share, at least one.
-        patch: H, width of a patch's hidden layer.
-        patches: K, at most M.
-        residual: whether the network's output is added to the template point.
-    """
-
-    clouds: int
-    points: int
-    latent: int
-    shared: tuple[int, ...]
-    patch: int
-    patches: int
-    residual: bool
+    clouds: int  # N
+    points: int  # M, of every cloud and of the template
+    latent: int  # L, numbers of a cloud's latent
+    shared: tuple[int, ...]  # W, widths of the layers that all patches share, at least one
+    patch: int  # H, width of a patch's hidden layer
+    patches: int  # K, at most M
+    residual: bool  # whether the network's output is added to the template point
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every weight tensor, in the order they are stored.

@@ -18,15 +18,10 @@ LARGEST_COORDINATE = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class Denormalisation:
-    """A coordinate is (centre + decoded integer) * unit: one product, rounded to float32.
+    """A coordinate is (centre + decoded integer) * unit: one product, rounded to float32."""
 
-    Attributes:
-        centre: three integers of at most 2**52 in size, in units.
-        unit: of decoded integers, in the data's unit; of 24 significant bits.
-    """
-
-    centre: tuple[int, int, int]
-    unit: float
+    centre: tuple[int, int, int]  # units, at most 2**52 in size
+    unit: float  # of decoded integers, in the data's unit; of 24 significant bits
 
     @classmethod
     def of(cls, centre: NDArray[np.float64], scale: float) -> Denormalisation:

@@ -72,31 +72,18 @@ class Sum:
 
 @dataclass(frozen=True)
 class IntegerModel:
-    """The part of a model that all clouds of a file share.
-
-    Attributes:
-        architecture: the sizes.
-        bits: of the template's grid, per axis.
-        origin: of the grid, three integers.
-        step_size: of the grid; a template point is (origin + grid point) * step size.
-        grid: (M, 3) the template's grid points, patch after patch; a file keeps no order inside a patch.
-        weight_step_sizes: of each tensor.
-        weight_scales: of inputs and neurons, by which some tensors' symbols are multiplied.
-        weights: the symbols of each tensor.
-        latent_step_sizes: (L,) of each latent dimension.
-        scales: F of each hidden layer's activations, the patches' last.
-    """
+    """The part of a model that all clouds of a file share."""
 
     architecture: Architecture
-    bits: int
-    origin: tuple[int, int, int]
-    step_size: StepSize
-    grid: Symbols
-    weight_step_sizes: dict[str, StepSize]
-    weight_scales: WeightScales
-    weights: dict[str, Symbols]
-    latent_step_sizes: tuple[StepSize, ...]
-    scales: tuple[int, ...]
+    bits: int  # of the template's grid, per axis
+    origin: tuple[int, int, int]  # of the grid
+    step_size: StepSize  # of the grid; a template point is (origin + grid point) * step size
+    grid: Symbols  # (M, 3) the template's grid points, patch after patch; a file keeps no order inside a patch
+    weight_step_sizes: dict[str, StepSize]  # of each tensor
+    weight_scales: WeightScales  # of inputs and neurons, by which some tensors' symbols are multiplied
+    weights: dict[str, Symbols]  # of each tensor
+    latent_step_sizes: tuple[StepSize, ...]  # (L,) of each latent dimension
+    scales: tuple[int, ...]  # F of each hidden layer's activations, the patches' last
 
     def check(self) -> None:
         """Raise FormatError where a sum could be too large to be exact."""
@@ -181,8 +168,8 @@ class IntegerModel:
     def dequantise(self, latents: Array) -> Model:
         """Return the numbers that this model stands for, in float32, with these latents (N, L)."""
         weights = {
-            name: (self.multiples(name) * step_size.value).astype(np.float32)
-            for name, step_size in self.weight_step_sizes.items()
+            name: (self.multiples(name) * step.value).astype(np.float32)
+            for name, step in self.weight_step_sizes.items()
         }
         template = (self.template() * self.step_size.value).astype(np.float32)
         return Model(self.architecture, template, latents, weights)

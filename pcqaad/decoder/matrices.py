@@ -35,26 +35,16 @@ class Matrices:
     The inputs of a layer are [the features before it; 1; the template point in units of its step size], as far as it
     takes them. Its product is the pre-activation in units of the layer's scale, plus HALF, plus 1/2: rounded down, the
     index of its activation in the table.
-
-    Attributes:
-        point: (W[0], 3) of layer 0.
-        bias: (W[0],) of layer 0.
-        cloud: the factor of a cloud's own part, which layer 0 adds to its bias.
-        shared: (W[i], W[i-1] + 1) each, from layer 1 on.
-        patch: (K, H, W[-1] + 4).
-        out: (K, 3, H + 4), in units of 2**-POINT_SCALE, plus 1/2.
-        tables: activations of each hidden layer, as float64.
-        inputs: (1 + 3, M) of all template points, one a column.
     """
 
-    point: Floats
-    bias: Floats
-    cloud: float
-    shared: list[Floats]
-    patch: Floats
-    out: Floats
-    tables: list[Floats]
-    inputs: Floats
+    point: Floats  # (W[0], 3) of layer 0
+    bias: Floats  # (W[0],) of layer 0
+    cloud: float  # the factor of a cloud's own part, which layer 0 adds to its bias
+    shared: list[Floats]  # (W[i], W[i-1] + 1) each, from layer 1 on
+    patch: Floats  # (K, H, W[-1] + 4)
+    out: Floats  # (K, 3, H + 4), in units of 2**-POINT_SCALE, plus 1/2
+    tables: list[Floats]  # activations of each hidden layer
+    inputs: Floats  # (1 + 3, M) of all template points, one a column
 
     @classmethod
     def of(cls, model: IntegerModel) -> Matrices:

@@ -29,15 +29,10 @@ def scaled_inputs(architecture: Architecture) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class WeightScales:
-    """Codes of the weight scales, each an index of LEVELS.
+    """Codes of the weight scales, each an index of LEVELS."""
 
-    Attributes:
-        rows: of each tensor's inputs (n,); the patches share theirs.
-        columns: of the patches' hidden neurons, (K, H).
-    """
-
-    rows: dict[str, Codes]
-    columns: Codes
+    rows: dict[str, Codes]  # of each tensor's inputs (n,); the patches share theirs
+    columns: Codes  # (K, H) of the patches' hidden neurons
 
     @classmethod
     def of_codes(cls, architecture: Architecture, codes: Codes) -> WeightScales:

@@ -44,17 +44,11 @@ NUMPY = Ops(np.exp, np.log, lambda x: np.logaddexp(0, x), np.tanh, math.lgamma, 
 
 
 class Density(NamedTuple):
-    """One family.
+    """One family."""
 
-    Attributes:
-        log: log f(x) of values and parameters; f integrates to 1.
-        score: the derivative of that, f'(x) / f(x).
-        mode: the x at which f is largest.
-    """
-
-    log: Callable[..., Value]
-    score: Callable[..., Value]
-    mode: Callable[..., Value]
+    log: Callable[..., Value]  # log f(x) of values and parameters; f integrates to 1
+    score: Callable[..., Value]  # the derivative of that, f'(x) / f(x)
+    mode: Callable[..., Value]  # the x at which f is largest
 
 
 def _gamma_log(x: Value, ops: Ops, shape: Value, rate: Value) -> Value:

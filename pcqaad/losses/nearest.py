@@ -19,17 +19,11 @@ _POINTS_WORTH_THREADS = 4096
 
 @dataclass(frozen=True)
 class Nearest:
-    """The nearest neighbours of points (B, N, 3) among those of other clouds (B, M, 3).
+    """The nearest neighbours of points (B, N, 3) among those of other clouds (B, M, 3)."""
 
-    Attributes:
-        squared: (B, N) squared distances, differentiable in both clouds.
-        index: (B, N) the neighbours' rows.
-        among: M.
-    """
-
-    squared: Tensor
-    index: Tensor
-    among: int
+    squared: Tensor  # (B, N) squared distances, differentiable in both clouds
+    index: Tensor  # (B, N) the neighbours' rows
+    among: int  # M
 
     @property
     def distance(self) -> Tensor:
