@@ -72,7 +72,10 @@ class Header:
         demand(contexts << sequence <= 256, f"expected at most 128 contexts of a sequence, found {contexts}")
         centre, unit, origin, code = tuple(numbers[:3]), numbers[3], tuple(numbers[4:7]), numbers[7]
         demand(max(map(abs, centre)) <= LARGEST_CENTRE, f"expected a centre up to 2^52 in size, found {centre}")
-        demand(_is_unit(unit), f"expected a unit of 24 significant bits, 2^-400 to 2^128, found {unit!r}")
+        lowest, highest = (2.0**exponent for exponent in UNIT_EXPONENTS)
+        # False for NaN and infinity.
+        is_unit = lowest <= unit <= highest and math.ldexp(math.frexp(unit)[0], 24).is_integer()
+        demand(is_unit, f"expected a unit of 24 significant bits, 2^-400 to 2^128, found {unit!r}")
         at = _FIXED.size
         demand(len(data) >= at + 3 * layers + 1, f"expected the sizes of {layers} layers, found {len(data) - at} bytes")
         scales = tuple(data[at : at + layers + 1])
@@ -92,10 +95,3 @@ class Header:
         to_data, weights = Denormalisation(centre, unit), dict(zip(names, step_sizes, strict=False))
         latents = tuple(step_sizes[len(names) :])
         return cls(architecture, to_data, bits, origin, of_grid, contexts, sequence, weights, latents, scales)
-
-
-def _is_unit(unit: float) -> bool:
-    """Whether a double may be a unit; NaN and infinity may not."""
-    low, high = UNIT_EXPONENTS
-    mantissa = math.frexp(unit)[0]
-    return 2.0**low <= unit <= 2.0**high and math.ldexp(mantissa, 24).is_integer()

@@ -18,15 +18,10 @@ _BLOCK_ON_GPU = 2**17  # some hundred megabytes of features
 
 
 class BatchDecoder:
-    """Decodes clouds in integers, by the matrix products of `pcqaad.decoder.exact`: float64, and exact.
+    """Decodes clouds in integers, by the matrix products of `pcqaad.decoder.exact`: exact where `check` has passed.
 
     So neither the device nor the number of threads or clouds matters. Nothing here is differentiable;
     `Collection.module` is.
-
-    Args:
-        model: one whose `check` has passed.
-        denormalisation: from decoded integers to the data's unit.
-        device: to compute on.
     """
 
     def __init__(

@@ -37,15 +37,10 @@ _TORCH = Ops(torch.exp, torch.log, _softplus, torch.tanh, torch.lgamma, torch.cl
 
 @dataclass(frozen=True)
 class Criterion:
-    """A loss between clouds.
+    """A loss between clouds."""
 
-    Attributes:
-        name: one of `pcqaad.losses.CRITERIA`.
-        parameters: all that the loss has, by name.
-    """
-
-    name: str
-    parameters: Mapping[str, Value]
+    name: str  # one of `pcqaad.losses.CRITERIA`
+    parameters: Mapping[str, Value]  # all that the loss has
     _directed: Directed
     _combined: Callable[[Tensor, Tensor], Tensor] = torch.add
 
