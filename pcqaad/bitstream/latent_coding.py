@@ -57,9 +57,8 @@ class LatentReader:
     """The latents of a file, in symbols: a group is read when it is first asked for, and once."""
 
     def __init__(self, container: Container, header: Header) -> None:
-        self._container = container
+        self._container, self._step_sizes = container, header.latent_step_sizes
         self.clouds, self._latent = header.architecture.clouds, header.architecture.latent
-        self._step_sizes = header.latent_step_sizes
         self.coding = LatentCoding(header.latent_contexts, header.sequence)
         self._read: dict[int, Symbols] = {}
 

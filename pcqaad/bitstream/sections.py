@@ -12,7 +12,7 @@ from pcqaad.bitstream.info import info_section, read_info
 from pcqaad.bitstream.latent_coding import LatentReader, appended_latents, check_groups_length, shortest_latents
 from pcqaad.bitstream.names import names_section, read_names
 from pcqaad.bitstream.network import check_lengths, network_sections
-from pcqaad.bitstream.tags import RAW_TAGS, TAGS
+from pcqaad.bitstream.tags import RAW_TAGS
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel, Symbols
 from pcqaad.errors import SettingsError
@@ -75,11 +75,10 @@ def read_header(container: Container) -> Header:
 
     Raises FormatError.
     """
-    for tag in TAGS:
-        if tag in container or tag[0].isupper():
-            entry = container.entry(tag)
-            if tag in RAW_TAGS and entry.coding != RAW:
-                raise FormatError("expected a raw section, found a deflated one", where=tag)
+    for tag in RAW_TAGS:
+        if container.entry(tag).coding != RAW:
+            raise FormatError("expected a raw section, found a deflated one", where=tag)
+    container.entry("NAME")  # raises where there is none
     header = Header.unpack(container.section("HEAD"))
     check_lengths(container, header.architecture)
     check_groups_length(container, header.architecture.clouds)

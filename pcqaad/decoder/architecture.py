@@ -44,17 +44,12 @@ class Architecture:
         first ones, for the shared features and for the template point again. The parts differ in scale, so each is
         quantised and coded by itself.
         """
-        shapes: dict[str, tuple[int, ...]] = {
-            "latent": (self.latent, self.shared[0]),
-            "point": (3, self.shared[0]),
-            "bias 0": (self.shared[0],),
-        }
-        for i in range(1, len(self.shared)):
-            shapes[f"shared {i}"] = (self.shared[i - 1], self.shared[i])
-            shapes[f"bias {i}"] = (self.shared[i],)
-        k, hidden = self.patches, self.patch
+        w, k, hidden = self.shared, self.patches, self.patch
+        shapes: dict[str, tuple[int, ...]] = {"latent": (self.latent, w[0]), "point": (3, w[0]), "bias 0": (w[0],)}
+        for i in range(1, len(w)):
+            shapes |= {f"shared {i}": (w[i - 1], w[i]), f"bias {i}": (w[i],)}
         return shapes | {
-            "patch": (k, self.shared[-1], hidden),
+            "patch": (k, w[-1], hidden),
             "patch point": (k, 3, hidden),
             "patch bias": (k, hidden),
             "out": (k, hidden, 3),

@@ -159,12 +159,11 @@ def relative(family: str, parameters: Mapping[str, Tensor]) -> Criterion:
 
 def _weighted(name: str, parameters: Mapping[str, Value]) -> Directed:
     """Weighted Chamfer distance: the mean of f(d + m) d."""
-    shift = bool(parameters["shift"])
     own = {
         key: value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
         for key, value in parameters.items()
-        if key != "shift"
     }
+    shift = bool(own.pop("shift"))
 
     def directed(near: Nearest) -> Tensor:
         d = near.distance

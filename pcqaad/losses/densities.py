@@ -86,10 +86,6 @@ def _weibull_score(x: Value, ops: Ops, shape: Value, scale: Value) -> Value:
     return (shape - 1) / ops.positive(x) - shape / scale * ops.exp(ops.capped((shape - 1) * logs))
 
 
-def _weibull_mode(shape: Value, scale: Value) -> Value:
-    return scale * ((shape - 1) / shape) ** (1 / shape)
-
-
 def _log_logistic_log(x: Value, ops: Ops, alpha: Value, beta: Value) -> Value:
     # (beta / alpha) (x / alpha)^(beta - 1) / (1 + (x / alpha)^beta)^2. The poster prints another function, which is
     # not this density but has its mode.
@@ -138,7 +134,7 @@ def _zero(**parameters: Value) -> float:
 FAMILIES: dict[str, Density] = {
     "chi2": Density(_chi2_log, _chi2_score, lambda k: k - 2),
     "gumbel": Density(_gumbel_log, _gumbel_score, _zero),
-    "weibull": Density(_weibull_log, _weibull_score, _weibull_mode),
+    "weibull": Density(_weibull_log, _weibull_score, lambda shape, scale: scale * ((shape - 1) / shape) ** (1 / shape)),
     "log-logistic": Density(_log_logistic_log, _log_logistic_score, _log_logistic_mode),
     "gamma": Density(_gamma_log, _gamma_score, lambda shape, rate: (shape - 1) / rate),
     "logistic": Density(_logistic_log, _logistic_score, _zero),

@@ -97,8 +97,7 @@ def _by_trees(of: Tensor, among: Tensor) -> Tensor:
 
 
 def _by_blocks(of: Tensor, among: Tensor) -> Tensor:
-    rows = max(_DISTANCES_AT_ONCE // (len(among) * among.shape[1]), 1)
+    parts = torch.split(of, max(_DISTANCES_AT_ONCE // (len(among) * among.shape[1]), 1), 1)
     # Products of matrices would lose the small distances.
     exact = "donot_use_mm_for_euclid_dist"
-    parts = torch.split(of, rows, 1)
     return torch.cat([torch.cdist(part, among, compute_mode=exact).argmin(2) for part in parts], 1)
