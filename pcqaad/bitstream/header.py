@@ -20,51 +20,25 @@ _FIXED = struct.Struct("<IIHHHBBBBH3qd3iH")
 
 @dataclass(frozen=True)
 class Header:
-    """All that a decoder must know first.
-
-    Attributes:
-        architecture: the sizes of the model.
-        denormalisation: from decoded integers to the data's unit.
-        bits: of the template's grid.
-        origin: of the grid, in units of its step size.
-        step_size: of the grid.
-        latent_contexts: 1, or L where every latent dimension has a table of its own.
-        sequence: whether latents are coded as differences from the cloud before.
-        weight_step_sizes: of each tensor.
-        latent_step_sizes: (L,) of each latent dimension.
-        scales: of each hidden layer's activations.
-    """
+    """All that a decoder must know first."""
 
     architecture: Architecture
-    denormalisation: Denormalisation
-    bits: int
-    origin: tuple[int, int, int]
-    step_size: StepSize
-    latent_contexts: int
-    sequence: bool
-    weight_step_sizes: dict[str, StepSize]
-    latent_step_sizes: tuple[StepSize, ...]
-    scales: tuple[int, ...]
+    denormalisation: Denormalisation  # from decoded integers to the data's unit
+    bits: int  # of the template's grid
+    origin: tuple[int, int, int]  # of the grid, in units of its step size
+    step_size: StepSize  # of the grid
+    latent_contexts: int  # 1, or L where every latent dimension has a table of its own
+    sequence: bool  # whether latents are coded as differences from the cloud before
+    weight_step_sizes: dict[str, StepSize]  # of each tensor
+    latent_step_sizes: tuple[StepSize, ...]  # (L,) of each latent dimension
+    scales: tuple[int, ...]  # of each hidden layer's activations
 
     def pack(self) -> bytes:
         """Return the bytes of the section; raises struct.error for a number that no field holds."""
-        a = self.architecture
-        fixed = _FIXED.pack(
-            a.clouds,
-            a.points,
-            a.patches,
-            a.latent,
-            a.patch,
-            len(a.shared),
-            int(a.residual) | 2 * int(self.sequence),
-            self.bits,
-            0,
-            self.latent_contexts,
-            *self.denormalisation.centre,
-            self.denormalisation.unit,
-            *self.origin,
-            self.step_size.code,
-        )
+        a, to_data = self.architecture, self.denormalisation
+        sizes = a.clouds, a.points, a.patches, a.latent, a.patch, len(a.shared)
+        rest = int(a.residual) | 2 * int(self.sequence), self.bits, 0, self.latent_contexts
+        fixed = _FIXED.pack(*sizes, *rest, *to_data.centre, to_data.unit, *self.origin, self.step_size.code)
         step_sizes = [*(self.weight_step_sizes[name] for name in a.tensors()), *self.latent_step_sizes]
         numbers = np.array([*a.shared, *(step_size.code for step_size in step_sizes)], "<u2").tobytes()
         return fixed + bytes(self.scales) + numbers
@@ -92,15 +66,16 @@ class Header:
         demand(1 <= layers <= MAX_LAYERS, f"expected 1 to {MAX_LAYERS} shared layers, found {layers}")
         demand(flags <= 3 and zero == 0, f"expected flags of 0 to 3 and a zero, found {flags} and {zero}")
         demand(1 <= bits <= MAX_BITS, f"expected a grid of 1 to {MAX_BITS} bits, found {bits}")
-        demand(
-            contexts == 1 or contexts == latent <= 256,
-            f"expected 1 context of latents or, up to 256, {latent}, found {contexts}",
-        )
+        one_or_each = contexts == 1 or contexts == latent <= 256
+        demand(one_or_each, f"expected 1 context of latents or, up to 256, {latent}, found {contexts}")
         sequence = bool(flags & 2)
         demand(contexts << sequence <= 256, f"expected at most 128 contexts of a sequence, found {contexts}")
         centre, unit, origin, code = tuple(numbers[:3]), numbers[3], tuple(numbers[4:7]), numbers[7]
         demand(max(map(abs, centre)) <= LARGEST_CENTRE, f"expected a centre up to 2^52 in size, found {centre}")
-        demand(_is_unit(unit), f"expected a unit of 24 significant bits, 2^-400 to 2^128, found {unit!r}")
+        lowest, highest = (2.0**exponent for exponent in UNIT_EXPONENTS)
+        # False for NaN and infinity.
+        is_unit = lowest <= unit <= highest and math.ldexp(math.frexp(unit)[0], 24).is_integer()
+        demand(is_unit, f"expected a unit of 24 significant bits, 2^-400 to 2^128, found {unit!r}")
         at = _FIXED.size
         demand(len(data) >= at + 3 * layers + 1, f"expected the sizes of {layers} layers, found {len(data) - at} bytes")
         scales = tuple(data[at : at + layers + 1])
@@ -116,23 +91,7 @@ class Header:
         demand(len(data) == size, f"expected {size} bytes, found {len(data)}")
         codes = [code, *np.frombuffer(data, "<u2", len(names) + latent, at).tolist()]
         demand(max(codes) < CODES, f"expected steps below {CODES}, found {max(codes)}")
-        step_sizes = [StepSize.of(code) for code in codes]
-        return cls(
-            architecture,
-            Denormalisation(centre, unit),
-            bits,
-            origin,
-            step_sizes[0],
-            contexts,
-            sequence,
-            dict(zip(names, step_sizes[1:], strict=False)),
-            tuple(step_sizes[1 + len(names) :]),
-            scales,
-        )
-
-
-def _is_unit(unit: float) -> bool:
-    """Whether a double may be a unit; NaN and infinity may not."""
-    low, high = UNIT_EXPONENTS
-    mantissa = math.frexp(unit)[0]
-    return 2.0**low <= unit <= 2.0**high and math.ldexp(mantissa, 24).is_integer()
+        of_grid, *step_sizes = (StepSize.of(code) for code in codes)
+        to_data, weights = Denormalisation(centre, unit), dict(zip(names, step_sizes, strict=False))
+        latents = tuple(step_sizes[len(names) :])
+        return cls(architecture, to_data, bits, origin, of_grid, contexts, sequence, weights, latents, scales)

@@ -178,7 +178,7 @@ def describe(file: str, container: Container, header: Header) -> Info:
 
 
 def _known(record: dict[str, Any], keys: Mapping[str, Any]) -> Any:
-    """Return what is known of a record of errors: nothing where its metric is not."""
+    """Return the known entries of a record of errors: none where its metric is another."""
     return {key: value for key, value in record.items() if key in keys} if record.get("metric") == "emkd" else {}
 
 

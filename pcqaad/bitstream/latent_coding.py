@@ -57,9 +57,8 @@ class LatentReader:
     """The latents of a file, in symbols: a group is read when it is first asked for, and once."""
 
     def __init__(self, container: Container, header: Header) -> None:
-        self._container = container
+        self._container, self._step_sizes = container, header.latent_step_sizes
         self.clouds, self._latent = header.architecture.clouds, header.architecture.latent
-        self._step_sizes = header.latent_step_sizes
         self.coding = LatentCoding(header.latent_contexts, header.sequence)
         self._read: dict[int, Symbols] = {}
 
@@ -117,10 +116,14 @@ def check_groups_length(container: Container, clouds: int) -> None:
 
 def shortest_latents(latents: Symbols) -> tuple[LatentCoding, bytes, list[bytes]]:
     """Code latents (N, L) in the fewest bytes; returns how, the model and the groups."""
-    sequence = _is_sequence(latents)
-    candidates = sorted({1, latents.shape[1]})
-    codings = [LatentCoding(contexts, sequence) for contexts in candidates if contexts << sequence <= 256]
-    streams = [(coding, *_fitted(latents, coding)) for coding in codings]
+    sequence, parts = _is_sequence(latents), _grouped(latents)
+    streams = []
+    for contexts in sorted({1, latents.shape[1]}):
+        if contexts << sequence <= 256:
+            coding = LatentCoding(contexts, sequence)
+            symbols = np.concatenate([coding.symbols(part) for part in parts])
+            model = SymbolModel.fit(symbols, np.concatenate([coding.context(*part.shape) for part in parts]))
+            streams.append((coding, model.to_bytes(), latent_groups(model, latents, coding)))
     return min(streams, key=lambda coded: len(coded[1]) + sum(map(len, coded[2])))
 
 
@@ -149,15 +152,6 @@ def _group_count(clouds: int) -> int:
 
 def _grouped(latents: Symbols) -> list[Symbols]:
     return [latents[low : low + GROUP] for low in range(0, len(latents), GROUP)]
-
-
-def _fitted(latents: Symbols, coding: LatentCoding) -> tuple[bytes, list[bytes]]:
-    """Fit a model to latents (N, L); returns it and the groups coded with it."""
-    parts = _grouped(latents)
-    symbols = np.concatenate([coding.symbols(part) for part in parts])
-    contexts = np.concatenate([coding.context(*part.shape) for part in parts])
-    model = SymbolModel.fit(symbols, contexts)
-    return model.to_bytes(), latent_groups(model, latents, coding)
 
 
 def _is_sequence(latents: Symbols) -> bool:

@@ -79,18 +79,10 @@ def read_model(container: Container, header: Header) -> IntegerModel:
     with in_section("TMPL"):
         patches = patch_sizes(architecture.points, architecture.patches).tolist()
         grid = np.concatenate(decode_points(container.section("TMPL"), patches, header.bits)).astype(np.int32)
-    model = IntegerModel(
-        architecture,
-        header.bits,
-        header.origin,
-        header.step_size,
-        grid,
-        header.weight_step_sizes,
-        scales,
-        {name: part.reshape(shape) for (name, shape), part in parts},
-        header.latent_step_sizes,
-        header.scales,
-    )
+    weights = {name: part.reshape(shape) for (name, shape), part in parts}
+    of_grid = header.bits, header.origin, header.step_size
+    of_weights = header.weight_step_sizes, scales, weights
+    model = IntegerModel(architecture, *of_grid, grid, *of_weights, header.latent_step_sizes, header.scales)
     model.check()
     return model
 

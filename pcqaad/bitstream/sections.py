@@ -12,7 +12,7 @@ from pcqaad.bitstream.info import info_section, read_info
 from pcqaad.bitstream.latent_coding import LatentReader, appended_latents, check_groups_length, shortest_latents
 from pcqaad.bitstream.names import names_section, read_names
 from pcqaad.bitstream.network import check_lengths, network_sections
-from pcqaad.bitstream.tags import RAW_TAGS, TAGS
+from pcqaad.bitstream.tags import RAW_TAGS
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel, Symbols
 from pcqaad.errors import SettingsError
@@ -22,11 +22,7 @@ from pcqaad.formats.errors import FormatError
 
 
 def to_sections(
-    model: IntegerModel,
-    latents: Symbols,
-    denormalisation: Denormalisation,
-    names: Sequence[str],
-    info: dict[str, Any],
+    model: IntegerModel, latents: Symbols, denormalisation: Denormalisation, names: Sequence[str], info: dict[str, Any]
 ) -> list[Section]:
     """Return the sections of a file, of clouds with `latents` (N, L).
 
@@ -34,18 +30,9 @@ def to_sections(
     """
     network = network_sections(model)
     coding, latent_model, groups = shortest_latents(latents)
-    header = Header(
-        model.architecture,
-        denormalisation,
-        model.bits,
-        model.origin,
-        model.step_size,
-        coding.contexts,
-        coding.sequence,
-        model.weight_step_sizes,
-        model.latent_step_sizes,
-        model.scales,
-    )
+    grid = model.bits, model.origin, model.step_size
+    step_sizes = model.weight_step_sizes, model.latent_step_sizes
+    header = Header(model.architecture, denormalisation, *grid, *coding, *step_sizes, model.scales)
     try:
         Header.unpack(header.pack())
     except (struct.error, FormatError) as error:
@@ -58,21 +45,12 @@ def appended_sections(
 ) -> list[Section]:
     """Return the sections of a file with more clouds behind its own, which decode to the same bytes as before.
 
-    Sections that only another version knows may speak of the old clouds alone: they are left out.
-
-    Args:
-        container: of the file.
-        header: of the file.
-        reader: of the file's latents.
-        latents: (n, L) of the new clouds, in symbols.
-        names: of the new clouds, none of them taken.
-        record: of the new clouds, put behind those in the info.
-
-    Raises:
-        FormatError: the file is damaged, or cannot hold them.
+    The new clouds have `latents` (n, L) in symbols, `names` that are not taken yet, and a `record` for the info.
+    Sections that only another version knows may speak of the old clouds alone: they are left out. Raises FormatError
+    where the file is damaged, or cannot hold them.
     """
-    metadata = read_info(container)
-    info = {**metadata, "appended": [*metadata.get("appended", []), record]}
+    info = read_info(container)
+    info["appended"] = [*info.get("appended", []), record]
     all_names = [*read_names(container, header.architecture.clouds), *names]
     coding, latent_model, groups = appended_latents(reader, latents)
     header = replace(header.appended(len(latents)), latent_contexts=coding.contexts, sequence=coding.sequence)
@@ -83,19 +61,13 @@ def appended_sections(
 def _in_order(
     header: Header,
     network: list[Section],
-    latent_model: bytes,
+    model: bytes,
     groups: list[bytes],
     names: Sequence[str],
     info: dict[str, Any],
 ) -> list[Section]:
-    return [
-        Section("HEAD", header.pack(), RAW),
-        *network,
-        Section("LMOD", latent_model, RAW),
-        Section("LATS", pack_groups(groups), RAW),
-        names_section(names),
-        info_section(info),
-    ]
+    latents = [Section("LMOD", model, RAW), Section("LATS", pack_groups(groups), RAW)]
+    return [Section("HEAD", header.pack(), RAW), *network, *latents, names_section(names), info_section(info)]
 
 
 def read_header(container: Container) -> Header:
@@ -103,11 +75,10 @@ def read_header(container: Container) -> Header:
 
     Raises FormatError.
     """
-    for tag in TAGS:
-        if tag in container or tag[0].isupper():
-            entry = container.entry(tag)
-            if tag in RAW_TAGS and entry.coding != RAW:
-                raise FormatError("expected a raw section, found a deflated one", where=tag)
+    for tag in RAW_TAGS:
+        if container.entry(tag).coding != RAW:
+            raise FormatError("expected a raw section, found a deflated one", where=tag)
+    container.entry("NAME")  # raises where there is none
     header = Header.unpack(container.section("HEAD"))
     check_lengths(container, header.architecture)
     check_groups_length(container, header.architecture.clouds)

@@ -27,25 +27,15 @@ MAX_BITS = 16  # of a coordinate of the template's grid
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes of a model.
+    """The sizes of a model."""
 
-    Attributes:
-        clouds: N.
-        points: M, of every cloud and of the template.
-        latent: L, numbers of a cloud's latent.
-        shared: W, widths of the layers that all patches share, at least one.
-        patch: H, width of a patch's hidden layer.
-        patches: K, at most M.
-        residual: whether the network's output is added to the template point.
-    """
-
-    clouds: int
-    points: int
-    latent: int
-    shared: tuple[int, ...]
-    patch: int
-    patches: int
-    residual: bool
+    clouds: int  # N
+    points: int  # M, of every cloud and of the template
+    latent: int  # L, numbers of a cloud's latent
+    shared: tuple[int, ...]  # W, widths of the layers that all patches share, at least one
+    patch: int  # H, width of a patch's hidden layer
+    patches: int  # K, at most M
+    residual: bool  # whether the network's output is added to the template point
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every weight tensor, in the order they are stored.
@@ -54,17 +44,12 @@ class Architecture:
         first ones, for the shared features and for the template point again. The parts differ in scale, so each is
         quantised and coded by itself.
         """
-        shapes: dict[str, tuple[int, ...]] = {
-            "latent": (self.latent, self.shared[0]),
-            "point": (3, self.shared[0]),
-            "bias 0": (self.shared[0],),
-        }
-        for i in range(1, len(self.shared)):
-            shapes[f"shared {i}"] = (self.shared[i - 1], self.shared[i])
-            shapes[f"bias {i}"] = (self.shared[i],)
-        k, hidden = self.patches, self.patch
+        w, k, hidden = self.shared, self.patches, self.patch
+        shapes: dict[str, tuple[int, ...]] = {"latent": (self.latent, w[0]), "point": (3, w[0]), "bias 0": (w[0],)}
+        for i in range(1, len(w)):
+            shapes |= {f"shared {i}": (w[i - 1], w[i]), f"bias {i}": (w[i],)}
         return shapes | {
-            "patch": (k, self.shared[-1], hidden),
+            "patch": (k, w[-1], hidden),
             "patch point": (k, 3, hidden),
             "patch bias": (k, hidden),
             "out": (k, hidden, 3),

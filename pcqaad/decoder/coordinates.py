@@ -18,15 +18,10 @@ LARGEST_COORDINATE = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class Denormalisation:
-    """A coordinate is (centre + decoded integer) * unit: one product, rounded to float32.
+    """A coordinate is (centre + decoded integer) * unit: one product, rounded to float32."""
 
-    Attributes:
-        centre: three integers of at most 2**52 in size, in units.
-        unit: of decoded integers, in the data's unit; of 24 significant bits.
-    """
-
-    centre: tuple[int, int, int]
-    unit: float
+    centre: tuple[int, int, int]  # units, at most 2**52 in size
+    unit: float  # of decoded integers, in the data's unit; of 24 significant bits
 
     @classmethod
     def of(cls, centre: NDArray[np.float64], scale: float) -> Denormalisation:
@@ -45,10 +40,7 @@ class Denormalisation:
         """Return points (..., 3) in the data's unit, clipped to the numbers that float32 holds."""
         exact = (decoded + np.array(self.centre, np.int64)).astype(np.float64)
         exact *= self.unit
-        points: NDArray[np.float32] = np.clip(exact, -LARGEST_COORDINATE, LARGEST_COORDINATE, out=exact).astype(
-            np.float32
-        )
-        return points
+        return exact.clip(-LARGEST_COORDINATE, LARGEST_COORDINATE, out=exact).astype(np.float32)
 
     @property
     def centre_and_scale(self) -> tuple[list[float], float]:

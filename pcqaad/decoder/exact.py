@@ -16,11 +16,9 @@ _BLOCK = 256
 
 
 class IntegerDecoder:
-    """Decodes clouds in integers, by float64 matrix products that are exact. Threads may share it.
+    """Decodes clouds in integers, by float64 matrix products that are exact where the model's `check` has passed.
 
-    Args:
-        model: one whose `check` has passed.
-        denormalisation: from decoded integers to the data's unit.
+    Threads may share it.
     """
 
     def __init__(self, model: IntegerModel, denormalisation: Denormalisation) -> None:

@@ -12,22 +12,16 @@ from pcqaad.decoder.integer_model import HALF, IntegerModel
 from pcqaad.decoder.matrices import Matrices
 from pcqaad.decoder.patches import blocks, patch_sizes
 
-# Points in flight, of all clouds together: features that stay in a processor's cache, and on a GPU some hundred
-# megabytes of them.
-_BLOCK_ON_CPU = 2**10
-_BLOCK_ON_GPU = 2**17
+# Points in flight, of all clouds together.
+_BLOCK_ON_CPU = 2**10  # their features stay in the processor's cache
+_BLOCK_ON_GPU = 2**17  # some hundred megabytes of features
 
 
 class BatchDecoder:
-    """Decodes clouds in integers, by the matrix products of `pcqaad.decoder.exact`: float64, and exact.
+    """Decodes clouds in integers, by the matrix products of `pcqaad.decoder.exact`: exact where `check` has passed.
 
     So neither the device nor the number of threads or clouds matters. Nothing here is differentiable;
     `Collection.module` is.
-
-    Args:
-        model: one whose `check` has passed.
-        denormalisation: from decoded integers to the data's unit.
-        device: to compute on.
     """
 
     def __init__(
@@ -39,11 +33,9 @@ class BatchDecoder:
             return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
         m = Matrices.of(model)
-        self._point, self._bias, self._cloud = there(m.point), there(m.bias), m.cloud
-        self._shared = [there(weights) for weights in m.shared]
+        self._cloud, self._point, self._bias, self._inputs = m.cloud, there(m.point), there(m.bias), there(m.inputs)
+        self._shared, self._tables = list(map(there, m.shared)), list(map(there, m.tables))
         self._patch, self._out = there(m.patch), there(m.out)
-        self._tables = [there(table) for table in m.tables]
-        self._inputs = there(m.inputs)
         self._sizes = patch_sizes(model.architecture.points, model.architecture.patches)
 
     @torch.no_grad()
@@ -60,7 +52,10 @@ class BatchDecoder:
         together = _BLOCK_ON_CPU if self._device.type == "cpu" else _BLOCK_ON_GPU
         for patch, block in blocks(self._sizes, max(together // max(len(clouds), 1), 1)):
             decoded[:, block] = self._fold(clouds, patch, self._inputs[:, block])
-        return self._points(decoded)
+        # As `Denormalisation.points` does, here.
+        decoded += torch.tensor(self._denormalisation.centre, device=self._device)
+        points = decoded.to(torch.float64) * self._denormalisation.unit
+        return points.clamp_(-LARGEST_COORDINATE, LARGEST_COORDINATE).to(torch.float32)
 
     def _fold(self, clouds: Tensor, patch: int, inputs: Tensor) -> Tensor:
         """Return (B, s, 3) for the clouds' parts (B, W[0]) and the inputs (1 + 3, s) of points of one patch."""
@@ -78,9 +73,3 @@ class BatchDecoder:
         """Return activations and, below them, the inputs."""
         index = sums.to(torch.int64).clamp_(0, 2 * HALF - 1)
         return torch.cat([table[index], inputs])
-
-    def _points(self, decoded: Tensor) -> Tensor:
-        """Return points as `Denormalisation.points` does, here."""
-        centre = torch.tensor(self._denormalisation.centre, dtype=torch.int64, device=self._device)
-        points = (decoded + centre).to(torch.float64) * self._denormalisation.unit
-        return points.clamp_(-LARGEST_COORDINATE, LARGEST_COORDINATE).to(torch.float32)

@@ -57,14 +57,11 @@ class FloatDecoder:
 
 def selu(x: Array) -> Array:
     """Return the scaled exponential linear unit, elementwise."""
-    negative = np.minimum(x, 0)
-    np.exp(negative, out=negative)
-    negative -= 1
-    negative *= _LAMBDA * _ALPHA
-    positive = np.maximum(x, 0)
-    positive *= _LAMBDA
-    positive += negative
-    return positive
+    y: Array = np.exp(np.minimum(x, 0))
+    y -= 1
+    y *= _LAMBDA * _ALPHA
+    y += _LAMBDA * np.maximum(x, 0)
+    return y
 
 
 def selu_slope(x: Array) -> Array:

@@ -72,31 +72,18 @@ class Sum:
 
 @dataclass(frozen=True)
 class IntegerModel:
-    """The part of a model that all clouds of a file share.
-
-    Attributes:
-        architecture: the sizes.
-        bits: of the template's grid, per axis.
-        origin: of the grid, three integers.
-        step_size: of the grid; a template point is (origin + grid point) * step size.
-        grid: (M, 3) the template's grid points, patch after patch; a file keeps no order inside a patch.
-        weight_step_sizes: of each tensor.
-        weight_scales: of inputs and neurons, by which some tensors' symbols are multiplied.
-        weights: the symbols of each tensor.
-        latent_step_sizes: (L,) of each latent dimension.
-        scales: F of each hidden layer's activations, the patches' last.
-    """
+    """The part of a model that all clouds of a file share."""
 
     architecture: Architecture
-    bits: int
-    origin: tuple[int, int, int]
-    step_size: StepSize
-    grid: Symbols
-    weight_step_sizes: dict[str, StepSize]
-    weight_scales: WeightScales
-    weights: dict[str, Symbols]
-    latent_step_sizes: tuple[StepSize, ...]
-    scales: tuple[int, ...]
+    bits: int  # of the template's grid, per axis
+    origin: tuple[int, int, int]  # of the grid
+    step_size: StepSize  # of the grid; a template point is (origin + grid point) * step size
+    grid: Symbols  # (M, 3) the template's grid points, patch after patch; a file keeps no order inside a patch
+    weight_step_sizes: dict[str, StepSize]  # of each tensor
+    weight_scales: WeightScales  # of inputs and neurons, by which some tensors' symbols are multiplied
+    weights: dict[str, Symbols]  # of each tensor
+    latent_step_sizes: tuple[StepSize, ...]  # (L,) of each latent dimension
+    scales: tuple[int, ...]  # F of each hidden layer's activations, the patches' last
 
     def check(self) -> None:
         """Raise FormatError where a sum could be too large to be exact."""
@@ -126,16 +113,14 @@ class IntegerModel:
         last = len(self.scales) - 1
         cloud = Term("", -CLOUD_SCALE, _LARGEST_CLOUD_PART)
         yield Sum(self.scales[0], (cloud, term("point", *of_template), term("bias 0")))
+        features = [(_LARGEST_ACTIVATION, 1, -scale) for scale in self.scales]
         for i in range(1, last):
-            inputs = _LARGEST_ACTIVATION, 1, -self.scales[i - 1]
-            yield Sum(self.scales[i], (term(f"shared {i}", *inputs), term(f"bias {i}")))
-        inputs = _LARGEST_ACTIVATION, 1, -self.scales[last - 1]
-        yield Sum(self.scales[last], (term("patch", *inputs), term("patch point", *of_template), term("patch bias")))
-        inputs = _LARGEST_ACTIVATION, 1, -self.scales[last]
-        out = [term("out", *inputs), term("out bias")]
-        if self.architecture.residual:
-            out.append(Term("", self.step_size.exponent, reach * self.step_size.mantissa))
-        yield Sum(POINT_SCALE, tuple(out))
+            yield Sum(self.scales[i], (term(f"shared {i}", *features[i - 1]), term(f"bias {i}")))
+        patch = term("patch", *features[last - 1]), term("patch point", *of_template), term("patch bias")
+        yield Sum(self.scales[last], patch)
+        template = Term("", self.step_size.exponent, reach * self.step_size.mantissa)
+        out = term("out", *features[last]), term("out bias")
+        yield Sum(POINT_SCALE, (*out, template) if self.architecture.residual else out)
 
     def multiples(self, tensor: str) -> Ints:
         """Return a tensor in units of its step size: its symbols times their weight scales."""
@@ -183,18 +168,15 @@ class IntegerModel:
     def dequantise(self, latents: Array) -> Model:
         """Return the numbers that this model stands for, in float32, with these latents (N, L)."""
         weights = {
-            name: (self.multiples(name) * step_size.value).astype(np.float32)
-            for name, step_size in self.weight_step_sizes.items()
+            name: (self.multiples(name) * step.value).astype(np.float32)
+            for name, step in self.weight_step_sizes.items()
         }
         template = (self.template() * self.step_size.value).astype(np.float32)
         return Model(self.architecture, template, latents, weights)
 
 
 def latent_reach(symbols: NDArray[np.signedinteger], step_sizes: tuple[StepSize, ...]) -> NDArray[np.object_]:
-    """Return how large latents (B, L) are (B,): the sum of their sizes, in the least power of two of the step sizes.
-
-    The sums are exact.
-    """
+    """Return the exact sums (B,) of the sizes of latents (B, L), in the least power of two of the step sizes."""
     factors, _ = in_common(step_sizes)
     reach: NDArray[np.object_] = np.abs(symbols.astype(np.int64)).astype(object) @ np.array(factors, object)
     return reach

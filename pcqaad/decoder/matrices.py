@@ -35,26 +35,16 @@ class Matrices:
     The inputs of a layer are [the features before it; 1; the template point in units of its step size], as far as it
     takes them. Its product is the pre-activation in units of the layer's scale, plus HALF, plus 1/2: rounded down, the
     index of its activation in the table.
-
-    Attributes:
-        point: (W[0], 3) of layer 0.
-        bias: (W[0],) of layer 0.
-        cloud: the factor of a cloud's own part, which layer 0 adds to its bias.
-        shared: (W[i], W[i-1] + 1) each, from layer 1 on.
-        patch: (K, H, W[-1] + 4).
-        out: (K, 3, H + 4), in units of 2**-POINT_SCALE, plus 1/2.
-        tables: activations of each hidden layer, as float64.
-        inputs: (1 + 3, M) of all template points, one a column.
     """
 
-    point: Floats
-    bias: Floats
-    cloud: float
-    shared: list[Floats]
-    patch: Floats
-    out: Floats
-    tables: list[Floats]
-    inputs: Floats
+    point: Floats  # (W[0], 3) of layer 0
+    bias: Floats  # (W[0],) of layer 0
+    cloud: float  # the factor of a cloud's own part, which layer 0 adds to its bias
+    shared: list[Floats]  # (W[i], W[i-1] + 1) each, from layer 1 on
+    patch: Floats  # (K, H, W[-1] + 4)
+    out: Floats  # (K, 3, H + 4), in units of 2**-POINT_SCALE, plus 1/2
+    tables: list[Floats]  # activations of each hidden layer
+    inputs: Floats  # (1 + 3, M) of all template points, one a column
 
     @classmethod
     def of(cls, model: IntegerModel) -> Matrices:
@@ -69,32 +59,23 @@ class Matrices:
         template, scales = model.step_size, model.scales
         last = len(scales) - 1
         of_template = template.exponent, template.mantissa
-        shared = [
-            np.column_stack(
-                [scaled(f"shared {i}", scales[i], -scales[i - 1]), scaled(f"bias {i}", scales[i]) + _OFFSET]
-            )
-            for i in range(1, last)
-        ]
+        shared = []
+        for i in range(1, last):
+            bias = scaled(f"bias {i}", scales[i]) + _OFFSET
+            shared.append(np.column_stack([scaled(f"shared {i}", scales[i], -scales[i - 1]), bias]))
         patch = [
             scaled("patch", scales[last], -scales[last - 1]),
             scaled("patch bias", scales[last])[..., None] + _OFFSET,
             scaled("patch point", scales[last], *of_template),
         ]
-        residual = np.eye(3) * (
-            math.ldexp(template.mantissa, template.exponent + POINT_SCALE) * model.architecture.residual
-        )
+        again = math.ldexp(template.mantissa, template.exponent + POINT_SCALE) * model.architecture.residual
         out = [
             scaled("out", POINT_SCALE, -scales[last]),
             scaled("out bias", POINT_SCALE)[..., None] + 0.5,
-            np.broadcast_to(residual, (model.architecture.patches, 3, 3)),
+            np.broadcast_to(np.eye(3) * again, (model.architecture.patches, 3, 3)),
         ]
-        return cls(
-            scaled("point", scales[0], *of_template),
-            scaled("bias 0", scales[0]) + _OFFSET,
-            math.ldexp(1, scales[0] - CLOUD_SCALE),
-            shared,
-            np.concatenate(patch, -1),
-            np.concatenate(out, -1),
-            [selu_table(scale).astype(np.float64) for scale in scales],
-            np.concatenate([np.ones((1, model.architecture.points)), model.template().T]),
-        )
+        first = scaled("point", scales[0], *of_template), scaled("bias 0", scales[0]) + _OFFSET
+        cloud = math.ldexp(1, scales[0] - CLOUD_SCALE)
+        tables = [selu_table(scale).astype(np.float64) for scale in scales]
+        inputs = np.concatenate([np.ones((1, model.architecture.points)), model.template().T])
+        return cls(*first, cloud, shared, np.concatenate(patch, -1), np.concatenate(out, -1), tables, inputs)

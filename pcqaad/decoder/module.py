@@ -33,16 +33,14 @@ class Weights(NamedTuple):
 class Decoder(nn.Module):
     """Folds template points into the cloud that a latent stands for; all coordinates are normalised.
 
-    The latent and a template point go through shared layers. The shared features, and the template point again, go
-    through the two layers of the point's patch. SELU follows every layer but the last. With `residual` the result is
-    added to the template point.
+    SELU follows every layer but the last.
 
     Attributes:
         template: (M, 3), patch after patch.
         latents: (N, L), one row a cloud.
         shared: the shared layers' weights, (inputs, outputs) each; the first has L + 3 inputs.
         shared_bias: their biases.
-        patch: the two patch layers' weights, (K, W[-1] + 3, H) and (K, H, 3).
+        patch: the two patch layers' weights, (K, W[-1] + 3, H) and (K, H, 3); the first sees the template point again.
         patch_bias: (K, 1, H) and (K, 1, 3).
         patch_index: (K, S) rows of the template in each patch, padded.
         in_patch: (K, S), False where padded.
@@ -64,17 +62,14 @@ class Decoder(nn.Module):
         """Start from a template and latents; the weights are drawn, by torch's generator if by no other."""
         super().__init__()
         draw = partial(lecun, generator=generator)
-        self.residual = residual
-        self.patches = patches
-        self.template = nn.Parameter(template.clone())
-        self.latents = nn.Parameter(latents.clone())
+        self.residual, self.patches = residual, patches
+        self.template, self.latents = nn.Parameter(template.clone()), nn.Parameter(latents.clone())
         widths = [latents.shape[1] + 3, *shared]
         self.shared = nn.ParameterList(draw(i, o, fan_in=i) for i, o in zip(widths[:-1], widths[1:], strict=True))
         self.shared_bias = nn.ParameterList(torch.zeros(o) for o in shared)
         inner = shared[-1] + 3
-        self.patch = nn.ParameterList(
-            [draw(patches, inner, patch, fan_in=inner), draw(patches, patch, 3, fan_in=patch)]
-        )
+        hidden, out = draw(patches, inner, patch, fan_in=inner), draw(patches, patch, 3, fan_in=patch)
+        self.patch = nn.ParameterList([hidden, out])
         self.patch_bias = nn.ParameterList([torch.zeros(patches, 1, patch), torch.zeros(patches, 1, 3)])
         if residual:
             # Start next to the template itself.
@@ -102,15 +97,9 @@ class Decoder(nn.Module):
             values: Array = tensor.detach().cpu().numpy().copy()
             return values
 
-        architecture = Architecture(
-            clouds=len(self.latents),
-            points=len(self.template),
-            latent=self.latents.shape[1],
-            shared=tuple(bias.shape[0] for bias in self.shared_bias),
-            patch=self.patch_bias[0].shape[2],
-            patches=self.patches,
-            residual=self.residual,
-        )
+        shared, patch = tuple(len(bias) for bias in self.shared_bias), self.patch_bias[0].shape[2]
+        sizes = len(self.latents), len(self.template), self.latents.shape[1]
+        architecture = Architecture(*sizes, shared, patch, self.patches, self.residual)
         weights = {name: array(values) for name, values in self._tensors().items()}
         return Model(architecture, array(self.template), array(self.latents), weights)
 
@@ -138,9 +127,8 @@ class Decoder(nn.Module):
         size = latents.shape[1]
         # The sum of one part for each cloud and one for each point: neither is computed twice.
         x = (latents @ shared[0][:size] + shared_bias[0])[None, :, None] + (points @ shared[0][size:])[:, None]
-        x = selu(x)  # (K, B, S, W[0])
-        k, b, s, width = x.shape
-        x = x.reshape(k * b * s, width)
+        k, b, s, width = x.shape  # width is W[0]
+        x = selu(x).reshape(k * b * s, width)
         for weight, bias in zip(shared[1:], shared_bias[1:], strict=True):
             x = selu(torch.addmm(bias, x, weight))
         width = x.shape[1]
@@ -157,7 +145,7 @@ class Decoder(nn.Module):
         return self.template[torch.from_numpy(rows).to(self.template.device)]
 
     def patch_points(self) -> Tensor:
-        """Return the template by patches (K, S, 3); `in_patch` tells padding from points."""
+        """Return the template by patches (K, S, 3), padded."""
         return self.template[self.patch_index]
 
     def forward(self, latents: Tensor) -> Tensor:

@@ -25,12 +25,9 @@ class StepSize(NamedTuple):
     def nearest(cls, value: float) -> StepSize:
         """Return the step size nearest to a positive number: at most 1/17 of it away, within the range of codes."""
         fraction, exponent = math.frexp(value)  # 0.5 <= fraction < 1
-        mantissa, exponent = round(16 * fraction), exponent - 4
-        if mantissa == 16:
-            mantissa, exponent = 8, exponent + 1
-        if exponent < _LOWEST_EXPONENT:
-            return cls(8, _LOWEST_EXPONENT)
-        return cls(15, _HIGHEST_EXPONENT) if exponent > _HIGHEST_EXPONENT else cls(mantissa, exponent)
+        # A mantissa of 16 is the code behind that of 15: 8, and the next exponent.
+        code = cls(round(16 * fraction), exponent - 4).code
+        return cls.of(min(max(code, 0), CODES - 1))
 
     @classmethod
     def of(cls, code: int) -> StepSize:

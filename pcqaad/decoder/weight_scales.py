@@ -7,6 +7,7 @@ for some and too fine for the others.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,15 +29,10 @@ def scaled_inputs(architecture: Architecture) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class WeightScales:
-    """Codes of the weight scales, each an index of LEVELS.
+    """Codes of the weight scales, each an index of LEVELS."""
 
-    Attributes:
-        rows: of each tensor's inputs (n,); the patches share theirs.
-        columns: of the patches' hidden neurons, (K, H).
-    """
-
-    rows: dict[str, Codes]
-    columns: Codes
+    rows: dict[str, Codes]  # of each tensor's inputs (n,); the patches share theirs
+    columns: Codes  # (K, H) of the patches' hidden neurons
 
     @classmethod
     def of_codes(cls, architecture: Architecture, codes: Codes) -> WeightScales:
@@ -56,14 +52,12 @@ class WeightScales:
 
     def classes(self, tensor: str) -> Codes:
         """Return the sum of the codes that apply to each weight, to broadcast against the tensor."""
-        if tensor not in self.rows:
-            return np.zeros((), np.int32)
-        rows = self.rows[tensor][:, None]
-        return rows + self.columns[:, None] if tensor == "patch" else rows
+        return sum(self._applied(tensor), np.zeros((), np.int32))
 
     def factors(self, tensor: str) -> NDArray[np.int64]:
         """Return the factor of each symbol, to broadcast against the tensor."""
-        if tensor not in self.rows:
-            return np.ones((), np.int64)
-        rows = LEVELS[self.rows[tensor]][:, None]
-        return rows * LEVELS[self.columns][:, None] if tensor == "patch" else rows
+        return math.prod((LEVELS[codes] for codes in self._applied(tensor)), start=np.ones((), np.int64))
+
+    def _applied(self, tensor: str) -> list[Codes]:
+        rows = [self.rows[tensor][:, None]] if tensor in self.rows else []
+        return [*rows, self.columns[:, None]] if tensor == "patch" else rows

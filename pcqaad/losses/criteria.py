@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from pcqaad.losses.densities import CAP, TINY, Ops, weight
+from pcqaad.losses.densities import Ops, weight
 from pcqaad.losses.names import DENSITIES, complete
 from pcqaad.losses.nearest import Nearest, nearest, nearest_one_sided
 
@@ -26,28 +27,20 @@ Value = float | Tensor
 # The mean cost of the distances of one direction: (B, N) -> (B,).
 Directed = Callable[[Nearest], Tensor]
 
-_TORCH = Ops(
-    torch.exp,
-    torch.log,
-    lambda x: torch.logaddexp(torch.zeros_like(x), x),
-    torch.tanh,
-    torch.lgamma,
-    lambda x: x.clamp_min(TINY),
-    lambda x: x.clamp_max(CAP),
-)
+
+def _softplus(x: Tensor) -> Tensor:
+    return torch.logaddexp(torch.zeros_like(x), x)
+
+
+_TORCH = Ops(torch.exp, torch.log, _softplus, torch.tanh, torch.lgamma, torch.clip)
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A loss between clouds.
+    """A loss between clouds."""
 
-    Attributes:
-        name: one of `pcqaad.losses.CRITERIA`.
-        parameters: all that the loss has, by name.
-    """
-
-    name: str
-    parameters: Mapping[str, Value]
+    name: str  # one of `pcqaad.losses.CRITERIA`
+    parameters: Mapping[str, Value]  # all that the loss has
     _directed: Directed
     _combined: Callable[[Tensor, Tensor], Tensor] = torch.add
 
@@ -86,75 +79,73 @@ def criterion(name: str, **parameters: Value) -> Criterion:
     - `landau-released`: the Landau loss of the authors' code, exp(-(d + exp(-d)) / 2) (1 - exp(-d)). It does not have
       the form f(d) d.
 
-    Args:
-        name: one of `pcqaad.losses.CRITERIA`.
-        parameters: by name, as `pcqaad.losses.CRITERIA` lists them. A scalar tensor may be learned.
-
-    Raises:
-        SettingsError: there is no such loss, or it has no such parameters.
+    `pcqaad.losses.CRITERIA` lists the parameters. A scalar tensor may be learned. Raises SettingsError where there is
+    no such loss, or it has no such parameters.
     """
     given = {key: value.item() if isinstance(value, Tensor) else value for key, value in parameters.items()}
     values: dict[str, Value] = {**complete(name, given)}
     values |= {key: value for key, value in parameters.items() if isinstance(value, Tensor)}
-    if name in DENSITIES:
-        return Criterion(name, values, _weighted(name, values))
-    match name:
-        case "l1":
-            return Criterion(name, values, lambda near: near.distance.mean(-1))
-        case "l2":
-            return Criterion(name, values, lambda near: near.squared.mean(-1))
-        case "augmented":
-            return Criterion(name, values, lambda near: near.distance.mean(-1), torch.maximum)
-        case "hyper":
-            return Criterion(name, values, _hyper(values["alpha"]))
-        case "info":
-            return Criterion(name, values, _info(values["temperature"], values["weight"]))
-        case "dcd":
-            return Criterion(name, values, _dcd(values["alpha"], values["exponent"]), lambda a, b: (a + b) / 2)
-        case _:
-            return Criterion(name, values, _landau_released)
+    directed = _weighted(name, values) if name in DENSITIES else partial(_DIRECTED[name], **values)
+    return Criterion(name, values, directed, _COMBINED.get(name, torch.add))
 
 
-def _hyper(alpha: Value) -> Directed:
+def _l1(near: Nearest) -> Tensor:
+    return near.distance.mean(-1)
+
+
+def _l2(near: Nearest) -> Tensor:
+    return near.squared.mean(-1)
+
+
+def _hyper(near: Nearest, alpha: Value) -> Tensor:
     """HyperCD. arccosh(1 + 2 s^2) is 2 arsinh(s): exact near 0, where its slope is sqrt(2 alpha)."""
-    return lambda near: 2 * torch.asinh(near.distance * (alpha / 2) ** 0.5).mean(-1)
+    return 2 * torch.asinh(near.distance * (alpha / 2) ** 0.5).mean(-1)
 
 
-def _info(temperature: Value, weight: Value) -> Directed:
+def _info(near: Nearest, temperature: Value, weight: Value) -> Tensor:
     """InfoCD: the mean of d / temperature, plus `weight` times the logarithm of the mean of exp(-d / temperature).
 
     The second term takes force from the points that are already near. The paper has a sum in place of its mean, which
     differs by a constant. The released code's weight, 1e-7, makes this term negligible.
     """
-
-    def directed(near: Nearest) -> Tensor:
-        scaled = near.distance / temperature
-        return scaled.mean(-1) + weight * (torch.logsumexp(-scaled, -1) - math.log(scaled.shape[-1]))
-
-    return directed
+    scaled = near.distance / temperature
+    return scaled.mean(-1) + weight * (torch.logsumexp(-scaled, -1) - math.log(scaled.shape[-1]))
 
 
-def _dcd(alpha: Value, exponent: Value) -> Directed:
+def _dcd(near: Nearest, alpha: Value, exponent: Value) -> Tensor:
     """DCD: the mean of 1 - exp(-alpha d^2) / n^exponent.
 
     A target point has a count: the number of points whose nearest neighbour it is. n divides this count by N / M, the
     count of N points spread evenly over M, where N > M. It is at least 1.
     """
+    evenly = max(near.index.shape[1] / near.among, 1.0)
+    share = (near.sharing / evenly).clamp_min(1.0).pow(-exponent)
+    return (1 - torch.exp(-alpha * near.squared) * share).mean(-1)
 
-    def directed(near: Nearest) -> Tensor:
-        evenly = max(near.index.shape[1] / near.among, 1.0)
-        share = (near.sharing / evenly).clamp_min(1.0).pow(-exponent)
-        return (1 - torch.exp(-alpha * near.squared) * share).mean(-1)
 
-    return directed
+def _landau_released(near: Nearest) -> Tensor:
+    d = near.distance
+    return (torch.exp(-(d + torch.exp(-d)) / 2) * -torch.expm1(-d)).mean(-1)
+
+
+# The losses without a density: the costs, which take the loss's parameters.
+_DIRECTED: dict[str, Callable[..., Tensor]] = {
+    "l1": _l1,
+    "l2": _l2,
+    "augmented": _l1,
+    "hyper": _hyper,
+    "info": _info,
+    "dcd": _dcd,
+    "landau-released": _landau_released,
+}
+# How the two directions make a loss, where they are not added.
+_COMBINED = {"augmented": torch.maximum, "dcd": lambda a, b: (a + b) / 2}
 
 
 def relative(family: str, parameters: Mapping[str, Tensor]) -> Criterion:
     """Return the weighted Chamfer distance f(d + m) / f(m) d, whose slope is 1 at d = 0 whatever the parameters are.
 
-    Args:
-        family: one of `pcqaad.losses.DENSITIES`.
-        parameters: those of the density, scalar tensors.
+    `parameters` are those of the density, scalar tensors.
     """
 
     def directed(near: Nearest) -> Tensor:
@@ -168,12 +159,11 @@ def relative(family: str, parameters: Mapping[str, Tensor]) -> Criterion:
 
 def _weighted(name: str, parameters: Mapping[str, Value]) -> Directed:
     """Weighted Chamfer distance: the mean of f(d + m) d."""
-    shift = bool(parameters["shift"])
     own = {
         key: value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
         for key, value in parameters.items()
-        if key != "shift"
     }
+    shift = bool(own.pop("shift"))
 
     def directed(near: Nearest) -> Tensor:
         d = near.distance
@@ -181,8 +171,3 @@ def _weighted(name: str, parameters: Mapping[str, Value]) -> Directed:
         return cost.mean(-1)
 
     return directed
-
-
-def _landau_released(near: Nearest) -> Tensor:
-    d = near.distance
-    return (torch.exp(-(d + torch.exp(-d)) / 2) * -torch.expm1(-d)).mean(-1)

@@ -13,55 +13,42 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
 # A float, an array of numpy or a tensor of torch.
 Value = Any
 
+_LEAST = 1e-30  # its logarithm and its reciprocal are finite in float32
+_LARGEST_EXPONENT = 80.0  # exp of it is finite in float32, and exp(-exp) of it is 0
+
 
 class Ops(NamedTuple):
-    """The functions a density is written in.
-
-    Attributes:
-        softplus: log(1 + exp(x)), also where exp(x) overflows.
-        positive: replaces values below `TINY` by it.
-        capped: replaces values above `CAP` by it.
-    """
+    """The functions a density is written in."""
 
     exp: Callable[[Value], Value]
     log: Callable[[Value], Value]
-    softplus: Callable[[Value], Value]
+    softplus: Callable[[Value], Value]  # log(1 + exp(x)), also where exp(x) overflows
     tanh: Callable[[Value], Value]
     lgamma: Callable[[Value], Value]
-    positive: Callable[[Value], Value]
-    capped: Callable[[Value], Value]
+    clip: Callable[[Value, float | None, float | None], Value]
+
+    def positive(self, x: Value) -> Value:
+        """Raise values to `_LEAST`, where they are below it."""
+        return self.clip(x, _LEAST, None)
+
+    def capped(self, x: Value) -> Value:
+        """Lower values to `_LARGEST_EXPONENT`, where they are above it."""
+        return self.clip(x, None, _LARGEST_EXPONENT)
 
 
-# Positive: its logarithm and its reciprocal are finite in float32.
-TINY = 1e-30
-# An exponent: exp(CAP) is finite in float32, and exp(-exp(CAP)) is 0.
-CAP = 80.0
-NUMPY = Ops(
-    np.exp,
-    np.log,
-    lambda x: np.logaddexp(0, x),
-    np.tanh,
-    math.lgamma,
-    lambda x: np.maximum(x, TINY),
-    lambda x: np.minimum(x, CAP),
-)
+NUMPY = Ops(np.exp, np.log, lambda x: np.logaddexp(0, x), np.tanh, math.lgamma, np.clip)
 
 
 class Density(NamedTuple):
-    """One family.
+    """One family."""
 
-    Attributes:
-        log: log f(x) of values and parameters; f integrates to 1.
-        score: the derivative of that, f'(x) / f(x).
-        mode: the x at which f is largest.
-    """
-
-    log: Callable[..., Value]
-    score: Callable[..., Value]
-    mode: Callable[..., Value]
+    log: Callable[..., Value]  # log f(x) of values and parameters; f integrates to 1
+    score: Callable[..., Value]  # the derivative of that, f'(x) / f(x)
+    mode: Callable[..., Value]  # the x at which f is largest
 
 
 def _gamma_log(x: Value, ops: Ops, shape: Value, rate: Value) -> Value:
@@ -97,10 +84,6 @@ def _weibull_log(x: Value, ops: Ops, shape: Value, scale: Value) -> Value:
 def _weibull_score(x: Value, ops: Ops, shape: Value, scale: Value) -> Value:
     logs = ops.log(ops.positive(x)) - ops.log(scale)
     return (shape - 1) / ops.positive(x) - shape / scale * ops.exp(ops.capped((shape - 1) * logs))
-
-
-def _weibull_mode(shape: Value, scale: Value) -> Value:
-    return scale * ((shape - 1) / shape) ** (1 / shape)
 
 
 def _log_logistic_log(x: Value, ops: Ops, alpha: Value, beta: Value) -> Value:
@@ -151,7 +134,7 @@ def _zero(**parameters: Value) -> float:
 FAMILIES: dict[str, Density] = {
     "chi2": Density(_chi2_log, _chi2_score, lambda k: k - 2),
     "gumbel": Density(_gumbel_log, _gumbel_score, _zero),
-    "weibull": Density(_weibull_log, _weibull_score, _weibull_mode),
+    "weibull": Density(_weibull_log, _weibull_score, lambda shape, scale: scale * ((shape - 1) / shape) ** (1 / shape)),
     "log-logistic": Density(_log_logistic_log, _log_logistic_score, _log_logistic_mode),
     "gamma": Density(_gamma_log, _gamma_score, lambda shape, rate: (shape - 1) / rate),
     "logistic": Density(_logistic_log, _logistic_score, _zero),
@@ -166,16 +149,13 @@ def weight(name: str, d: Value, parameters: Mapping[str, Value], shift: bool = T
     return ops.exp(density.log(d + density.mode(**parameters) if shift else d, ops, **parameters))
 
 
-def slope(
-    name: str, d: NDArray[np.float64], parameters: Mapping[str, float], shift: bool = True
-) -> NDArray[np.float64]:
+def slope(name: str, d: Floats, parameters: Mapping[str, float], shift: bool = True) -> Floats:
     """Return the slope f'(d + m) d + f(d + m) of f(d + m) d, at distances of any shape (equation 3).
 
     Without `shift` the m is 0.
     """
     density = FAMILIES[name]
     x = d + density.mode(**parameters) if shift else d
-    found: NDArray[np.float64] = np.exp(density.log(x, NUMPY, **parameters)) * (
-        1 + d * density.score(x, NUMPY, **parameters)
-    )
-    return found
+    f: Floats = np.exp(density.log(x, NUMPY, **parameters))
+    score: Floats = density.score(x, NUMPY, **parameters)
+    return f * (1 + d * score)

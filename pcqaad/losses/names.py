@@ -13,17 +13,11 @@ from pcqaad.errors import SettingsError
 
 
 class Parameter(NamedTuple):
-    """A parameter of a loss.
+    """A parameter of a loss."""
 
-    Attributes:
-        default: its value where none is given.
-        least: its lower bound.
-        reached: whether it may be equal to that.
-    """
-
-    default: float
-    least: float = 0.0
-    reached: bool = False
+    default: float  # its value where none is given
+    least: float = 0.0  # its lower bound
+    reached: bool = False  # whether it may be equal to that
 
 
 # The densities that weight distances (Lin et al., poster: "Weighting functions"). With a shape below its lower bound

@@ -19,17 +19,11 @@ _POINTS_WORTH_THREADS = 4096
 
 @dataclass(frozen=True)
 class Nearest:
-    """The nearest neighbours of points (B, N, 3) among those of other clouds (B, M, 3).
+    """The nearest neighbours of points (B, N, 3) among those of other clouds (B, M, 3)."""
 
-    Attributes:
-        squared: (B, N) squared distances, differentiable in both clouds.
-        index: (B, N) the neighbours' rows.
-        among: M.
-    """
-
-    squared: Tensor
-    index: Tensor
-    among: int
+    squared: Tensor  # (B, N) squared distances, differentiable in both clouds
+    index: Tensor  # (B, N) the neighbours' rows
+    among: int  # M
 
     @property
     def distance(self) -> Tensor:
@@ -54,14 +48,9 @@ def safe_sqrt(squared: Tensor) -> Tensor:
 
 
 def nearest(predicted: Tensor, target: Tensor) -> tuple[Nearest, Nearest]:
-    """Find the nearest target of each predicted point, and the nearest predicted point of each target.
+    """Find the nearest target (B, M, 3) of each predicted point (B, N, 3), and the nearest such point of each target.
 
-    Args:
-        predicted: (B, N, 3).
-        target: (B, M, 3), on the same device.
-
-    Raises:
-        CloudError: the shapes do not fit, or a coordinate is not finite.
+    Raises CloudError where the shapes do not fit, or a coordinate is not finite.
     """
     return nearest_one_sided(predicted, target), nearest_one_sided(target, predicted)
 
@@ -69,8 +58,8 @@ def nearest(predicted: Tensor, target: Tensor) -> tuple[Nearest, Nearest]:
 def nearest_one_sided(of: Tensor, among: Tensor) -> Nearest:
     """Find the nearest points of clouds (B, N, 3) among those of others (B, M, 3); raises CloudError as `nearest`.
 
-    K-d trees find them on a CPU, all pairwise distances on a GPU, both without gradients. The distances are then
-    computed again from the coordinates, and these have gradients.
+    K-d trees find them on a CPU, all pairwise distances on a GPU. The distances are then computed again from the
+    coordinates, with gradients.
     """
     _check(of, among)
     with torch.no_grad():
@@ -108,8 +97,7 @@ def _by_trees(of: Tensor, among: Tensor) -> Tensor:
 
 
 def _by_blocks(of: Tensor, among: Tensor) -> Tensor:
-    rows = max(_DISTANCES_AT_ONCE // (len(among) * among.shape[1]), 1)
+    parts = torch.split(of, max(_DISTANCES_AT_ONCE // (len(among) * among.shape[1]), 1), 1)
     # Products of matrices would lose the small distances.
     exact = "donot_use_mm_for_euclid_dist"
-    parts = torch.split(of, rows, 1)
     return torch.cat([torch.cdist(part, among, compute_mode=exact).argmin(2) for part in parts], 1)
