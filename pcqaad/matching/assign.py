@@ -48,12 +48,7 @@ class Matching:
 
 
 def match_cells(
-    reference: Points,
-    cloud: Points,
-    cell: int,
-    power: int = 1,
-    solver: Solver = certified,
-    workers: int | None = None,
+    reference: Points, cloud: Points, cell: int, power: int = 1, solver: Solver = certified, workers: int | None = None
 ) -> Matching:
     """Assign a cloud (n, 3) to a reference (n, 3) cell by cell of two k-d trees cut in step.
 

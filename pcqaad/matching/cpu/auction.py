@@ -81,13 +81,12 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, lower_boun
                 place[cols[i]] = i
             for i in range(size):
                 start[i] = place[columns[low + rows[i]] - low]
-        found, bound, proven = _auction(x, y, power, tolerance * SCHEDULE.share, start, 0.0, SCHEDULE.first_bids)
+        part = tolerance * SCHEDULE.share
+        found, bound, proven = _auction(x, y, power, part, start, 0.0, SCHEDULE.first_bids)
         for larger in SCHEDULE.restart_eps:
             if not proven:
                 start = np.full(size, -1)
-                found, bound, proven = _auction(
-                    x, y, power, tolerance * SCHEDULE.share, start, larger, SCHEDULE.most_bids
-                )
+                found, bound, proven = _auction(x, y, power, part, start, larger, SCHEDULE.most_bids)
         cost = 0.0
         for i in range(size):
             row, column = low + rows[i], low + cols[found[i]]
@@ -121,10 +120,9 @@ def _auction(x, y, power, tolerance, start, larger, most_bids):
     Returns the columns (n,) and the lower bound of the last phase that ended, and whether that proves the tolerance.
     """
     n = len(x)
-    kept, kept_bound = np.arange(n), np.inf
     if n == 1:
-        return kept, kept_bound, True
-    kept_bound = 0.0
+        return np.arange(n), np.inf, True
+    kept, kept_bound = np.arange(n), 0.0
     tree = grow(y)
     columns, owner, waiting = start.copy(), np.full(n, -1), np.arange(n)
     # The two best columns when a row last looked, and the value (cost + price) of the best. Leaf order makes the

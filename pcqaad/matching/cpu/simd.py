@@ -80,23 +80,13 @@ def scan_leaves(_: Any, leaves: Any, first: Any, chosen: Any, query: Any, power:
         bits = b.load(left)
         b.cbranch(b.icmp_unsigned("!=", bits, _I64(0)), body, end)
         b.position_at_end(body)
-        leaf = b.add(first, _trailing_zeros(b, bits))
+        leaf = b.add(first, b.cttz(bits, _BIT(1)))
         b.store(b.and_(bits, b.sub(bits, _I64(1))), left)
         rows = _vectors(context, b, sig.args[0], leaves, leaf)
         cost = _cost(b, [b.fsub(_load(b, rows, axis), at[axis]) for axis in range(3)], power)
         value = b.fadd(cost, _load(b, rows, LEAF_PRICE))
         place = b.add(_splat(b, b.mul(b.trunc(leaf, _I32), _I32(LANES))), _LANE)
-        least, second, least_at, second_at = (b.load(slot) for slot in slots)
-        wins = b.fcmp_ordered("<", value, least)
-        # The loser to the least is compared with the second.
-        loser, loser_at = b.select(wins, least, value), b.select(wins, least_at, place)
-        follows = b.fcmp_ordered("<", loser, second)
-        new = (
-            b.select(wins, value, least),
-            b.select(follows, loser, second),
-            b.select(wins, place, least_at),
-            b.select(follows, loser_at, second_at),
-        )
+        new = _entered(b, [b.load(slot) for slot in slots], value, place)
         for slot, vector in zip(slots, new, strict=True):
             b.store(vector, slot)
         b.branch(loop)
@@ -120,17 +110,9 @@ def two_least(_: Any, keys: Any, places: Any) -> Any:
             b.store(_constant(k.type.pointee, FAR), b.gep(k, [_I32(row)]), align=4)
         while state[0].type.count > 1:
             (a, c), (a2, c2), (i, j), (i2, j2) = (_halves(b, vector) for vector in state)
-            wins = b.fcmp_ordered("<", c, a)
-            loser, loser_at = b.select(wins, a, c), b.select(wins, i, j)
             lower = b.fcmp_ordered("<", c2, a2)
             second, second_at = b.select(lower, c2, a2), b.select(lower, j2, i2)
-            follows = b.fcmp_ordered("<", loser, second)
-            state = [
-                b.select(wins, c, a),
-                b.select(follows, loser, second),
-                b.select(wins, j, i),
-                b.select(follows, loser_at, second_at),
-            ]
+            state = _entered(b, [a, second, i, second_at], c, j)
         least, second, at, second_at = (b.extract_element(vector, _ZERO) for vector in state)
         found = (least, second, b.sext(at, _I64), b.sext(second_at, _I64))
         return context.make_tuple(b, sig.return_type, found)
@@ -157,11 +139,18 @@ def least_price(_: Any, blocks: Any, block: Any, row: Any) -> Any:
 @intrinsic
 def lowest_bit(_: Any, bits: Any) -> Any:
     """Return the number of the lowest bit set; there must be one."""
+    return types.int64(types.int64), lambda _context, b, _sig, args: b.cttz(args[0], _BIT(1))
 
-    def codegen(_: Any, b: Any, sig: Any, args: Any) -> Any:
-        return _trailing_zeros(b, args[0])
 
-    return types.int64(types.int64), codegen
+def _entered(b: Any, state: Any, value: Any, place: Any) -> list[Any]:
+    """Return the two least of vectors, and their places, with one more value among them."""
+    least, second, least_at, second_at = state
+    wins = b.fcmp_ordered("<", value, least)
+    # The loser to the least is compared with the second.
+    loser, loser_at = b.select(wins, least, value), b.select(wins, least_at, place)
+    follows = b.fcmp_ordered("<", loser, second)
+    keys = [b.select(wins, value, least), b.select(follows, loser, second)]
+    return [*keys, b.select(wins, place, least_at), b.select(follows, loser_at, second_at)]
 
 
 def _vectors(context: Any, b: Any, array_type: Any, value: Any, block: Any) -> Any:
@@ -187,15 +176,10 @@ def _cost(b: Any, moves: Any, power: Any) -> Any:
     cost = cgutils.alloca_once_value(b, squared)
     with b.if_then(b.icmp_signed("==", power, _I64(1))):
         bits = 32 if isinstance(squared.type.element, ir.FloatType) else 64
-        function = ir.FunctionType(squared.type, [squared.type])
-        root = cgutils.get_or_insert_function(b.module, function, f"llvm.sqrt.v{LANES}f{bits}")
+        kind = ir.FunctionType(squared.type, [squared.type])
+        root = cgutils.get_or_insert_function(b.module, kind, f"llvm.sqrt.v{LANES}f{bits}")
         b.store(b.call(root, [squared]), cost)
     return b.load(cost)
-
-
-def _trailing_zeros(b: Any, bits: Any) -> Any:
-    function = ir.FunctionType(_I64, [_I64, _BIT])
-    return b.call(cgutils.get_or_insert_function(b.module, function, "llvm.cttz.i64"), [bits, _BIT(1)])
 
 
 def _larger(b: Any, x: Any, y: Any) -> Any:
@@ -211,12 +195,8 @@ def _splat(b: Any, number: Any) -> Any:
     return b.shuffle_vector(b.insert_element(none, number, _ZERO), none, ir.Constant(_PLACES, [0] * LANES))
 
 
-def _halves(b: Any, vector: Any) -> tuple[Any, Any]:
+def _halves(b: Any, vector: Any) -> Any:
     half = vector.type.count // 2
     none = ir.Constant(vector.type, ir.Undefined)
-
-    def part(start: int) -> Any:
-        lanes = ir.Constant(ir.VectorType(_I32, half), list(range(start, start + half)))
-        return b.shuffle_vector(vector, none, lanes)
-
-    return part(0), part(half)
+    lanes = [ir.Constant(ir.VectorType(_I32, half), list(range(start, start + half))) for start in (0, half)]
+    return tuple(b.shuffle_vector(vector, none, part) for part in lanes)
