@@ -46,8 +46,7 @@ def _nearest_by_tree(predicted: Tensor, targets: Tensor) -> Tensor:
         part = slice(int(rows[0]), int(rows[-1]) + 1)
         nearest_points(p[part], t[part], own, found[part])
 
-    for _ in in_parallel(search, np.array_split(np.arange(clouds), min(clouds, cores()))):
-        pass
+    list(in_parallel(search, np.array_split(np.arange(clouds), min(clouds, cores()))))
     return torch.from_numpy(found)
 
 
@@ -60,12 +59,8 @@ def reassign(predicted: Tensor, targets: Tensor) -> Tensor:
     sum falls by exactly the gains. The subset consists of the targets assigned to the sampled template points, so it
     holds every partner.
 
-    Args:
-        predicted: (B, S, 3) float32, decoded points of B clouds.
-        targets: (B, S, 3) float32, their targets, row by row.
-
-    Returns:
-        The permutation (B, S) for which targets[b, permutation[b]] are the new targets.
+    Takes decoded points of B clouds and, row by row, their targets, both (B, S, 3) float32. Returns the permutation
+    (B, S) for which targets[b, permutation[b]] are the new targets.
     """
     clouds, points = predicted.shape[:2]
     mine = torch.arange(clouds * points, device=predicted.device)

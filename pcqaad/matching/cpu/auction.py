@@ -30,8 +30,7 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, lower_boun
         power: 1 or 2.
         tolerance: stop once the cost is proven to lie at most this part of itself above the optimum. Squared costs
             count from where the means of the cell's two halves coincide.
-        warm: whether `columns` holds a permutation of each cell to start from: the less of it has to change,
-            the sooner the end.
+        warm: whether `columns` holds a permutation of each cell to start from.
         columns: (n,) int64; gets the columns, a permutation of each cell.
         costs: (cells,) float64; gets the cost of each cell.
         lower_bounds: (cells,) float64; gets the certificates: no permutation of the cell costs less, rounding included.

@@ -67,9 +67,7 @@ def scan_leaves(_: Any, leaves: Any, first: Any, chosen: Any, query: Any, power:
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
         leaves, first, chosen, query, power = args[:5]
-        kept_keys = _vectors(context, b, sig.args[5], args[5], _I64(0))
-        kept_places = _vectors(context, b, sig.args[6], args[6], _I64(0))
-        kept = [(kept_keys, 0), (kept_keys, 1), (kept_places, 0), (kept_places, 1)]
+        kept = [(_vectors(context, b, sig.args[k], args[k]), row) for k in (5, 6) for row in (0, 1)]
         # Stack slots, which LLVM keeps in registers through the loop.
         slots = [cgutils.alloca_once_value(b, _load(b, p, row)) for p, row in kept]
         left = cgutils.alloca_once_value(b, chosen)
@@ -103,8 +101,7 @@ def two_least(_: Any, keys: Any, places: Any) -> Any:
     """Return (least, second least, place of the least, place of the second); the lanes start afresh."""
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        k = _vectors(context, b, sig.args[0], args[0], _I64(0))
-        p = _vectors(context, b, sig.args[1], args[1], _I64(0))
+        k, p = (_vectors(context, b, kind, array) for kind, array in zip(sig.args, args, strict=True))
         state = [_load(b, k, 0), _load(b, k, 1), _load(b, p, 0), _load(b, p, 1)]
         for row in (0, 1):
             b.store(_constant(k.type.pointee, FAR), b.gep(k, [_I32(row)]), align=4)
@@ -153,8 +150,8 @@ def _entered(b: Any, state: Any, value: Any, place: Any) -> list[Any]:
     return [*keys, b.select(wins, place, least_at), b.select(follows, loser_at, second_at)]
 
 
-def _vectors(context: Any, b: Any, array_type: Any, value: Any, block: Any) -> Any:
-    """Return a pointer to the rows of a block, as vectors."""
+def _vectors(context: Any, b: Any, array_type: Any, value: Any, block: Any = None) -> Any:
+    """Return a pointer to the rows of a block, or of an array (rows, 32), as vectors."""
     array = make_array(array_type)(context, b, value)
     vector = ir.VectorType(context.get_data_type(array_type.dtype), LANES)
     start = b.bitcast(array.data, vector.as_pointer())
@@ -176,8 +173,8 @@ def _cost(b: Any, moves: Any, power: Any) -> Any:
     cost = cgutils.alloca_once_value(b, squared)
     with b.if_then(b.icmp_signed("==", power, _I64(1))):
         bits = 32 if isinstance(squared.type.element, ir.FloatType) else 64
-        kind = ir.FunctionType(squared.type, [squared.type])
-        root = cgutils.get_or_insert_function(b.module, kind, f"llvm.sqrt.v{LANES}f{bits}")
+        function = ir.FunctionType(squared.type, [squared.type])
+        root = cgutils.get_or_insert_function(b.module, function, f"llvm.sqrt.v{LANES}f{bits}")
         b.store(b.call(root, [squared]), cost)
     return b.load(cost)
 

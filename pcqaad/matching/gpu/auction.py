@@ -31,17 +31,28 @@ _LARGEST_CELL = 1 << 13
 
 
 def batched(device: torch.device | str, *, tolerance: float = TOLERANCE, phase: Phase | None = None) -> Solver:
-    """Return a solver that works on all cells at once on a device.
+    """Return a solver that works on all cells at once on a device, cuda or any other that torch knows.
 
     As with `certified`, each cell's cost is proven to lie within `tolerance` of the optimum. Cells for which float32
-    cannot prove it go to `certified` itself.
-
-    Args:
-        device: cuda, or any other that torch knows.
-        tolerance: part of the cost that may lie above the optimum.
-        phase: runs a phase; the default is the Triton kernel on CUDA, and plain torch elsewhere.
+    cannot prove it go to `certified` itself. `phase` runs a phase: by default the Triton kernel on CUDA, plain torch
+    elsewhere.
     """
-    return partial(_solve, torch.device(device), tolerance, phase or _phase_for(torch.device(device)))
+    where = torch.device(device)
+    run_phase = phase or _phase_for(where)
+
+    def solve(a: Points, b: Points, bounds: Indices, power: int, workers: int | None = None) -> Solution:
+        by_tree = partial(certified, power=power, workers=workers, tolerance=tolerance)
+        bounds = np.asarray(bounds, np.int64)
+        sizes = np.diff(bounds)
+        if sizes.max() > _LARGEST_CELL:
+            return by_tree(a, b, bounds)
+        together = max(1, _BATCH_POINTS // int(sizes.max()))
+        batches = (bounds[low : low + together + 1] for low in range(0, len(sizes), together))
+        found = [_solve_batch(where, tolerance, run_phase, a, b, batch, power) for batch in batches]
+        *solution, proven = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return solve_again(Solution(*solution), np.flatnonzero(~proven), a, b, bounds, by_tree)
+
+    return solve
 
 
 def _phase_for(device: torch.device) -> Phase:
@@ -53,30 +64,8 @@ def _phase_for(device: torch.device) -> Phase:
     return torch_phase
 
 
-def _solve(
-    device: torch.device,
-    tolerance: float,
-    phase: Phase,
-    a: Points,
-    b: Points,
-    bounds: Indices,
-    power: int,
-    workers: int | None = None,
-) -> Solution:
-    bounds = np.asarray(bounds, np.int64)
-    sizes = np.diff(bounds)
-    if sizes.max() > _LARGEST_CELL:
-        return certified(a, b, bounds, power, workers, tolerance=tolerance)
-    together = max(1, _BATCH_POINTS // int(sizes.max()))
-    batches = (bounds[low : low + together + 1] for low in range(0, len(sizes), together))
-    found = [_solve_batch(device, tolerance, phase, a, b, batch, power) for batch in batches]
-    *solution, proven = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    again = partial(certified, power=power, workers=workers, tolerance=tolerance)
-    return solve_again(Solution(*solution), np.flatnonzero(~proven), a, b, bounds, again)
-
-
 def _solve_batch(
-    device: torch.device, tolerance: float, phase: Phase, a: Points, b: Points, bounds: NDArray[np.int64], power: int
+    device: torch.device, tolerance: float, phase: Phase, a: Points, b: Points, bounds: Indices, power: int
 ) -> tuple[NDArray[Any], ...]:
     """Solve cells that fit on the device together: columns, costs, lower bounds, and which cells are proven."""
     low, high = bounds[0], bounds[-1]

@@ -6,8 +6,6 @@ waiting rows, lets the topmost `BIDDERS` of them bid at once, and ends when the 
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import triton
 import triton.language as tl
 
@@ -25,13 +23,9 @@ _FEW_TILE = 512
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 
 # The types of the kernel's arguments; all others are constants.
-TYPES = {
-    **dict.fromkeys(("x", "y", "prices", "least", "eps"), "*fp32"),
-    **dict.fromkeys(("sizes", "columns", "owners", "bids", "stack"), "*i32"),
-    "stuck": "*i1",
-    "most_bids": "i32",
-    "nowhere": "fp32",
-}
+TYPES = {"stuck": "*i1", "most_bids": "i32", "nowhere": "fp32"}
+TYPES |= dict.fromkeys(("x", "y", "prices", "least", "eps"), "*fp32")
+TYPES |= dict.fromkeys(("sizes", "columns", "owners", "bids", "stack"), "*i32")
 
 
 def sizes(slots: int) -> dict[str, int]:
@@ -46,7 +40,7 @@ def kernel_phase(cells: Cells, power: int) -> None:
     if count == 0:
         return
     # The kernel takes the fields in their order.
-    tensors = [getattr(cells, field.name) for field in fields(cells)]
+    tensors = vars(cells).values()
     assert all(tensor.is_contiguous() for tensor in tensors)
     constants = sizes(slots) | {"POWER": power} | OPTIONS
     stack = cells.columns.new_empty(count, slots)
