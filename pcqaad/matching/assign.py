@@ -1,7 +1,7 @@
 """Assignments of whole clouds: cell by cell (EM-kD, QAAD_GREEDY), all at once, and refined block by block.
 
 An assignment of a cloud to a reference is a permutation: row i of the reference belongs to row assignment[i] of the
-cloud. Costs are Euclidean distances, or squared ones.
+cloud. Costs are Euclidean distances, or squared ones where power is 2.
 """
 
 from __future__ import annotations
@@ -175,9 +175,9 @@ def refine_many(
     """Improve the assignments of several clouds without ever raising a cost: re-matching in blocks of *pairs*.
 
     Each of `pairs` is a cloud's decoded points (n, 3) and their targets (n, 3), row by row. These pairs of points are
-    cut into blocks of at most `block` by a balanced split of their midpoints, which the cloud's generator rotates. In
-    each block the solver re-assigns the targets under squared cost, and the block keeps its old pairs unless the new
-    ones are strictly cheaper. Fresh k-d cells, in contrast, would lose pairs that fit across a border.
+    cut into blocks of at most `block` by a balanced split of their midpoints, which the cloud's generator rotates. One
+    call of the solver re-assigns the targets inside all blocks under squared cost. A block keeps its old pairs unless
+    the new ones are strictly cheaper. Fresh k-d cells, in contrast, would lose pairs that fit across a border.
 
     Returns for each cloud the permutation (n,) for which assigned[permutation] are the new targets. It does not depend
     on the workers.

@@ -25,10 +25,9 @@ def _nearest_of_all(predicted: Tensor, targets: Tensor) -> Tensor:
     found = torch.empty(clouds, points, dtype=torch.long, device=predicted.device)
     rows = max(1, _BATCH_DISTANCES // (clouds * points))
     for low in range(0, points, rows):
-        squared = torch.zeros((), device=predicted.device)
-        for k in range(3):
-            squared = squared + (predicted[:, low : low + rows, None, k] - targets[:, None, :, k]).square()
-        found[:, low : low + rows] = squared.argmin(2)
+        some = predicted[:, low : low + rows]
+        squares = ((some[:, :, None, k] - targets[:, None, :, k]).square() for k in range(3))
+        found[:, low : low + rows] = sum(squares, torch.zeros((), device=predicted.device)).argmin(2)
     return found
 
 

@@ -24,8 +24,7 @@ class Schedule(NamedTuple):
     first_bids: int = 100  # a row, on average, after which the first attempt gives up
     most_bids: int = 400  # the same for every later attempt, and for a phase on a GPU
     restart_eps: tuple[float, float] = (0.2, 1.0)  # eps of the later attempts, in sides of the cell's box
-    # The part of the tolerance that is proven in the working type. Float64 costs differ by less than the rest.
-    share: float = 0.99
+    share: float = 0.99  # part of the tolerance proven in the working type: float64 costs differ by less than the rest
     margin: float = 1e-9  # the part of a bound given up for the rounding of its conversion to the data's unit
 
 

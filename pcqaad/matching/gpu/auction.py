@@ -77,8 +77,8 @@ def _solve_batch(
     # The padding repeats a cell's last point, which changes no box.
     index = first[:, None] + torch.minimum(slot, sizes[:, None] - 1)
     # (C, S, 3), float64
-    x, y = original = [torch.from_numpy(np.asarray(c[low:high], np.float64)).to(device)[index] for c in (a, b)]
-    x, y = x - x[:, :1], y - x[:, :1]
+    original = [torch.from_numpy(np.asarray(c[low:high], np.float64)).to(device)[index] for c in (a, b)]
+    x, y = (c - original[0][:, :1] for c in original)
     apart = torch.zeros(len(x), dtype=torch.float64, device=device)
     if power == 2:
         # See the CPU's: the part that no permutation changes is left out, as far as its sums can be trusted.
@@ -143,7 +143,7 @@ def _auction(
         kept[open_[good]] = cells.columns[good].long()
         kept_bound[open_[good]] = bound[good]
         left = ~good & ~cells.stuck
-        open_, cells = open_[left], cells.rows(left)
+        open_, cells = open_[left], Cells(*(tensor[left] for tensor in vars(cells).values()))
         if len(open_) == 0:
             break
         cells.eps = cells.eps * SCHEDULE.shrink
@@ -193,9 +193,8 @@ def torch_phase(cells: Cells, power: int) -> None:
 def _values(cells: Cells, which: Tensor, rows: Tensor, power: int) -> Tensor:
     """Return cost + price of rows (A, 3, B) of cells (A,) for every column: (A, B, S)."""
     y = cells.y[which]
-    squared = torch.zeros((), device=y.device)
-    for k in range(3):
-        squared = squared + (rows[:, k, :, None] - y[:, k, None]).square()
+    squares = ((rows[:, k, :, None] - y[:, k, None]).square() for k in range(3))
+    squared = sum(squares, torch.zeros((), device=y.device))
     return (squared if power == 2 else squared.sqrt()) + cells.prices[which][:, None]
 
 

@@ -26,9 +26,5 @@ class Cells:
     stuck: Tensor  # (C,) whether the cell was given up in the phase
     bids: Tensor  # (C,) their number, in all phases
 
-    def rows(self, which: Tensor) -> Cells:
-        """Return a copy of some of the cells."""
-        return Cells(*(tensor[which] for tensor in vars(self).values()))
-
 
 Phase = Callable[[Cells, int], None]
