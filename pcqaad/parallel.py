@@ -75,5 +75,4 @@ def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], workers: 
             while pending:
                 yield pending.pop(0).result()
         finally:
-            for future in pending:
-                future.cancel()
+            pool.shutdown(cancel_futures=True)

@@ -19,7 +19,6 @@ from torch.overrides import TorchFunctionMode
 
 from pcqaad import parallel
 from pcqaad.matching.gpu import auction as batched
-from pcqaad.matching.solvers import certified
 
 GPU, NAME = torch.device("cuda", 0), "a pretended GPU"
 _T = torch.Tensor
@@ -123,11 +122,6 @@ class _Pretend(TorchFunctionMode):
         return _mark(tensor.to(dtype, copy=True), there)
 
 
-def _on_the_cpu(device, tolerance, phase, a, b, bounds, power, workers=None):
-    """Solve cells as the CPU does; a GPU's solver in plain torch takes seconds for a little cloud."""
-    return certified(a, b, bounds, power, workers, tolerance=tolerance)
-
-
 @contextmanager
 def pretend_cuda(solving: bool = False) -> Iterator[None]:
     """Let torch find a GPU; with `solving`, cells are matched there too, in plain torch: Triton needs a real one."""
@@ -137,6 +131,7 @@ def pretend_cuda(solving: bool = False) -> Iterator[None]:
         stack.enter_context(parallel.limit(1))
         stack.enter_context(mock.patch.object(batched, "_phase_for", return_value=batched.torch_phase))
         if not solving:
-            stack.enter_context(mock.patch.object(batched, "_solve", _on_the_cpu))
+            # No cell is small enough: plain torch takes seconds for a little cloud.
+            stack.enter_context(mock.patch.object(batched, "_LARGEST_CELL", 0))
         stack.enter_context(_Pretend())
         yield

@@ -1,7 +1,7 @@
 """Assignments of whole clouds: cell by cell (EM-kD, QAAD_GREEDY), all at once, and refined block by block.
 
 An assignment of a cloud to a reference is a permutation: row i of the reference belongs to row assignment[i] of the
-cloud. Costs are Euclidean distances, or squared ones.
+cloud. Costs are Euclidean distances, or squared ones where power is 2.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ Assignment = NDArray[np.int64]
 
 # Two clouds (n, 3), cell after cell, and the bounds (cells + 1,) of the cells.
 _Cells = tuple[Points, Points, NDArray[np.intp]]
-# The orders (n,) that put two clouds into cells, and these.
+# The orders (n,) that put two clouds into cells, cut in step, and these.
 _Cut = tuple[NDArray[np.intp], NDArray[np.intp], _Cells]
 
 GREEDY_CELL = 256  # points of a cell of QAAD_GREEDY, at most
+OPTIMAL_TOLERANCE = 0.05  # the part of the least squared cost by which `optimal` may exceed it
 BLOCK = 128  # pairs of a block of refinement, at most
 # Clouds that a GPU matches in one call: 2,048 cells of 1,024 where a cloud has 65,536 points.
 TOGETHER = 32
@@ -34,26 +35,15 @@ TOGETHER = 32
 
 @dataclass(frozen=True)
 class Matching:
-    """A bijection between two clouds, with its certificate.
+    """A bijection between two clouds, with its certificate."""
 
-    Attributes:
-        assignment: (n,) a permutation: row i of the reference belongs to row assignment[i] of the cloud.
-        cost: summed distance, or squared distance.
-        lower_bound: no bijection of the same kind costs less: for cells, none that keeps to them.
-    """
-
-    assignment: Assignment
-    cost: float
-    lower_bound: float
+    assignment: Assignment  # (n,) a permutation: row i of the reference belongs to row assignment[i] of the cloud
+    cost: float  # summed distance, or squared distance
+    lower_bound: float  # no bijection of the same kind costs less: for cells, none that keeps to them
 
 
 def match_cells(
-    reference: Points,
-    cloud: Points,
-    cell: int,
-    power: int = 1,
-    solver: Solver = certified,
-    workers: int | None = None,
+    reference: Points, cloud: Points, cell: int, power: int = 1, solver: Solver = certified, workers: int | None = None
 ) -> Matching:
     """Assign a cloud (n, 3) to a reference (n, 3) cell by cell of two k-d trees cut in step.
 
@@ -86,7 +76,6 @@ def match_many(
 
 
 def _cut(reference: Points, cloud: Points, cell: int) -> _Cut:
-    """Cut two clouds in step."""
     _check(reference, cloud)
     order_r, order_c, bounds = paired_cells(reference, cloud, cell)
     return order_r, order_c, (reference[order_r], cloud[order_c], bounds)
@@ -118,20 +107,12 @@ def match_all(
 ) -> Matching:
     """Assign a cloud (n, 3) to a reference (n, 3), all points at once: the earth mover's distance, bracketed.
 
-    Args:
-        reference: (n, 3) finite.
-        cloud: (n, 3) finite.
-        tolerance: how far `cost` may lie above `lower_bound`, as a part of it.
-        power: 1, or 2 for squared distances.
-        start: (n,) a permutation to start from: the fewer of its pairs are wrong, the sooner the end.
+    `lower_bound` holds for all bijections, and `cost` exceeds it by at most `tolerance`, a part of it. It exceeds it by
+    more where even float64 proves no more: where points lie apart by less than some 1e-11 of the clouds' extent.
+    It may start from a permutation `start` (n,): the fewer of its pairs are wrong, the sooner the end.
 
-    Returns:
-        A matching whose `lower_bound` holds for all bijections. It lies farther from `cost` than asked for where even
-        float64 proves no more: where points lie apart by less than some 1e-11 of the clouds' extent.
-
-    Raises:
-        CloudError: the clouds are not finite, or not of one size.
-        SettingsError: they are too large to be matched without numba.
+    Raises CloudError where the clouds are not finite, or not of one size, and SettingsError where they are too large
+    to be matched without numba.
     """
     _check(reference, cloud)
     # The solver's tolerance is a part of the cost, the caller's a part of the bound.
@@ -176,18 +157,12 @@ def greedy(
     return (found.assignment for found in match_many(pairs, cell, 2, solver, together, workers))
 
 
-def optimal(
-    pairs: Iterable[tuple[Points, Points]], tolerance: float = 0.05, workers: int | None = None
-) -> Iterator[Assignment]:
+def optimal(pairs: Iterable[tuple[Points, Points]]) -> Iterator[Assignment]:
     """Assign clouds to references (reference, cloud), all points at once: what QAAD_GREEDY stands in for.
 
-    The squared cost lies within `tolerance` of the optimum. Without cells no border parts true partners.
+    Without cells no border parts true partners.
     """
-
-    def match(pair: tuple[Points, Points]) -> Assignment:
-        return match_all(*pair, tolerance, power=2).assignment
-
-    return in_parallel(match, pairs, workers)
+    return in_parallel(lambda pair: match_all(*pair, OPTIMAL_TOLERANCE, power=2).assignment, pairs)
 
 
 def refine_many(
@@ -199,19 +174,13 @@ def refine_many(
 ) -> list[Assignment]:
     """Improve the assignments of several clouds without ever raising a cost: re-matching in blocks of *pairs*.
 
-    The pairs (predicted[i], assigned[i]) of a cloud are cut into blocks by a randomly rotated balanced split of their
-    midpoints. In each block the solver re-assigns the targets under squared cost, and the block keeps its old pairs
-    unless the new ones are strictly cheaper. Fresh k-d cells, in contrast, would lose pairs that fit across a border.
+    Each of `pairs` is a cloud's decoded points (n, 3) and their targets (n, 3), row by row. These pairs of points are
+    cut into blocks of at most `block` by a balanced split of their midpoints, which the cloud's generator rotates. One
+    call of the solver re-assigns the targets inside all blocks under squared cost. A block keeps its old pairs unless
+    the new ones are strictly cheaper. Fresh k-d cells, in contrast, would lose pairs that fit across a border.
 
-    Args:
-        pairs: (n, 3) decoded points and (n, 3) their targets, row by row, of each cloud.
-        rngs: one a cloud, which draws the rotation.
-        block: pairs in a block, at most.
-        solver: of all blocks in one call.
-        workers: threads that share the work; the result does not depend on them.
-
-    Returns:
-        For each cloud the permutation (n,) for which assigned[permutation] are the new targets.
+    Returns for each cloud the permutation (n,) for which assigned[permutation] are the new targets. It does not depend
+    on the workers.
     """
 
     def cut(drawn: tuple[tuple[Points, Points], np.random.Generator]) -> tuple[NDArray[np.intp], _Cells]:

@@ -39,13 +39,10 @@ def parents(
         again: (n, S, 3) other points of the first n clouds: the distance of two samples of one cloud.
         intermediates: the number of clouds that may serve as such, at most.
         seed: draws these where there are more clouds.
-        monitor: asked to stop after every distance.
+        monitor: may raise Interrupted after every distance.
 
     Returns:
         (N,) numbers of clouds, -1 for the template. No cloud depends on itself.
-
-    Raises:
-        Interrupted: the monitor said so.
     """
     noise = np.mean([_distance(a, b) for a, b in zip(clouds[:_NOISE_CLOUDS], again[:_NOISE_CLOUDS], strict=False)])
 
@@ -78,8 +75,7 @@ def parents(
     total, before = dijkstra(risk, indices=0, return_predecessors=True)
     chosen[nodes] = np.where(before[1:] > 0, nodes[before[1:] - 1], -1)
     paths = total[1:, None] + last
-    best = paths.argmin(0)
-    chosen[rest] = np.where(paths.min(0) < direct[rest], nodes[best], -1)
+    chosen[rest] = np.where(paths.min(0) < direct[rest], nodes[paths.argmin(0)], -1)
     return chosen
 
 

@@ -17,6 +17,7 @@ from pcqaad.decoder.patches import patch_sizes
 
 Points = NDArray[np.floating]
 Order = NDArray[np.intp]
+# For a node of the ranks [low, high) the rank to cut it at, or None for a leaf.
 Cut = Callable[[int, int], "int | None"]
 
 # A side of at least this part of the widest counts as equally wide: rounding by unit and place must not decide.
@@ -24,14 +25,9 @@ _EQUAL_WIDTH = 1 - 1e-6
 
 
 def split(clouds: Sequence[Points], cut: Cut) -> tuple[list[Order], Order]:
-    """Sort clouds of n points each into the leaves of one balanced k-d tree.
+    """Sort clouds (n, 3), cut in step, into the leaves of one balanced k-d tree.
 
-    Args:
-        clouds: arrays (n, 3), cut in step.
-        cut: for a node of the ranks [low, high) the rank to cut it at, or None for a leaf.
-
-    Returns:
-        One order (n,) per cloud, leaf after leaf, and the leaves' bounds (leaves + 1,) in these orders.
+    Returns one order (n,) per cloud, leaf after leaf, and the leaves' bounds (leaves + 1,) in these orders.
     """
     n = len(clouds[0])
     orders = [np.arange(n) for _ in clouds]
@@ -65,9 +61,7 @@ def _rank(rows: NDArray[np.floating], axis: int) -> Order:
     found = rows[axis, order]
     same = found[1:] == found[:-1]
     if same.any():
-        tied = np.zeros(len(order), np.bool_)
-        tied[1:] |= same
-        tied[:-1] |= same
+        tied = np.append(same, False) | np.append(False, same)
         places = order[tied]
         others = (rows[k, places] for k in range(3) if k != axis)
         order[tied] = places[np.lexsort((places, *others, found[tied]))]
@@ -79,9 +73,7 @@ def paired_cells(a: Points, b: Points, cell: int) -> tuple[Order, Order, Order]:
 
     A node of n points is halved at rank n // 2 until it fits. Returns both orders and the cells' bounds.
     """
-    (order_a, order_b), bounds = split(
-        [a, b], lambda low, high: None if high - low <= cell else low + (high - low) // 2
-    )
+    (order_a, order_b), bounds = split([a, b], lambda low, high: None if high - low <= cell else (low + high) // 2)
     return order_a, order_b, bounds
 
 
@@ -93,8 +85,7 @@ def patch_order(points: Points, patches: int) -> Order:
         first, last = np.searchsorted(bounds, [low, high])
         return None if last - first <= 1 else int(bounds[(first + last) // 2])
 
-    (order,), _ = split([points], cut)
-    return order
+    return split([points], cut)[0][0]
 
 
 def rotated_blocks(points: Points, block: int, rng: np.random.Generator) -> tuple[Order, Order]:
@@ -109,10 +100,8 @@ def rotated_blocks(points: Points, block: int, rng: np.random.Generator) -> tupl
     n = len(points)
 
     def cut(low: int, high: int) -> int | None:
-        size = high - low
-        if size <= block:
-            return None
-        return low + (max(int(n * shift), 1) if size == n else size // 2)
+        middle = max(int(n * shift), 1) if high - low == n else (low + high) // 2
+        return None if high - low <= block else middle
 
     (order,), bounds = split([points @ rotation.astype(points.dtype)], cut)
     return order, bounds

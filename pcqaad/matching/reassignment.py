@@ -25,10 +25,9 @@ def _nearest_of_all(predicted: Tensor, targets: Tensor) -> Tensor:
     found = torch.empty(clouds, points, dtype=torch.long, device=predicted.device)
     rows = max(1, _BATCH_DISTANCES // (clouds * points))
     for low in range(0, points, rows):
-        squared = torch.zeros((), device=predicted.device)
-        for k in range(3):
-            squared = squared + (predicted[:, low : low + rows, None, k] - targets[:, None, :, k]).square()
-        found[:, low : low + rows] = squared.argmin(2)
+        some = predicted[:, low : low + rows]
+        squares = ((some[:, :, None, k] - targets[:, None, :, k]).square() for k in range(3))
+        found[:, low : low + rows] = sum(squares, torch.zeros((), device=predicted.device)).argmin(2)
     return found
 
 
@@ -46,8 +45,7 @@ def _nearest_by_tree(predicted: Tensor, targets: Tensor) -> Tensor:
         part = slice(int(rows[0]), int(rows[-1]) + 1)
         nearest_points(p[part], t[part], own, found[part])
 
-    for _ in in_parallel(search, np.array_split(np.arange(clouds), min(clouds, cores()))):
-        pass
+    list(in_parallel(search, np.array_split(np.arange(clouds), min(clouds, cores()))))
     return torch.from_numpy(found)
 
 
@@ -60,12 +58,8 @@ def reassign(predicted: Tensor, targets: Tensor) -> Tensor:
     sum falls by exactly the gains. The subset consists of the targets assigned to the sampled template points, so it
     holds every partner.
 
-    Args:
-        predicted: (B, S, 3) float32, decoded points of B clouds.
-        targets: (B, S, 3) float32, their targets, row by row.
-
-    Returns:
-        The permutation (B, S) for which targets[b, permutation[b]] are the new targets.
+    Takes decoded points of B clouds and, row by row, their targets, both (B, S, 3) float32. Returns the permutation
+    (B, S) for which targets[b, permutation[b]] are the new targets.
     """
     clouds, points = predicted.shape[:2]
     mine = torch.arange(clouds * points, device=predicted.device)

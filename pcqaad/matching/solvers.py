@@ -32,31 +32,20 @@ _WITHOUT_NUMBA = (
 
 
 class Solution(NamedTuple):
-    """An assignment of two clouds cell by cell.
+    """An assignment of two clouds cell by cell."""
 
-    Attributes:
-        columns: (n,) the row of `b` assigned to each row of `a`: in every cell a permutation.
-        costs: (cells,) summed cost of each cell.
-        lower_bounds: (cells,) the certificates: no permutation of the cell costs less.
-    """
-
-    columns: NDArray[np.int64]
-    costs: NDArray[np.float64]
-    lower_bounds: NDArray[np.float64]
+    columns: NDArray[np.int64]  # (n,) the row of `b` assigned to each row of `a`: in every cell a permutation
+    costs: Costs  # (cells,) summed cost of each cell
+    lower_bounds: Costs  # (cells,) the certificates: no permutation of the cell costs less
 
 
 class Solver(Protocol):
-    """A solver finds in every cell a bijection of little summed |a[i] - b[columns[i]]| ** power."""
+    """A solver finds in every cell a bijection of little summed |a[i] - b[columns[i]]| ** power, power 1 or 2."""
 
     def __call__(self, a: Points, b: Points, bounds: Indices, power: int, workers: int | None = None) -> Solution:
-        """Assign.
+        """Assign clouds (n, 3), finite, cell after cell. The cells begin and end at bounds (cells + 1,).
 
-        Args:
-            a: (n, 3) finite, cell after cell, and
-            b: (n, 3), likewise.
-            bounds: (cells + 1,) where they begin and end.
-            power: 1 for distances, 2 for squared distances.
-            workers: threads that share the cells; the result does not depend on them.
+        Threads share the cells; the result does not depend on the number of these workers.
         """
 
 
@@ -66,19 +55,13 @@ def exact(a: Points, b: Points, bounds: Indices, power: int, workers: int | None
     return by_cost_matrix(lambda cost, _: (linear_sum_assignment(cost)[1], np.inf), a, b, bounds, power, workers)
 
 
-def by_cost_matrix(
-    assign: Callable[[Costs, int], tuple[NDArray[np.int64], float]],
-    a: Points,
-    b: Points,
-    bounds: Indices,
-    power: int,
-    workers: int | None = None,
-) -> Solution:
-    """Solve every cell by the matrix (m, m) of its costs.
+# Gets the matrix (m, m) of a cell's costs and the number of the cell; returns the columns (m,) and a lower bound of all
+# permutations, or infinity where it finds the optimum.
+Assign = Callable[[Costs, int], tuple[NDArray[np.int64], float]]
 
-    `assign` gets the matrix and the number of the cell; it returns the columns (m,) and a lower bound of all
-    permutations, or infinity where it finds the optimum.
-    """
+
+def by_cost_matrix(assign: Assign, a: Points, b: Points, bounds: Indices, power: int, workers: int | None) -> Solution:
+    """Solve every cell by the matrix of its costs."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     metric = "sqeuclidean" if power == 2 else "euclidean"
 
@@ -137,9 +120,8 @@ def certified(
             solve_cells(a, b, within, power, tolerance, start is not None, *found, np.empty(0, dtype))
 
         # A few shares a worker, so that none waits long for the others.
-        shares = min(len(costs), 4 * cores(workers)) if cores(workers) > 1 else 1
-        for _ in in_parallel(solve, np.array_split(np.arange(len(costs)), shares), workers):
-            pass
+        shares = np.array_split(np.arange(len(costs)), min(len(costs), 4 * cores(workers)))
+        list(in_parallel(solve, shares, workers))
         return Solution(columns, costs, lower_bounds)
 
     solution = auction(a, b, bounds, np.float32, start)

@@ -30,8 +30,7 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, lower_boun
         power: 1 or 2.
         tolerance: stop once the cost is proven to lie at most this part of itself above the optimum. Squared costs
             count from where the means of the cell's two halves coincide.
-        warm: whether `columns` holds a permutation of each cell to start from: the less of it has to change,
-            the sooner the end.
+        warm: whether `columns` holds a permutation of each cell to start from.
         columns: (n,) int64; gets the columns, a permutation of each cell.
         costs: (cells,) float64; gets the cost of each cell.
         lower_bounds: (cells,) float64; gets the certificates: no permutation of the cell costs less, rounding included.
@@ -81,13 +80,12 @@ def solve_cells(a, b, bounds, power, tolerance, warm, columns, costs, lower_boun
                 place[cols[i]] = i
             for i in range(size):
                 start[i] = place[columns[low + rows[i]] - low]
-        found, bound, proven = _auction(x, y, power, tolerance * SCHEDULE.share, start, 0.0, SCHEDULE.first_bids)
+        part = tolerance * SCHEDULE.share
+        found, bound, proven = _auction(x, y, power, part, start, 0.0, SCHEDULE.first_bids)
         for larger in SCHEDULE.restart_eps:
             if not proven:
                 start = np.full(size, -1)
-                found, bound, proven = _auction(
-                    x, y, power, tolerance * SCHEDULE.share, start, larger, SCHEDULE.most_bids
-                )
+                found, bound, proven = _auction(x, y, power, part, start, larger, SCHEDULE.most_bids)
         cost = 0.0
         for i in range(size):
             row, column = low + rows[i], low + cols[found[i]]
@@ -121,10 +119,9 @@ def _auction(x, y, power, tolerance, start, larger, most_bids):
     Returns the columns (n,) and the lower bound of the last phase that ended, and whether that proves the tolerance.
     """
     n = len(x)
-    kept, kept_bound = np.arange(n), np.inf
     if n == 1:
-        return kept, kept_bound, True
-    kept_bound = 0.0
+        return np.arange(n), np.inf, True
+    kept, kept_bound = np.arange(n), 0.0
     tree = grow(y)
     columns, owner, waiting = start.copy(), np.full(n, -1), np.arange(n)
     # The two best columns when a row last looked, and the value (cost + price) of the best. Leaf order makes the

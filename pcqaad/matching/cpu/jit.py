@@ -25,11 +25,7 @@ _NOT_KEPT = "no folder keeps the compiled matcher (%s): NUMBA_CACHE_DIR=FOLDER i
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function when it is first called.
-
-    It runs without the interpreter's lock, so threads run it side by side, and integer division does not check
-    for zero.
-    """
+    """Compile a function when it is first called. Threads run it side by side, and no division checks for zero."""
     return numba.njit(nogil=True, error_model="numpy")(function)
 
 
@@ -54,9 +50,9 @@ _SOURCES = _sources()
 class MachineCode:
     """The machine code of one function, a file for each signature: a numba dispatcher takes it for its cache.
 
-    Numba's own cache ends with an exception where a file is damaged or the disk is full, and overlooks changes in
-    functions that are compiled into others. Here a file starts with a seal: the digest of all sources and of the code
-    itself. Code whose seal is wrong counts as absent: it is compiled anew, and the file is written again.
+    Numba's own cache raises where a file is damaged or the disk is full, and overlooks changes in functions that are
+    compiled into others. Here a file starts with a seal: the digest of all sources and of the code itself. Code whose
+    seal is wrong counts as absent.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:

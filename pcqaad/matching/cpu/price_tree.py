@@ -28,24 +28,15 @@ _LARGEST_VALUE = FAR / 2
 
 
 class Tree(NamedTuple):
-    """Points in leaf order with their prices, and boxes around them, level by level.
+    """Points in leaf order with their prices, and boxes around them, level by level."""
 
-    Attributes:
-        boxes: blocks (B, 7, 32) of all inner levels, the root's block first.
-        leaves: blocks (L, 4, 32).
-        first: where each inner level starts among the boxes; empty when there is but one leaf.
-        search: (2, levels) the block being searched on each level, and as bits which of its children are still
-            to be searched.
-        keys: (2, 32), the two least values in each SIMD lane, and
-        places: (2, 32), their points.
-    """
-
-    boxes: NDArray[np.floating]
-    leaves: NDArray[np.floating]
-    first: NDArray[np.int64]
+    boxes: NDArray[np.floating]  # blocks (B, 7, 32) of all inner levels, the root's block first
+    leaves: NDArray[np.floating]  # blocks (L, 4, 32)
+    first: NDArray[np.int64]  # where each inner level starts among the boxes; empty when there is but one leaf
+    # (2, levels): the block being searched on each level, and as bits which of its children are still to be searched.
     search: NDArray[np.int64]
-    keys: NDArray[np.floating]
-    places: NDArray[np.int32]
+    keys: NDArray[np.floating]  # (2, 32), the two least values in each SIMD lane
+    places: NDArray[np.int32]  # (2, 32), their points
 
 
 @compiled
@@ -170,17 +161,11 @@ def cost_to(tree, j, query, power):
 
 @compiled
 def two_best(tree, query, power, hint, hint2):
-    """Find the two points of least value, cost + price.
+    """Find the two points of least value, cost + price, in a tree of 2 points or more.
 
-    Args:
-        tree: of 2 points or more.
-        query: three numbers of the tree's type.
-        power: 1 or 2.
-        hint: a point, and
-        hint2: another one, both likely to be cheap: nothing of a higher value than theirs is searched.
-
-    Returns:
-        The least value, the second least, and the two points: any two where all values lie beyond float32.
+    The query is three numbers of the tree's type. The hints are two points likely to be cheap: nothing of a higher
+    value than theirs is searched. Returns the least value, the second least, and the two points: any two where all
+    values lie beyond float32.
     """
     most = max(
         cost_to(tree, hint, query, power) + price_of(tree, hint),
@@ -235,13 +220,10 @@ def raise_price(tree, j, price):
 
 @kept
 def nearest_points(queries, points, guesses, found):
-    """Find the nearest point of each query in its own cloud, for many clouds.
+    """Find the nearest of the points of its own cloud for each query: (B, S, 3) float64 both, compared in float32.
 
-    Args:
-        queries: (B, S, 3) float64.
-        points: (B, S, 3) float64.
-        guesses: (S,) int64; a point likely to be near each query: nothing farther is searched.
-        found: (B, S) int64; gets the nearest points, compared in float32.
+    `guesses` (S,) int64 are points likely to be near the queries: nothing farther is searched. `found` (B, S) int64
+    gets the nearest points.
     """
     clouds, count = queries.shape[:2]
     place = np.empty(count, np.int64)

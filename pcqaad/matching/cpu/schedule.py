@@ -14,44 +14,26 @@ class Schedule(NamedTuple):
     Other clouds end after 25 to 100 bids a row. Where many points coincide, or the clouds have parts far from each
     other, the nearest column says nothing of what prices must rise to: a war of many small bids. The auction then
     begins again from a larger eps, which takes other clouds hardly longer.
-
-    Attributes:
-        first_eps: the smallest useful bid at first, in mean costs to the nearest column, for distances.
-        first_eps_squared: the same for squared distances.
-        warm_eps: eps starts no smaller than this part of the excess to be proven, where an assignment is given.
-        shrink: eps of a phase, as a part of that of the phase before.
-        most_phases: after these the auction gives up.
-        first_bids: a row, on average, after which the first attempt gives up.
-        most_bids: the same for every later attempt, and for a phase on a GPU.
-        restart_eps: eps of the later attempts, in sides of the cell's box.
-        share: the part of the tolerance that is proven in the working type; float64 costs differ by less than the rest.
-        margin: the part of a bound that is given up for the rounding of its own conversion to the data's unit.
     """
 
-    first_eps: float = 3.0
-    first_eps_squared: float = 10.0
-    warm_eps: float = 0.2
-    shrink: float = 0.2
-    most_phases: int = 24
-    first_bids: int = 100
-    most_bids: int = 400
-    restart_eps: tuple[float, float] = (0.2, 1.0)
-    share: float = 0.99
-    margin: float = 1e-9
+    first_eps: float = 3.0  # the smallest useful bid at first, in mean costs to the nearest column, for distances
+    first_eps_squared: float = 10.0  # the same for squared distances
+    warm_eps: float = 0.2  # eps starts no smaller than this part of the excess to be proven, from a given assignment
+    shrink: float = 0.2  # eps of a phase, as a part of that of the phase before
+    most_phases: int = 24  # after these the auction gives up
+    first_bids: int = 100  # a row, on average, after which the first attempt gives up
+    most_bids: int = 400  # the same for every later attempt, and for a phase on a GPU
+    restart_eps: tuple[float, float] = (0.2, 1.0)  # eps of the later attempts, in sides of the cell's box
+    share: float = 0.99  # part of the tolerance proven in the working type: float64 costs differ by less than the rest
+    margin: float = 1e-9  # the part of a bound given up for the rounding of its conversion to the data's unit
 
 
 class Rounding(NamedTuple):
-    """What a number type takes from a proof, within a box of side 1.
+    """What a number type takes from a proof, within a box of side 1."""
 
-    Attributes:
-        distance: error of a distance by the rounding of coordinates: twice sqrt(3) times that of one coordinate.
-        relative: differences, squares, sums, root and price add at most 6 roundings, relative to the result.
-        smallest_eps: a smaller bid would not raise every price.
-    """
-
-    distance: float
-    relative: float
-    smallest_eps: float
+    distance: float  # error of a distance by the rounding of coordinates: twice sqrt(3) times that of one coordinate
+    relative: float  # differences, squares, sums, root and price add at most 6 roundings, relative to the result
+    smallest_eps: float  # a smaller bid would not raise every price
 
 
 SCHEDULE = Schedule()

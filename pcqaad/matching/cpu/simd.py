@@ -67,9 +67,7 @@ def scan_leaves(_: Any, leaves: Any, first: Any, chosen: Any, query: Any, power:
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
         leaves, first, chosen, query, power = args[:5]
-        kept_keys = _vectors(context, b, sig.args[5], args[5], _I64(0))
-        kept_places = _vectors(context, b, sig.args[6], args[6], _I64(0))
-        kept = [(kept_keys, 0), (kept_keys, 1), (kept_places, 0), (kept_places, 1)]
+        kept = [(_vectors(context, b, sig.args[k], args[k]), row) for k in (5, 6) for row in (0, 1)]
         # Stack slots, which LLVM keeps in registers through the loop.
         slots = [cgutils.alloca_once_value(b, _load(b, p, row)) for p, row in kept]
         left = cgutils.alloca_once_value(b, chosen)
@@ -80,23 +78,13 @@ def scan_leaves(_: Any, leaves: Any, first: Any, chosen: Any, query: Any, power:
         bits = b.load(left)
         b.cbranch(b.icmp_unsigned("!=", bits, _I64(0)), body, end)
         b.position_at_end(body)
-        leaf = b.add(first, _trailing_zeros(b, bits))
+        leaf = b.add(first, b.cttz(bits, _BIT(1)))
         b.store(b.and_(bits, b.sub(bits, _I64(1))), left)
         rows = _vectors(context, b, sig.args[0], leaves, leaf)
         cost = _cost(b, [b.fsub(_load(b, rows, axis), at[axis]) for axis in range(3)], power)
         value = b.fadd(cost, _load(b, rows, LEAF_PRICE))
         place = b.add(_splat(b, b.mul(b.trunc(leaf, _I32), _I32(LANES))), _LANE)
-        least, second, least_at, second_at = (b.load(slot) for slot in slots)
-        wins = b.fcmp_ordered("<", value, least)
-        # The loser to the least is compared with the second.
-        loser, loser_at = b.select(wins, least, value), b.select(wins, least_at, place)
-        follows = b.fcmp_ordered("<", loser, second)
-        new = (
-            b.select(wins, value, least),
-            b.select(follows, loser, second),
-            b.select(wins, place, least_at),
-            b.select(follows, loser_at, second_at),
-        )
+        new = _entered(b, [b.load(slot) for slot in slots], value, place)
         for slot, vector in zip(slots, new, strict=True):
             b.store(vector, slot)
         b.branch(loop)
@@ -113,24 +101,15 @@ def two_least(_: Any, keys: Any, places: Any) -> Any:
     """Return (least, second least, place of the least, place of the second); the lanes start afresh."""
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        k = _vectors(context, b, sig.args[0], args[0], _I64(0))
-        p = _vectors(context, b, sig.args[1], args[1], _I64(0))
+        k, p = (_vectors(context, b, kind, array) for kind, array in zip(sig.args, args, strict=True))
         state = [_load(b, k, 0), _load(b, k, 1), _load(b, p, 0), _load(b, p, 1)]
         for row in (0, 1):
             b.store(_constant(k.type.pointee, FAR), b.gep(k, [_I32(row)]), align=4)
         while state[0].type.count > 1:
             (a, c), (a2, c2), (i, j), (i2, j2) = (_halves(b, vector) for vector in state)
-            wins = b.fcmp_ordered("<", c, a)
-            loser, loser_at = b.select(wins, a, c), b.select(wins, i, j)
             lower = b.fcmp_ordered("<", c2, a2)
             second, second_at = b.select(lower, c2, a2), b.select(lower, j2, i2)
-            follows = b.fcmp_ordered("<", loser, second)
-            state = [
-                b.select(wins, c, a),
-                b.select(follows, loser, second),
-                b.select(wins, j, i),
-                b.select(follows, loser_at, second_at),
-            ]
+            state = _entered(b, [a, second, i, second_at], c, j)
         least, second, at, second_at = (b.extract_element(vector, _ZERO) for vector in state)
         found = (least, second, b.sext(at, _I64), b.sext(second_at, _I64))
         return context.make_tuple(b, sig.return_type, found)
@@ -157,15 +136,22 @@ def least_price(_: Any, blocks: Any, block: Any, row: Any) -> Any:
 @intrinsic
 def lowest_bit(_: Any, bits: Any) -> Any:
     """Return the number of the lowest bit set; there must be one."""
-
-    def codegen(_: Any, b: Any, sig: Any, args: Any) -> Any:
-        return _trailing_zeros(b, args[0])
-
-    return types.int64(types.int64), codegen
+    return types.int64(types.int64), lambda _context, b, _sig, args: b.cttz(args[0], _BIT(1))
 
 
-def _vectors(context: Any, b: Any, array_type: Any, value: Any, block: Any) -> Any:
-    """Return a pointer to the rows of a block, as vectors."""
+def _entered(b: Any, state: Any, value: Any, place: Any) -> list[Any]:
+    """Return the two least of vectors, and their places, with one more value among them."""
+    least, second, least_at, second_at = state
+    wins = b.fcmp_ordered("<", value, least)
+    # The loser to the least is compared with the second.
+    loser, loser_at = b.select(wins, least, value), b.select(wins, least_at, place)
+    follows = b.fcmp_ordered("<", loser, second)
+    keys = [b.select(wins, value, least), b.select(follows, loser, second)]
+    return [*keys, b.select(wins, place, least_at), b.select(follows, loser_at, second_at)]
+
+
+def _vectors(context: Any, b: Any, array_type: Any, value: Any, block: Any = None) -> Any:
+    """Return a pointer to the rows of a block, or of an array (rows, 32), as vectors."""
     array = make_array(array_type)(context, b, value)
     vector = ir.VectorType(context.get_data_type(array_type.dtype), LANES)
     start = b.bitcast(array.data, vector.as_pointer())
@@ -193,11 +179,6 @@ def _cost(b: Any, moves: Any, power: Any) -> Any:
     return b.load(cost)
 
 
-def _trailing_zeros(b: Any, bits: Any) -> Any:
-    function = ir.FunctionType(_I64, [_I64, _BIT])
-    return b.call(cgutils.get_or_insert_function(b.module, function, "llvm.cttz.i64"), [bits, _BIT(1)])
-
-
 def _larger(b: Any, x: Any, y: Any) -> Any:
     return b.select(b.fcmp_ordered("<", x, y), y, x)
 
@@ -211,12 +192,8 @@ def _splat(b: Any, number: Any) -> Any:
     return b.shuffle_vector(b.insert_element(none, number, _ZERO), none, ir.Constant(_PLACES, [0] * LANES))
 
 
-def _halves(b: Any, vector: Any) -> tuple[Any, Any]:
+def _halves(b: Any, vector: Any) -> Any:
     half = vector.type.count // 2
     none = ir.Constant(vector.type, ir.Undefined)
-
-    def part(start: int) -> Any:
-        lanes = ir.Constant(ir.VectorType(_I32, half), list(range(start, start + half)))
-        return b.shuffle_vector(vector, none, lanes)
-
-    return part(0), part(half)
+    lanes = [ir.Constant(ir.VectorType(_I32, half), list(range(start, start + half))) for start in (0, half)]
+    return tuple(b.shuffle_vector(vector, none, part) for part in lanes)

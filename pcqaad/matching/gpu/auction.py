@@ -7,7 +7,9 @@ a few at a time, against all columns. On CUDA a phase is one Triton kernel, a bl
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,79 +31,54 @@ _LARGEST_CELL = 1 << 13
 
 
 def batched(device: torch.device | str, *, tolerance: float = TOLERANCE, phase: Phase | None = None) -> Solver:
-    """Return a solver that works on all cells at once on a device.
+    """Return a solver that works on all cells at once on a device, cuda or any other that torch knows.
 
     As with `certified`, each cell's cost is proven to lie within `tolerance` of the optimum. Cells for which float32
-    cannot prove it go to `certified` itself.
-
-    Args:
-        device: cuda, or any other that torch knows.
-        tolerance: part of the cost that may lie above the optimum.
-        phase: runs a phase; the default is the Triton kernel on CUDA, and plain torch elsewhere.
+    cannot prove it go to `certified` itself. `phase` runs a phase: by default the Triton kernel on CUDA, plain torch
+    elsewhere.
     """
-    return partial(_solve, torch.device(device), tolerance, phase or _phase_for(torch.device(device)))
+    where = torch.device(device)
+    run_phase = phase or _phase_for(where)
+
+    def solve(a: Points, b: Points, bounds: Indices, power: int, workers: int | None = None) -> Solution:
+        by_tree = partial(certified, power=power, workers=workers, tolerance=tolerance)
+        bounds = np.asarray(bounds, np.int64)
+        sizes = np.diff(bounds)
+        if sizes.max() > _LARGEST_CELL:
+            return by_tree(a, b, bounds)
+        together = max(1, _BATCH_POINTS // int(sizes.max()))
+        batches = (bounds[low : low + together + 1] for low in range(0, len(sizes), together))
+        found = [_solve_batch(where, tolerance, run_phase, a, b, batch, power) for batch in batches]
+        *solution, proven = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return solve_again(Solution(*solution), np.flatnonzero(~proven), a, b, bounds, by_tree)
+
+    return solve
 
 
 def _phase_for(device: torch.device) -> Phase:
-    if device.type == "cuda":
-        try:
+    with suppress(ImportError):  # Triton comes with torch on Linux alone.
+        if device.type == "cuda":
             from pcqaad.matching.gpu.triton_kernel import kernel_phase
-        except ImportError:  # Triton comes with torch on Linux alone.
-            return torch_phase
-        return kernel_phase
+
+            return kernel_phase
     return torch_phase
 
 
-def _solve(
-    device: torch.device,
-    tolerance: float,
-    phase: Phase,
-    a: Points,
-    b: Points,
-    bounds: Indices,
-    power: int,
-    workers: int | None = None,
-) -> Solution:
-    bounds = np.asarray(bounds, np.int64)
-    sizes = np.diff(bounds)
-    if sizes.max(initial=1) > _LARGEST_CELL:
-        return certified(a, b, bounds, power, workers, tolerance=tolerance)
-    columns = np.empty(len(a), np.int64)
-    costs, lower_bounds = np.empty((2, len(sizes)))
-    proven = np.empty(len(sizes), np.bool_)
-    together = max(1, _BATCH_POINTS // max(int(sizes.max(initial=1)), 1))
-    for low in range(0, len(sizes), together):
-        part = slice(low, min(low + together, len(sizes)))
-        rows = bounds[part.start : part.stop + 1]
-        inside = slice(int(rows[0]), int(rows[-1]))
-        a_part, b_part = (np.asarray(c[inside], np.float64) for c in (a, b))
-        found = _solve_batch(device, tolerance, phase, a_part, b_part, rows - rows[0], power)
-        columns[inside], costs[part], lower_bounds[part], proven[part] = found[0] + rows[0], *found[1:]
-    solution, left = Solution(columns, costs, lower_bounds), np.flatnonzero(~proven)
-    return solve_again(
-        solution, left, a, b, bounds, partial(certified, power=power, workers=workers, tolerance=tolerance)
-    )
-
-
 def _solve_batch(
-    device: torch.device,
-    tolerance: float,
-    phase: Phase,
-    a: NDArray[np.float64],
-    b: NDArray[np.float64],
-    bounds: NDArray[np.int64],
-    power: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    device: torch.device, tolerance: float, phase: Phase, a: Points, b: Points, bounds: Indices, power: int
+) -> tuple[NDArray[Any], ...]:
     """Solve cells that fit on the device together: columns, costs, lower bounds, and which cells are proven."""
+    low, high = bounds[0], bounds[-1]
     sizes = torch.from_numpy(np.diff(bounds)).to(device)
-    first = torch.from_numpy(bounds[:-1]).to(device)
-    slot = torch.arange(_slots(int(sizes.max())), device=device)
+    first = torch.from_numpy(bounds[:-1] - low).to(device)
+    # The next power of two, as a kernel needs it.
+    slot = torch.arange(1 << max(int(sizes.max()) - 1, 1).bit_length(), device=device)
     used = slot < sizes[:, None]  # (C, S)
     # The padding repeats a cell's last point, which changes no box.
     index = first[:, None] + torch.minimum(slot, sizes[:, None] - 1)
-    x, y = (torch.from_numpy(c).to(device)[index] for c in (a, b))  # (C, S, 3), float64
-    original = x, y
-    x, y = x - x[:, :1], y - x[:, :1]
+    # (C, S, 3), float64
+    original = [torch.from_numpy(np.asarray(c[low:high], np.float64)).to(device)[index] for c in (a, b)]
+    x, y = (c - original[0][:, :1] for c in original)
     apart = torch.zeros(len(x), dtype=torch.float64, device=device)
     if power == 2:
         # See the CPU's: the part that no permutation changes is left out, as far as its sums can be trusted.
@@ -123,13 +100,8 @@ def _solve_batch(
     lower_bounds = (bound.clamp(min=0) * side**power * (1 - SCHEDULE.margin) + apart).clamp(min=0)
     lower_bounds = torch.minimum(torch.where(proven, lower_bounds, torch.zeros_like(lower_bounds)), costs)
     proven &= costs - lower_bounds <= tolerance * costs
-    found = (first[:, None] + columns)[used]
-    return found.cpu().numpy(), costs.cpu().numpy(), lower_bounds.cpu().numpy(), proven.cpu().numpy()
-
-
-def _slots(size: int) -> int:
-    """Return the next power of two, as a kernel needs it."""
-    return 1 << max(size - 1, 1).bit_length()
+    found = (first[:, None] + columns)[used] + int(low)
+    return tuple(c.cpu().numpy() for c in (found, costs, lower_bounds, proven))
 
 
 def _auction(
@@ -142,18 +114,11 @@ def _auction(
     count, slots, _ = x.shape
     rows, columns = (c.to(torch.float32).transpose(1, 2).contiguous() for c in (x, y))
     own = torch.arange(slots, dtype=torch.int32, device=x.device).expand(count, slots)
-    cells = Cells(
-        rows,
-        columns,
-        sizes.to(torch.int32),
-        torch.where(used, 0.0, NOWHERE).to(torch.float32),
-        own.clone(),  # nobody bids in the first call, which finds the nearest columns
-        own.clone(),
-        torch.zeros(count, slots, device=x.device),
-        torch.zeros(count, device=x.device),
-        torch.zeros(count, dtype=torch.bool, device=x.device),
-        torch.zeros(count, dtype=torch.int32, device=x.device),
-    )
+    prices = torch.where(used, 0.0, NOWHERE).float()
+    bids = torch.zeros(count, dtype=torch.int32, device=x.device)
+    least, eps, stuck = torch.zeros_like(prices), bids.float(), bids.bool()
+    # Nobody bids in the first call, which finds the nearest columns.
+    cells = Cells(rows, columns, sizes.int(), prices, own.clone(), own.clone(), least, eps, stuck, bids)
     phase(cells, power)
     nearest = (cells.least.double() * used).sum(1) / sizes
     first_eps = SCHEDULE.first_eps if power == 1 else SCHEDULE.first_eps_squared
@@ -178,7 +143,7 @@ def _auction(
         kept[open_[good]] = cells.columns[good].long()
         kept_bound[open_[good]] = bound[good]
         left = ~good & ~cells.stuck
-        open_, cells = open_[left], cells.rows(left)
+        open_, cells = open_[left], Cells(*(tensor[left] for tensor in vars(cells).values()))
         if len(open_) == 0:
             break
         cells.eps = cells.eps * SCHEDULE.shrink
@@ -228,9 +193,8 @@ def torch_phase(cells: Cells, power: int) -> None:
 def _values(cells: Cells, which: Tensor, rows: Tensor, power: int) -> Tensor:
     """Return cost + price of rows (A, 3, B) of cells (A,) for every column: (A, B, S)."""
     y = cells.y[which]
-    squared = torch.zeros((), device=y.device)
-    for k in range(3):
-        squared = squared + (rows[:, k, :, None] - y[:, k, None]).square()
+    squares = ((rows[:, k, :, None] - y[:, k, None]).square() for k in range(3))
+    squared = sum(squares, torch.zeros((), device=y.device))
     return (squared if power == 2 else squared.sqrt()) + cells.prices[which][:, None]
 
 

@@ -6,8 +6,6 @@ waiting rows, lets the topmost `BIDDERS` of them bid at once, and ends when the 
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import triton
 import triton.language as tl
 
@@ -25,24 +23,15 @@ _FEW_TILE = 512
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 
 # The types of the kernel's arguments; all others are constants.
-TYPES = {
-    **dict.fromkeys(("x", "y", "prices", "least", "eps"), "*fp32"),
-    **dict.fromkeys(("sizes", "columns", "owners", "bids", "stack"), "*i32"),
-    "stuck": "*i1",
-    "most_bids": "i32",
-    "nowhere": "fp32",
-}
+TYPES = {"stuck": "*i1", "most_bids": "i32", "nowhere": "fp32"}
+TYPES |= dict.fromkeys(("x", "y", "prices", "least", "eps"), "*fp32")
+TYPES |= dict.fromkeys(("sizes", "columns", "owners", "bids", "stack"), "*i32")
 
 
 def sizes(slots: int) -> dict[str, int]:
     """Return the constants of a kernel for cells of a number of slots, a power of two."""
-    return {
-        "SLOTS": slots,
-        "BIDDERS": _BIDDERS,
-        "TILE": min(_TILE, slots),
-        "FEW": _FEW,
-        "FEW_TILE": min(_FEW_TILE, slots),
-    }
+    few = {"FEW": _FEW, "FEW_TILE": min(_FEW_TILE, slots)}
+    return {"SLOTS": slots, "BIDDERS": _BIDDERS, "TILE": min(_TILE, slots), **few}
 
 
 def kernel_phase(cells: Cells, power: int) -> None:
@@ -50,26 +39,12 @@ def kernel_phase(cells: Cells, power: int) -> None:
     count, _, slots = cells.x.shape
     if count == 0:
         return
-    assert all(getattr(cells, field.name).is_contiguous() for field in fields(cells))
+    # The kernel takes the fields in their order.
+    tensors = vars(cells).values()
+    assert all(tensor.is_contiguous() for tensor in tensors)
+    constants = sizes(slots) | {"POWER": power} | OPTIONS
     stack = cells.columns.new_empty(count, slots)
-    _phase[(count,)](
-        cells.x,
-        cells.y,
-        cells.sizes,
-        cells.prices,
-        cells.columns,
-        cells.owners,
-        cells.least,
-        cells.eps,
-        cells.stuck,
-        cells.bids,
-        stack,
-        SCHEDULE.most_bids,
-        NOWHERE,
-        **sizes(slots),
-        POWER=power,
-        **OPTIONS,
-    )
+    _phase[(count,)](*tensors, stack, SCHEDULE.most_bids, NOWHERE, **constants)
 
 
 @triton.jit
@@ -182,8 +157,7 @@ def _phase(
     tl.store(stack + tl.cumsum(waits, 0) - 1, row, waits != 0)
     count = tl.sum(waits, 0)
     tl.debug_barrier()
-    made = 0
-    given_up = 0
+    made, given_up = 0, 0
     while (count > 0) & (given_up == 0):
         if count > FEW:
             made += tl.minimum(count, BIDDERS)
