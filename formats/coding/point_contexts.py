@@ -61,29 +61,15 @@ class Forest:
         return before > behind, kind * CONTEXTS + context
 
     def split(self, axis: int, upper: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Halve all cells: `upper` of the points go to the upper half, and empty halves go away.
-
-        Returns the parent and the side, 0 or 1, of each cell that is left.
-        """
+        """Halve all cells, `upper` of the points to the upper half; return the parent and side (0, 1) of those left."""
         halves = np.stack([self.count - upper, upper], axis=1)
         parent, side = np.nonzero(halves)
         cells = len(parent)
         child = np.full((2, len(self.count) + 1), cells, np.intp)
         child[side, parent] = np.arange(cells)
         self.count = halves[parent, side]
-        if self._near is not None:
-            self._near = self._neighbours(axis, parent, side, child)
-        return parent, side
-
-    def _neighbours(
-        self,
-        axis: int,
-        parent: npt.NDArray[np.intp],
-        side: npt.NDArray[np.intp],
-        child: npt.NDArray[np.intp],
-    ) -> npt.NDArray[np.intp] | None:
-        assert self._near is not None
-        cells = len(parent)
+        if self._near is None:
+            return parent, side
         old = np.moveaxis(self._near, axis, 0)
         grown = np.empty((3, 3, 3, cells), np.intp)
         new = np.moveaxis(grown, axis, 0)
@@ -99,4 +85,5 @@ class Forest:
                 new[2, i, j] = flat[opposite + np.where(is_upper, behind, here)]
                 found += int(np.count_nonzero(new[:, i, j] < cells))
         # Every cell finds itself. Where that is all, and no cell can give two, it will be all for ever.
-        return grown if found > cells or self.count.max() > 1 else None
+        self._near = grown if found > cells or self.count.max() > 1 else None
+        return parent, side

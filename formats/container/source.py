@@ -17,11 +17,9 @@ class Source(Protocol):
     @property
     def size(self) -> int:
         """Total number of bytes."""
-        ...
 
     def get_bytes(self, offset: int, length: int) -> bytes:
-        """Return the `length` bytes from `offset`."""
-        ...
+        """Return the `length` bytes from `offset`, or those of them that are there."""
 
 
 def get_exactly(source: Source, offset: int, length: int) -> bytes:
@@ -37,11 +35,7 @@ class MemorySource:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-
-    @property
-    def size(self) -> int:
-        """Total number of bytes."""
-        return len(self._data)
+        self.size = len(data)
 
     def get_bytes(self, offset: int, length: int) -> bytes:
         """Return the `length` bytes from `offset`, or those of them that are there."""
@@ -59,14 +53,9 @@ class FileSource:
             if not stat.S_ISREG(found.st_mode):
                 kind = "a folder" if stat.S_ISDIR(found.st_mode) else "something else"
                 raise FormatError(f"expected a file, found {kind}", file=str(path))
-            self._size = found.st_size
+            self.size = found.st_size  # bytes
             self._file = path.open("rb")
         self._lock = threading.Lock()
-
-    @property
-    def size(self) -> int:
-        """Total number of bytes when it was opened."""
-        return self._size
 
     def get_bytes(self, offset: int, length: int) -> bytes:
         """Return the `length` bytes from `offset`, or those of them that are there."""
