@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds.h5_access import all_datasets, dataset_at, dataset_beside, opened
 from pcqaad.formats.clouds.names import MAX_NAME, natural
-from pcqaad.formats.clouds.npy import point_type
+from pcqaad.formats.clouds.npy import Points, point_type
 from pcqaad.formats.clouds.triangulate import MAX_CORNERS, Triangles, triangulate
 from pcqaad.formats.errors import FormatError
 
@@ -61,19 +61,17 @@ def find_h5(path: str | Path, dataset: str | None = None) -> list[H5Clouds]:
         return [_describe(_clouds(file, each), each, len(paths) > 1) for each in paths]
 
 
-def read_h5(path: str | Path, dataset: str, index: int | None) -> NDArray[np.float32 | np.float64]:
-    """Read one cloud, shape (points, 3), of a dataset; `index` is None if that has shape (points, 3).
+def read_h5(path: str | Path, dataset: str, index: int | None) -> tuple[Points, list[str]]:
+    """Read one cloud of a dataset, the only one where `index` is None; there are no notes.
 
     Raises `FormatError` as `find_h5` does.
     """
     with opened(path) as file:
-        return _read(_clouds(file, dataset), index)
+        return _read(_clouds(file, dataset), index), []
 
 
-def read_h5_mesh(
-    path: str | Path, dataset: str, index: int | None
-) -> tuple[NDArray[np.float32 | np.float64], Triangles]:
-    """Read one cloud as `read_h5` does, and the faces (t, 3) of the dataset `faces` in the same group.
+def read_h5_mesh(path: str | Path, dataset: str, index: int | None) -> tuple[Points, Triangles, list[str]]:
+    """Read a cloud as `read_h5` does, and the faces (t, 3) of the dataset `faces` in its group.
 
     Raises `FormatError` as `read_h5` does, and when there are no such faces.
     """
@@ -84,14 +82,11 @@ def read_h5_mesh(
             problem = f"expected a dataset {_FACES} of integers (faces, 3) in its group to draw points from, found none"
             raise FormatError(problem, where=f"dataset {dataset}")
         points = _read(found, index)
-        return points, triangulate(faces[()], len(points), f"dataset {faces.name.lstrip('/')}")
+        return points, triangulate(faces[()], len(points), f"dataset {faces.name.lstrip('/')}"), []
 
 
 def write_h5(path: str | Path, names: Sequence[str], points: int, clouds: Iterable[NDArray[np.float32]]) -> None:
-    """Write clouds of shape (points, 3), taken one at a time: a float32 dataset `clouds`, and their `names`.
-
-    Raises `FormatError` when the file cannot be written; nothing is left of it then.
-    """
+    """Write clouds (points, 3), taken one at a time, and their names; raises `FormatError` as `atomic_path` does."""
     import h5py
 
     shape = (len(names), points, 3)
@@ -173,7 +168,6 @@ def _are_sequences(file: Any, paths: list[str]) -> bool:
 
 
 def _describe(found: Any, dataset: str, sequence: bool) -> H5Clouds:
-    """Describe a dataset of clouds, known to be one of several sequences or not."""
     if len(found.shape) == 2:
         return H5Clouds(dataset, None, found.shape[0], _names(found, None), False)
     transposed = sequence or _transposed(found)
@@ -191,17 +185,14 @@ def _transposed(found: Any) -> bool:
 
 
 def _faces(found: Any) -> Any | None:
-    """Return the dataset of faces beside one of clouds, None where there is none that is one."""
     faces = dataset_beside(found, _FACES)
     if faces is None or faces.dtype.kind not in "iu" or not faces.size:
         return None
     return faces if len(faces.shape) == 2 and 3 <= faces.shape[1] <= MAX_CORNERS else None
 
 
-def _read(found: Any, index: int | None) -> NDArray[np.float32 | np.float64]:
-    where: Any = ()
-    if index is not None:
-        where = np.s_[:, :, index] if _transposed(found) else index
+def _read(found: Any, index: int | None) -> Points:
+    where = () if index is None else np.s_[:, :, index] if _transposed(found) else index
     return np.array(found[where], dtype=point_type(found.dtype), order="C")
 
 

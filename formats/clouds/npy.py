@@ -15,6 +15,8 @@ from numpy.typing import DTypeLike, NDArray
 from pcqaad.formats.atomic import atomic_path, named_os_errors
 from pcqaad.formats.errors import FormatError
 
+Points = NDArray[np.float32 | np.float64]  # (points, 3)
+
 
 def point_type(stored: np.dtype[Any]) -> DTypeLike | None:
     """Return the type to read coordinates as: float32 where it holds all of `stored`, else float64.
@@ -35,20 +37,17 @@ def count_npy(path: str | Path) -> tuple[int | None, int]:
     return len(array) if array.ndim == 3 else None, array.shape[-2]
 
 
-def read_npy(path: str | Path, index: int | None) -> NDArray[np.float32 | np.float64]:
-    """Read one cloud, shape (points, 3), of a `.npy` file; `index` is None if it is of shape (points, 3).
+def read_npy(path: str | Path, index: int | None) -> tuple[Points, list[str]]:
+    """Read one cloud and no more, the only one where `index` is None; every point is kept, so there are no notes.
 
-    No more of the file is read than this cloud. Raises `FormatError` as `count_npy` does.
+    Raises `FormatError` as `count_npy` does.
     """
     array = _open(path)
-    return np.array(array if index is None else array[index], dtype=point_type(array.dtype), order="C")
+    return np.array(array if index is None else array[index], dtype=point_type(array.dtype), order="C"), []
 
 
 def write_npy(path: str | Path, count: int, points: int, clouds: Iterable[NDArray[np.float32]]) -> None:
-    """Write `count` clouds of shape (points, 3), taken one at a time, as float32 (count, points, 3).
-
-    Raises `FormatError` when the file cannot be written; nothing is left of it then.
-    """
+    """Write `count` clouds (points, 3), taken one at a time, as float32; raises `FormatError` as `atomic_path` does."""
     header = {"descr": "<f4", "fortran_order": False, "shape": (count, points, 3)}
     with atomic_path(Path(path)) as temporary, temporary.open("wb") as stream:
         # A plain stream, since a full disk ends the process when it is met through a memory map.
@@ -77,8 +76,7 @@ def _open(path: str | Path) -> NDArray[Any]:
     if point_type(dtype) is None:
         raise FormatError(f"expected real numbers, found dtype {dtype}", file=str(path))
     if len(shape) not in (2, 3) or shape[-1] != 3 or min(shape) < 0:
-        problem = f"expected shape (clouds, points, 3) or (points, 3), found {shape}"
-        raise FormatError(problem, file=str(path))
+        raise FormatError(f"expected shape (clouds, points, 3) or (points, 3), found {shape}", file=str(path))
     if 0 in shape:
         raise FormatError(f"holds no points: its shape is {shape}", file=str(path))
     # In Python's integers: numpy's own overflow.
