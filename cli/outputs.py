@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pcqaad.cli.errors import CommandError
@@ -13,8 +13,6 @@ from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.container.container import MAGIC
 
 _MAX_FILE_NAME = 255  # bytes, on most systems
-_HOLDS_ANY_NAME = "an output that ends in .npy or .h5, which hold clouds of any name"
-
 _CLOUD_SUFFIXES = (".ply", ".npy", ".h5", ".hdf5")
 # A name that ends so is a file's; any other becomes a folder.
 _FILE_SUFFIXES = (
@@ -80,14 +78,13 @@ def check_target(path: Path, names: Sequence[str], *, overwrite: bool) -> None:
 
 def _check_names(folder: Path, names: Sequence[str]) -> None:
     """Refuse names of clouds that no folder can hold: those from arrays may be such."""
+    instead = "expected an output that ends in .npy or .h5, which hold clouds of any name"
     files = {f"{name}.ply" for name in names}
     for file in files:
-        *above, last = file.split("/")
-        if max(len(part.encode()) for part in (*above, last)) > _MAX_FILE_NAME:
-            raise CommandError(f"{folder}: cannot hold a file named {file[:80]}...: expected {_HOLDS_ANY_NAME}")
-        for depth in range(1, len(above) + 1):
-            if (taken := "/".join(above[:depth])) in files:
-                raise CommandError(f"{folder}: {taken} is a cloud and a folder of others: expected {_HOLDS_ANY_NAME}")
+        if max(len(part.encode()) for part in file.split("/")) > _MAX_FILE_NAME:
+            raise CommandError(f"{folder}: cannot hold a file named {file[:80]}...: {instead}")
+        if taken := files.intersection(map(str, PurePosixPath(file).parents)):
+            raise CommandError(f"{folder}: {min(taken)} is a cloud and a folder of others: {instead}")
 
 
 def _check_file(path: Path) -> None:

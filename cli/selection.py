@@ -32,8 +32,7 @@ def parse_selection(text: str) -> list[range | str]:
         if positions is None:
             items.append(item)
             continue
-        first = int(positions[1])
-        last = int(positions[2] or first)
+        first, last = int(positions[1]), int(positions[2] or positions[1])
         if last < first:
             raise click.BadParameter(f"range {item} runs backwards; expected {last}-{first}")
         items.append(range(first, last + 1))

@@ -21,8 +21,7 @@ def draw(path: Path, result: Mapping[str, Any]) -> None:
     name = f"{teacher['name']} ({values})" if values else teacher["name"]
     above.plot(d, result["slope"], color="black", linewidth=3, alpha=0.35, label=f"teacher: {name}")
     for match in result["families"]:
-        label = f"{match['criterion']}  {match['loss']:.2g}"
-        above.plot(d, match["slope"], linewidth=1.2, label=label)
+        above.plot(d, match["slope"], linewidth=1.2, label=f"{match['criterion']}  {match['loss']:.2g}")
     above.axhline(0, color="grey", linewidth=0.6)
     above.set_ylabel("slope, largest 1")
     above.legend(fontsize=8, frameon=False, loc=(0.01, 0.08))

@@ -63,13 +63,8 @@ def columns(labels: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table under a line of labels: the first column to the left, all others, numbers, to the right."""
     lines = [list(labels), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(labels))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    form = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])])
+    return "\n".join(form.format(*line).rstrip() for line in lines)
 
 
 def as_json(values: Mapping[str, Any]) -> str:
