@@ -29,7 +29,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class CloudData(NamedTuple):
-    """The points of one cloud, shape (points, 3), and notes on what of its file was not kept."""
+    """The points of one cloud (points, 3), and notes on what of its file was not kept."""
 
     points: Points
     notes: tuple[str, ...]
@@ -54,10 +54,7 @@ class CloudSource:
     load_mesh: Callable[[], tuple[Points, Triangles, Sequence[str]]] | None = None
 
     def read(self) -> CloudData:
-        """Read the cloud, of at least one point, all its coordinates finite in float32 too.
-
-        Raises `FormatError` when it is no such cloud, or cannot be read.
-        """
+        """Read the cloud; raises `FormatError` unless it has points, and all coordinates are finite in float32 too."""
         try:
             points, notes = self.load()
             _check_points(points)
@@ -66,10 +63,7 @@ class CloudSource:
         return CloudData(points, tuple(notes))
 
     def read_mesh(self) -> MeshData:
-        """Read the cloud as `read` does, and the faces between its points.
-
-        Raises `FormatError` as `read` does, and when there are no faces, or they have corners that are not there.
-        """
+        """Read the cloud as `read` does, and its faces; raises `FormatError` as `triangulate` does, too."""
         try:
             if self.load_mesh is None:
                 raise FormatError("expected faces to draw points from, found points alone")
@@ -81,11 +75,7 @@ class CloudSource:
 
 
 class _Lazy(Sequence[Item], Generic[Item]):
-    """The contents of sources, each read whenever it is asked for.
-
-    Attributes:
-        notes: on what was not kept, each with how many of the clouds read so far it is true of.
-    """
+    """The contents of sources, read when asked for. `notes` counts the clouds read so far that each is true of."""
 
     def __init__(self, sources: Sequence[CloudSource]) -> None:
         self._sources = sources
@@ -114,8 +104,7 @@ class _Lazy(Sequence[Item], Generic[Item]):
         return item
 
     @abstractmethod
-    def _read(self, source: CloudSource) -> tuple[Item, tuple[str, ...]]:
-        """Return the contents of a source, and the notes on it."""
+    def _read(self, source: CloudSource) -> tuple[Item, tuple[str, ...]]: ...
 
 
 class LazyClouds(_Lazy[Points]):
@@ -249,12 +238,11 @@ def _folders(path: Path) -> tuple[str, ...]:
 def _check_points(points: Points) -> None:
     if len(points) == 0:
         raise FormatError("holds no points")
-    accepted, expected = np.abs(points) <= _LARGEST, f"coordinates of at most {_LARGEST:.4g}"
+    accepted, expected = np.isfinite(points), "finite coordinates"
+    if accepted.all():
+        accepted, expected = np.abs(points) <= _LARGEST, f"coordinates of at most {_LARGEST:.4g}"
     if accepted.all():
         return
-    finite = np.isfinite(points)
-    if not finite.all():
-        accepted, expected = finite, "finite coordinates"
     refused = np.flatnonzero(~accepted.all(axis=1))
     found = ", ".join(f"{value:.6g}" for value in points[refused[0]].tolist())
     problem = f"expected {expected}, found ({found}) ({len(refused)} such points)"

@@ -51,10 +51,8 @@ class H5Clouds:
 def find_h5(path: str | Path, dataset: str | None = None) -> list[H5Clouds]:
     """Describe the named dataset of clouds, or the only one of the file, or all when they are sequences of one mesh.
 
-    Where integer arrays could be clouds too (the faces of a mesh have the shape of one), only those of
-    floating point are considered. Names come from a dataset `names`, one text a cloud, in the same group.
-
-    Raises `FormatError` when there is no such dataset, or there are several of other kinds; it then lists them.
+    Datasets of integers, as faces are, count only where there are none of floating point. Names come from a dataset
+    `names`, one text a cloud, in the same group. Raises `FormatError` where the choice is none or not clear.
     """
     with opened(path) as file:
         paths = [dataset] if dataset else _chosen(file)
@@ -62,19 +60,13 @@ def find_h5(path: str | Path, dataset: str | None = None) -> list[H5Clouds]:
 
 
 def read_h5(path: str | Path, dataset: str, index: int | None) -> tuple[Points, list[str]]:
-    """Read one cloud of a dataset, the only one where `index` is None; there are no notes.
-
-    Raises `FormatError` as `find_h5` does.
-    """
+    """Read one cloud, the only one where `index` is None; no notes. Raises `FormatError` as `find_h5` does."""
     with opened(path) as file:
         return _read(_clouds(file, dataset), index), []
 
 
 def read_h5_mesh(path: str | Path, dataset: str, index: int | None) -> tuple[Points, Triangles, list[str]]:
-    """Read a cloud as `read_h5` does, and the faces (t, 3) of the dataset `faces` in its group.
-
-    Raises `FormatError` as `read_h5` does, and when there are no such faces.
-    """
+    """Read as `read_h5` does, and the triangles (t, 3) of `faces` in its group; raises `FormatError` without them."""
     with opened(path) as file:
         found = _clouds(file, dataset)
         faces = _faces(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -30,9 +31,8 @@ class Origin:
 
 def safe_name(name: str) -> bool:
     """Say whether a cloud may have this name: a file named so lies in the folder it is written to, or below."""
-    if any(part in ("", ".", "..") for part in name.split("/")) or _UNSAFE.search(name):
-        return False
-    return len(name.encode()) <= MAX_NAME
+    unsafe = any(part in ("", ".", "..") for part in name.split("/")) or _UNSAFE.search(name)
+    return not unsafe and len(name.encode()) <= MAX_NAME
 
 
 def choose_names(origins: Sequence[Origin]) -> list[str]:
@@ -50,7 +50,7 @@ def choose_names(origins: Sequence[Origin]) -> list[str]:
         wanted = dict(more)
         for found in clashing.values():
             if len(found) > 1:
-                common = _common(min(found), max(found))
+                common = len(os.path.commonprefix(list(found)))  # noqa: RUF071 (of parts, not of characters)
                 for origin in found.values():
                     wanted[origin.given] = max(wanted.get(origin.given, 0), len(origin.parts) - common - origin.least)
         if wanted == dict(more):
@@ -62,11 +62,6 @@ def natural(text: str) -> tuple[list[tuple[bool, int, str]], str]:
     """Return a key that sorts numbers within names by their value: `x2` before `x10`."""
     parts = re.findall(r"([0-9]+)|([^0-9]+)", text)
     return [(not digits, int(digits or 0), other.lower()) for digits, other in parts], text
-
-
-def _common(first: tuple[str, ...], last: tuple[str, ...]) -> int:
-    """Return how many parts two paths begin with alike; the least and the greatest of many tell it of all."""
-    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -29,7 +29,7 @@ def point_type(stored: np.dtype[Any]) -> DTypeLike | None:
 
 
 def count_npy(path: str | Path) -> tuple[int | None, int]:
-    """Return how many clouds a `.npy` file holds, None if it is one of shape (points, 3), and the points of each.
+    """Return the number of clouds, None for one of shape (points, 3), and the points of each.
 
     Raises `FormatError` when it is no array of clouds of at least one point.
     """
@@ -38,10 +38,7 @@ def count_npy(path: str | Path) -> tuple[int | None, int]:
 
 
 def read_npy(path: str | Path, index: int | None) -> tuple[Points, list[str]]:
-    """Read one cloud and no more, the only one where `index` is None; every point is kept, so there are no notes.
-
-    Raises `FormatError` as `count_npy` does.
-    """
+    """Read one cloud and no more, the only one where `index` is None; no notes. Raises as `count_npy` does."""
     array = _open(path)
     return np.array(array if index is None else array[index], dtype=point_type(array.dtype), order="C"), []
 

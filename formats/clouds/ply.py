@@ -52,10 +52,7 @@ def read_ply(path: str | Path) -> tuple[Points, list[str]]:
 
 
 def read_ply_mesh(path: str | Path) -> tuple[Points, Triangles, list[str]]:
-    """Read the vertex positions of a PLY file as `read_ply` does, and its faces as triangles (t, 3).
-
-    Raises `FormatError` as `read_ply` and `triangulate` do, and when there are no faces.
-    """
+    """Read a PLY file as `read_ply` does, and its faces as triangles (t, 3); raises `FormatError` without them, too."""
     with _opened(path) as stream:
         header = _read_header(stream)
         points = _points(stream, header)
@@ -109,8 +106,7 @@ def _read_header(stream: BinaryIO) -> _Header:
 def _points(stream: BinaryIO, header: _Header) -> Points:
     rows = _rows(stream, header, "vertex")
     columns = [rows[axis] for axis in "xyz"]
-    points: Points = np.stack(columns, axis=1, dtype=np.result_type(np.float32, *columns))
-    return points
+    return np.stack(columns, axis=1, dtype=np.result_type(np.float32, *columns))
 
 
 def _notes(header: _Header, *kept: str) -> list[str]:

@@ -26,8 +26,7 @@ _MIN_VARIANCE = 0.05  # symbols squared
 
 def _scale(code: int) -> int:
     """Return the `a` that a code stands for, in sixteenths."""
-    scale: int = (8 + code % 8) << (code // 8)
-    return scale
+    return (8 + code % 8) << (code // 8)
 
 
 def _nearest_code(scale: float) -> int:

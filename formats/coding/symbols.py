@@ -54,10 +54,7 @@ class Model:
 
     @classmethod
     def fit(cls, symbols: npt.ArrayLike, contexts: npt.ArrayLike | None = None) -> Model:
-        """Return the model of int32 `symbols` (n,) in `contexts` (n,), 0 <= context < 256 (None: all 0).
-
-        Raises ValueError for other shapes or ranges.
-        """
+        """Return the model of int32 `symbols` (n,) in `contexts` (n,) of 0 to 255 (None: all 0). Raises ValueError."""
         values, context = _checked(symbols, contexts)
         span = int(np.ptp(values)) if len(values) else 0
         reach = (2 * span + 1).bit_length()

@@ -52,11 +52,6 @@ class Entry:
     size: int
     checksum: int
 
-    @property
-    def required(self) -> bool:
-        """Whether a reader that does not know the tag must refuse the file."""
-        return self.tag[0].isupper()
-
 
 def _stored(section: Section) -> tuple[int, bytes]:
     if section.coding not in (RAW, DEFLATE):
@@ -70,10 +65,7 @@ def _stored(section: Section) -> tuple[int, bytes]:
 
 
 def pack(sections: Sequence[Section]) -> bytes:
-    """Return the bytes of a container that holds `sections` in this order.
-
-    Raises ValueError for a tag that is malformed or used twice, and for what the table's fields cannot hold.
-    """
+    """Return the bytes of a container of these sections. Raises ValueError for tags and sizes that it cannot hold."""
     if len(sections) > MAX_SECTIONS:
         raise ValueError(f"{len(sections)} sections, at most {MAX_SECTIONS} fit")
     tags = [section.tag for section in sections]
@@ -227,7 +219,7 @@ def _read_table(source: Source, known: Mapping[str, str] | None) -> dict[str, En
             raise FormatError("section appears twice", where=entry.tag)
         if known is None or entry.tag in known:
             _check_entry(entry)
-        elif entry.required:
+        elif entry.tag[0].isupper():
             raise FormatError("required section is not known to this version", where=entry.tag)
         entries[entry.tag] = entry
         start += length
