@@ -44,8 +44,7 @@ def check_output(path: Path, kind: Kind, *, overwrite: bool = True) -> None:
         raise CommandError(f"{path}: expected a regular file or a free name, found something else")
     with named_os_errors(path, "read"), path.open("rb") as file:
         begins = file.read(len(kind.begins))
-    # An empty file is nothing to lose.
-    if begins and begins != kind.begins:
+    if begins and begins != kind.begins:  # an empty file is nothing to lose
         raise CommandError(f"{path}: is not replaced: expected {kind.name} or a free name, found something else")
     if begins and not overwrite:
         raise CommandError(f"{path}: is there already; --overwrite replaces it")
@@ -91,8 +90,7 @@ def _check_file(path: Path) -> None:
     """Refuse a path that is a folder, or lies in one that cannot be written to."""
     if path.is_dir():
         raise CommandError(f"{path}: is a folder, expected the name of the file to write")
-    # The file will lie where a link leads to.
-    folder = Path(os.path.realpath(path)).parent
+    folder = Path(os.path.realpath(path)).parent  # the file will lie where a link leads to
     if not folder.is_dir():
         raise CommandError(f"{path}: folder {folder if path.is_symlink() else path.parent} does not exist")
     if not os.access(folder, os.W_OK):

@@ -29,5 +29,4 @@ def draw(path: Path, result: Mapping[str, Any]) -> None:
     below.set(xlabel="distance to the nearest neighbour (the clouds' diagonal is 4)", ylabel="density", ylim=(0, None))
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
-    # No date: equal results make equal files.
-    figure.savefig(path, format="png", dpi=130, metadata={"Software": None})
+    figure.savefig(path, format="png", dpi=130, metadata={"Software": None})  # no date: equal results make equal files

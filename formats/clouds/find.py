@@ -231,8 +231,7 @@ def _h5_sources(path: Path, found: H5Clouds) -> Iterator[_Found]:
 
 
 def _folders(path: Path) -> tuple[str, ...]:
-    # Not `resolve`: a link is known by its own name.
-    return Path(os.path.normpath(path.absolute())).parent.parts[1:]
+    return Path(os.path.normpath(path.absolute())).parent.parts[1:]  # not `resolve`: a link is known by its own name
 
 
 def _check_points(points: Points) -> None:

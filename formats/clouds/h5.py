@@ -31,21 +31,13 @@ _NAMES_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class H5Clouds:
-    """What a dataset of clouds holds.
+    """What a dataset of clouds holds."""
 
-    Attributes:
-        dataset: its path in the file.
-        count: of its clouds; None for one cloud of shape (points, 3).
-        points: of each.
-        names: one per cloud, where they are stored.
-        sequence: whether it is one of D-FAUST's: (points, 3, frames), with `faces` beside it.
-    """
-
-    dataset: str
-    count: int | None
-    points: int
-    names: list[str] | None
-    sequence: bool
+    dataset: str  # its path in the file
+    count: int | None  # of its clouds; None for one cloud of shape (points, 3)
+    points: int  # of each
+    names: list[str] | None  # one per cloud, where they are stored
+    sequence: bool  # whether it is one of D-FAUST's: (points, 3, frames), with `faces` beside it
 
 
 def find_h5(path: str | Path, dataset: str | None = None) -> list[H5Clouds]:
@@ -154,8 +146,7 @@ def _are_sequences(file: Any, paths: list[str]) -> bool:
     found = [_clouds(file, path) for path in paths]
     if len({(item.shape[0], item.dtype) for item in found}) > 1 or _faces(found[0]) is None:
         return False
-    # Faces tell the same of all that have three frames.
-    of_three = [item for item in found if item.shape[-1] == 3]
+    of_three = [item for item in found if item.shape[-1] == 3]  # faces tell the same of all that have three frames
     return all(len(item.shape) == 3 and item.shape[1] == 3 for item in found) and all(map(_transposed, of_three[:1]))
 
 
@@ -171,8 +162,7 @@ def _transposed(found: Any) -> bool:
     """Say whether a dataset of three dimensions is (points, 3, clouds), not (clouds, points, 3)."""
     if found.shape[2] != 3 or found.shape[1] != 3:
         return bool(found.shape[2] != 3)
-    # Three frames, or clouds of three points: faces tell which.
-    faces = _faces(found)
+    faces = _faces(found)  # three frames, or clouds of three points: faces tell which
     return faces is not None and bool(faces[()].max() >= 3)
 
 

@@ -16,17 +16,11 @@ MAX_NAME = 1024  # bytes in UTF-8: more than any file system takes
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a cloud was found.
-
-    Attributes:
-        parts: of its absolute path, outermost folder first; the last is the name of the file or what numbers it.
-        least: how many of the last parts its name has to have: those below the folder that was given, or one.
-        given: the number of the input that it was found in.
-    """
+    """Where a cloud was found: the `parts` of its absolute path, the last the file's name or what numbers the cloud."""
 
     parts: tuple[str, ...]
-    least: int
-    given: int
+    least: int  # how many of the last parts its name has to have: those below the folder that was given, or one
+    given: int  # the number of the input that it was found in
 
 
 def safe_name(name: str) -> bool:

@@ -76,8 +76,7 @@ def _open(path: str | Path) -> NDArray[Any]:
         raise FormatError(f"expected shape (clouds, points, 3) or (points, 3), found {shape}", file=str(path))
     if 0 in shape:
         raise FormatError(f"holds no points: its shape is {shape}", file=str(path))
-    # In Python's integers: numpy's own overflow.
-    claimed = math.prod(shape) * dtype.itemsize
+    claimed = math.prod(shape) * dtype.itemsize  # in Python's integers: numpy's own overflow
     if claimed > size - start:
         raise FormatError(f"shape {shape} claims {claimed} bytes, found {size - start}", file=str(path))
     with named_os_errors(path, "read"):

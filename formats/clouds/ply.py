@@ -181,8 +181,7 @@ def _layout(lines: list[str]) -> tuple[PlyData, dict[str, int]]:
     emptied = []
     for number, line in enumerate(lines, start=1):
         match line.split():
-            # plyfile takes some of them above all elements only.
-            case [word, *_] if word in _REMARKS:
+            case [word, *_] if word in _REMARKS:  # plyfile takes some of them above all elements only
                 continue
             case ["element", name, count] if re.fullmatch(r"[0-9]{1,18}", count):
                 if name in counts:

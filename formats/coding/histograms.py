@@ -132,8 +132,7 @@ def read_weights(bits: BitReader, count: int) -> Ints:
     if mantissa > _MAX_MANTISSA:
         raise FormatError(f"at most {_MAX_MANTISSA} bits of a weight expected, found {mantissa}")
     weights = np.zeros(count, np.int64)
-    length = 0
-    at = used = 0
+    length = at = used = 0
     while at < count:
         length += bits.signed()
         if not 0 <= length <= _MAX_BITS:

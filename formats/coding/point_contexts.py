@@ -11,10 +11,8 @@ import numpy.typing as npt
 
 from pcqaad.formats.coding.rans import Ints
 
-# Points of a cell up to which the count in its half is one symbol.
-MAX_SMALL = 8
-# Of a larger cell, the count is all, none, or in one of this many buckets, with a remainder.
-BUCKETS = 16
+MAX_SMALL = 8  # points of a cell up to which the count in its half is one symbol
+BUCKETS = 16  # of a larger cell, the count is all, none, or in one of this many buckets, with a remainder
 # Twentieths of the surplus of one side over the other from which the next context begins.
 _SURPLUS = (2, 4, 6, 9, 12, 16)
 CONTEXTS = len(_SURPLUS) + 2

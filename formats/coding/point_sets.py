@@ -22,8 +22,7 @@ from pcqaad.formats.errors import FormatError
 MAX_BITS = 16  # of a coordinate
 MAX_POINTS = 1 << 26  # of all sets
 _DIGIT_BITS = 12
-# Symbols of a class below which a second table does not pay.
-_MIN_SYMBOLS = 48
+_MIN_SYMBOLS = 48  # symbols of a class below which a second table does not pay
 
 
 def encode_points(sets: Sequence[npt.ArrayLike], bits: int) -> tuple[bytes, list[npt.NDArray[np.intp]]]:

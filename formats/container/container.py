@@ -28,8 +28,7 @@ MAX_LENGTH = 2**32 - 1  # bytes of a section
 _HEADER = struct.Struct("<8sHHI")
 _ENTRY = struct.Struct("<4sBIII")
 _TAG = re.compile(rb"[A-Za-z][A-Za-z0-9]{3}")
-# Bytes out of one deflated byte: 258 out of two codes of one bit.
-_MAX_GROWTH = 1032
+_MAX_GROWTH = 1032  # bytes out of one deflated byte: 258 out of two codes of one bit
 
 
 @dataclass(frozen=True)

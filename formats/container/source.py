@@ -49,8 +49,7 @@ class FileSource:
         self._path = path
         with named_os_errors(path, "open"):
             found = path.stat()
-            # Opening a pipe would wait for somebody to write to it.
-            if not stat.S_ISREG(found.st_mode):
+            if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for somebody to write to it
                 kind = "a folder" if stat.S_ISDIR(found.st_mode) else "something else"
                 raise FormatError(f"expected a file, found {kind}", file=str(path))
             self.size = found.st_size  # bytes
@@ -59,8 +58,7 @@ class FileSource:
 
     def get_bytes(self, offset: int, length: int) -> bytes:
         """Return the `length` bytes from `offset`, or those of them that are there."""
-        # Threads may share the file, and it has one position.
-        with named_os_errors(self._path, "read"), self._lock:
+        with named_os_errors(self._path, "read"), self._lock:  # threads may share the file, and it has one position
             self._file.seek(offset)
             return self._file.read(length)
 
