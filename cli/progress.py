@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pcqaad.cli.errors import printable
 from pcqaad.cli.show.text import METRICS, figure, plural, seconds
-from pcqaad.cli.stopping import StopSignals
+from pcqaad.cli.stopping import stop_signals
 from pcqaad.monitor import Monitor, Progress, Stage, log
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _figure_text(name: str, value: float) -> str:
 @contextmanager
 def watched(*, quiet: bool) -> Iterator[Monitor]:
     """Show the progress of what runs within, and let Ctrl-C and SIGTERM ask it to stop."""
-    with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
+    with stop_signals(quiet=quiet) as stop, Display(quiet=quiet) as show:
         yield Monitor(show, stop)
 
 

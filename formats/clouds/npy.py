@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -65,7 +65,11 @@ def _open(path: str | Path) -> NDArray[Any]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the Python code that a header is
-                shape, transposed, dtype = _read_header(stream)
+                # Version 3 differs from 2 in the names of fields alone, and coordinates have none.
+                first = np.lib.format.read_magic(stream)[0] == 1
+                read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+                sides, transposed, dtype = read(stream)
+                shape = tuple(map(int, sides))
         except Exception as error:  # whatever numpy makes of a hostile header
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise FormatError(f"malformed .npy: {reason}", file=str(path)) from error
@@ -81,12 +85,3 @@ def _open(path: str | Path) -> NDArray[Any]:
         raise FormatError(f"shape {shape} claims {claimed} bytes, found {size - start}", file=str(path))
     with named_os_errors(path, "read"):
         return np.memmap(path, dtype, "r", start, shape, "F" if transposed else "C")
-
-
-def _read_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return the shape, whether it is in Fortran's order, and the dtype."""
-    major, _ = np.lib.format.read_magic(stream)
-    # Version 3 differs from 2 in the names of fields alone, and coordinates have none.
-    read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-    shape, transposed, dtype = read(stream)
-    return tuple(map(int, shape)), transposed, dtype

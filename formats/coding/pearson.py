@@ -29,12 +29,6 @@ def _scale(code: int) -> int:
     return (8 + code % 8) << (code // 8)
 
 
-def _nearest_code(scale: float) -> int:
-    exponent = max(math.frexp(scale)[1] - 4, 0)
-    mantissa = round(math.ldexp(scale, -exponent))
-    return min(max(8 * exponent + mantissa - 8, 0), _SCALES - 1)
-
-
 def _weights(symbols: int, power: int, code: int, centre: int, escape: int) -> Ints:
     """Return the weights of the symbols and, behind them, the escape's: half of 2**escape, rounded down."""
     a = _scale(code)
@@ -48,12 +42,8 @@ def _weights(symbols: int, power: int, code: int, centre: int, escape: int) -> I
 class PearsonTable:
     """The parametric pmf with which a histogram takes the fewest bits.
 
-    Args:
-        histogram: of the symbols and, last, of the escape: (n + 1,), 1 <= n < 4096, not all 0.
-
-    Attributes:
-        frequency: of each symbol and, last, of the escape, summing to 2**14.
-        bits: about how many bits the table and the histogram's symbols take together.
+    The histogram is of the symbols and, last, of the escape: (n + 1,), 1 <= n < 4096, not all 0. So is `frequency`,
+    which sums to 2**14. The table and the histogram's symbols take about `bits` together.
     """
 
     def __init__(self, histogram: Ints) -> None:
@@ -86,7 +76,9 @@ class PearsonTable:
             return float(inside @ (PRECISION - np.log2(share)))
 
         power = _POWERS.index(8)
-        code = _nearest_code(_SCALE_UNITS * variance * (2 * _POWERS[power] - 3))
+        scale = _SCALE_UNITS * variance * (2 * _POWERS[power] - 3)
+        exponent = max(math.frexp(scale)[1] - 4, 0)
+        code = min(max(8 * exponent + round(math.ldexp(scale, -exponent)) - 8, 0), _SCALES - 1)
         for stride in (8, 4, 2, 1):
             best = None
             while best != (power, code):

@@ -13,8 +13,7 @@ from pcqaad.formats.coding.rans import Ints
 
 MAX_SMALL = 8  # points of a cell up to which the count in its half is one symbol
 BUCKETS = 16  # of a larger cell, the count is all, none, or in one of this many buckets, with a remainder
-# Twentieths of the surplus of one side over the other from which the next context begins.
-_SURPLUS = (2, 4, 6, 9, 12, 16)
+_SURPLUS = (2, 4, 6, 9, 12, 16)  # of one side over the other, in twentieths, from which the next context begins
 CONTEXTS = len(_SURPLUS) + 2
 # Of each number of points; most cells hold one or two, so these also tell crowded neighbourhoods from empty ones.
 CLASSES = MAX_SMALL + 1 + 4
@@ -33,10 +32,10 @@ class Forest:
         self._near[1, 1, 1] = np.arange(roots)
 
     def contexts(self, axis: int) -> tuple[npt.NDArray[np.bool_], Ints]:
-        """Return, for a halving along `axis`, whether to mirror each cell, and its class and context.
+        """Return, for a halving along `axis`, whether to mirror each cell, and class * CONTEXTS + context.
 
-        A mirrored cell has more points before it than behind it: its halves change places, so that the upper
-        one is always the half of the heavier side. The second array is class * CONTEXTS + context.
+        A mirrored cell has more points before it than behind it: its halves change places, so that the upper one is
+        always the half of the heavier side.
         """
         kind = np.minimum(self.count, MAX_SMALL + 1) - 1
         if self._near is None:  # The sums below would be 0.
