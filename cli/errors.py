@@ -15,11 +15,11 @@ from pcqaad.errors import Error, Interrupted, SettingsError
 class CommandError(click.ClickException):
     """A failure that the user can act on: `pcqaad: error: MESSAGE`, exit code 1."""
 
-    exit_code = 1
+    _kind = "error: "
 
     def show(self, file: object = None) -> None:
         """Print the line on stderr."""
-        click.echo(f"pcqaad: error: {self.format_message()}", err=True)
+        click.echo(f"pcqaad: {self._kind}{self.format_message()}", err=True)
 
     def format_message(self) -> str:
         """Return the message as one line that a terminal can show."""
@@ -29,9 +29,7 @@ class CommandError(click.ClickException):
 class StoppedError(CommandError):
     """The user, or the system, asked the command to stop: no error, and yet no result; exit code 1."""
 
-    def show(self, file: object = None) -> None:
-        """Print the line on stderr."""
-        click.echo(f"pcqaad: {self.format_message()}", err=True)
+    _kind = ""
 
 
 def need_torch(what: str) -> None:
@@ -64,9 +62,8 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise  # click ends quietly: `pcqaad info x.qaad | head -1` is no failure
-        raise CommandError(_os_error(error)) from error
-    except MemoryError as error:
-        raise CommandError(_out_of_memory(error)) from error
+        reason = error.strerror or str(error) or type(error).__name__
+        raise CommandError(f"{error.filename}: {reason}" if error.filename else reason) from error
     except UnicodeEncodeError as error:
         # Of a file's name: `main` sees to it that any character can be printed.
         raise CommandError(
@@ -75,19 +72,11 @@ def one_line_errors() -> Iterator[None]:
         ) from error
     except Error as error:
         raise CommandError(str(error)) from error
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError) as error:
         # torch has no common type for it: a class of its own on a GPU, a message on a CPU.
-        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
+        of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        if not of_memory and "can't allocate memory" not in str(error):
             raise
-        raise CommandError(_out_of_memory(error)) from error
-
-
-def _os_error(error: OSError) -> str:
-    reason = error.strerror or str(error) or type(error).__name__
-    return f"{error.filename}: {reason}" if error.filename else reason
-
-
-def _out_of_memory(error: Exception) -> str:
-    # The first sentence says how much was asked for; torch goes on with paragraphs of advice.
-    detail = (str(error).splitlines() or [""])[0].split(". ")[0]
-    return f"out of memory: {detail}" if detail else "out of memory"
+        # The first sentence says how much was asked for; torch goes on with paragraphs of advice.
+        detail = (str(error).splitlines() or [""])[0].split(". ")[0]
+        raise CommandError(f"out of memory: {detail}" if detail else "out of memory") from error

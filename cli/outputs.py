@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pcqaad.cli.errors import CommandError
@@ -13,8 +13,6 @@ from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.container.container import MAGIC
 
 _MAX_FILE_NAME = 255  # bytes, on most systems
-_HOLDS_ANY_NAME = "an output that ends in .npy or .h5, which hold clouds of any name"
-
 _CLOUD_SUFFIXES = (".ply", ".npy", ".h5", ".hdf5")
 # A name that ends so is a file's; any other becomes a folder.
 _FILE_SUFFIXES = (
@@ -46,8 +44,7 @@ def check_output(path: Path, kind: Kind, *, overwrite: bool = True) -> None:
         raise CommandError(f"{path}: expected a regular file or a free name, found something else")
     with named_os_errors(path, "read"), path.open("rb") as file:
         begins = file.read(len(kind.begins))
-    # An empty file is nothing to lose.
-    if begins and begins != kind.begins:
+    if begins and begins != kind.begins:  # an empty file is nothing to lose
         raise CommandError(f"{path}: is not replaced: expected {kind.name} or a free name, found something else")
     if begins and not overwrite:
         raise CommandError(f"{path}: is there already; --overwrite replaces it")
@@ -80,22 +77,20 @@ def check_target(path: Path, names: Sequence[str], *, overwrite: bool) -> None:
 
 def _check_names(folder: Path, names: Sequence[str]) -> None:
     """Refuse names of clouds that no folder can hold: those from arrays may be such."""
+    instead = "expected an output that ends in .npy or .h5, which hold clouds of any name"
     files = {f"{name}.ply" for name in names}
     for file in files:
-        *above, last = file.split("/")
-        if max(len(part.encode()) for part in (*above, last)) > _MAX_FILE_NAME:
-            raise CommandError(f"{folder}: cannot hold a file named {file[:80]}...: expected {_HOLDS_ANY_NAME}")
-        for depth in range(1, len(above) + 1):
-            if (taken := "/".join(above[:depth])) in files:
-                raise CommandError(f"{folder}: {taken} is a cloud and a folder of others: expected {_HOLDS_ANY_NAME}")
+        if max(len(part.encode()) for part in file.split("/")) > _MAX_FILE_NAME:
+            raise CommandError(f"{folder}: cannot hold a file named {file[:80]}...: {instead}")
+        if taken := files.intersection(map(str, PurePosixPath(file).parents)):
+            raise CommandError(f"{folder}: {min(taken)} is a cloud and a folder of others: {instead}")
 
 
 def _check_file(path: Path) -> None:
     """Refuse a path that is a folder, or lies in one that cannot be written to."""
     if path.is_dir():
         raise CommandError(f"{path}: is a folder, expected the name of the file to write")
-    # The file will lie where a link leads to.
-    folder = Path(os.path.realpath(path)).parent
+    folder = Path(os.path.realpath(path)).parent  # the file will lie where a link leads to
     if not folder.is_dir():
         raise CommandError(f"{path}: folder {folder if path.is_symlink() else path.parent} does not exist")
     if not os.access(folder, os.W_OK):

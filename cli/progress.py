@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from pcqaad.cli.errors import StoppedError, printable
 from pcqaad.cli.show.text import METRICS, figure, seconds
-from pcqaad.cli.stopping import StopSignals
+from pcqaad.cli.stopping import stop_signals
 from pcqaad.errors import Interrupted
 from pcqaad.monitor import Monitor, Progress, log
 
@@ -178,7 +178,7 @@ def watched(*, quiet: bool, stopped: str = "interrupted") -> Iterator[Monitor]:
     Raises StoppedError where they did; `stopped` says what that leaves.
     """
     try:
-        with StopSignals(quiet=quiet) as stop, Display(quiet=quiet) as show:
+        with stop_signals(quiet=quiet) as stop, Display(quiet=quiet) as show:
             yield Monitor(show, stop)
     except Interrupted as error:
         raise StoppedError(stopped) from error

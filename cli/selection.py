@@ -32,8 +32,7 @@ def parse_selection(text: str) -> list[range | str]:
         if positions is None:
             items.append(item)
             continue
-        first = int(positions[1])
-        last = int(positions[2] or first)
+        first, last = int(positions[1]), int(positions[2] or positions[1])
         if last < first:
             raise click.BadParameter(f"range {item} runs backwards; expected {last}-{first}")
         items.append(range(first, last + 1))
@@ -41,10 +40,7 @@ def parse_selection(text: str) -> list[range | str]:
 
 
 def select(items: Sequence[range | str], names: Sequence[str], file: str) -> list[int]:
-    """Return the chosen positions, each once, in the order given.
-
-    Raises `CommandError` for a position past the last cloud, and for an unknown name.
-    """
+    """Return the chosen positions, each once, in the order given; raises `CommandError` for unknown ones."""
     position = {name: i for i, name in enumerate(names)}
     chosen: dict[int, None] = {}
     for item in items:

@@ -22,8 +22,7 @@ try:
 except ImportError:  # Windows: leftovers of killed processes stay there.
     fcntl = None  # type: ignore[assignment]
 
-# .pcqaad-HOST-PROCESS-RANDOM.tmp
-_TEMPORARY = re.compile(r"\.pcqaad-([0-9a-f]{8})-[0-9]+-[0-9a-f]{8}\.tmp")
+_TEMPORARY = re.compile(r"\.pcqaad-([0-9a-f]{8})-[0-9]+-[0-9a-f]{8}\.tmp")  # .pcqaad-HOST-PROCESS-RANDOM.tmp
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 _FOREIGN_AGE = 24 * 3600  # seconds
 
@@ -52,16 +51,14 @@ def atomic_path(final: Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(final))
     with named_os_errors(final, "write"):
-        # Renaming over a device would put a plain file in its place.
-        if target.exists() and not target.is_file():
+        if target.exists() and not target.is_file():  # renaming over a device would put a plain file in its place
             raise FormatError("expected a regular file or a free name, found something else", file=str(final))
         _remove_leftovers(target.parent)
         temporary, held = _create(target.parent)
         try:
             yield temporary
             if target.exists():
-                # A file that was kept from others stays so.
-                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))  # a file that was kept from others stays so
             with temporary.open("r+b") as stream:
                 os.fsync(stream.fileno())
             temporary.replace(target)
@@ -78,13 +75,11 @@ def _create(folder: Path) -> tuple[Path, BinaryIO]:
         path = folder / f".pcqaad-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.tmp"
         held = path.open("xb")
         if fcntl is None:
-            # An open file cannot be renamed there.
-            held.close()
+            held.close()  # an open file cannot be renamed there
             return path, held
         with suppress(OSError):  # Without locks, nobody takes the file for a leftover either.
             fcntl.flock(held, fcntl.LOCK_EX)
-        # Another process may have removed the file before it was locked.
-        if path.exists():
+        if path.exists():  # another process may have removed the file before it was locked
             return path, held
         held.close()
 

@@ -150,9 +150,9 @@ def test_larger_clouds_are_brought_to_the_file_s_points_as_verify_does(fitted_fi
     cloud = population(count=1, points=300, seed=9)[0]
     with pcqaad.open(fitted_file) as c:
         more = pcqaad.append(c, [cloud], names=["large"], steps=8, device="cpu")
-        sources = [CloudSource(name, name, lambda x=x: (x, ())) for name, x in zip(c.names, c, strict=True)]
+        sources = [CloudSource(name, name, len, lambda x=x: (x, ())) for name, x in zip(c.names, c, strict=True)]
     assert caplog.messages == ["1 of 1 clouds hold more points: brought to 256 each by random subsampling"]
-    sources.append(CloudSource("large", "large", lambda: (cloud, ())))
+    sources.append(CloudSource("large", "large", len, lambda: (cloud, ())))
     measured = pcqaad.verify(pcqaad.Collection(pack(more.sections)), sources)["metrics"]["emkd"]["per_cloud"]
     assert measured[-1]["name"] == "large"
     assert measured[-1]["mean"] == pytest.approx(more.record["mean"], rel=2e-3)

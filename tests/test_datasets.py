@@ -239,7 +239,7 @@ def test_points_are_drawn_by_seed_and_number_alone(tmp_path):
     sources = find_clouds([tmp_path])
     meshes, called = LazyMeshes(sources), [source.name for source in sources]
     drawn = Surfaces(meshes, called, 100, 3)
-    assert drawn[5].tobytes() == drawn[-len(called) + 5].tobytes() == drawn[5:6][0].tobytes()
+    assert drawn[5].tobytes() == drawn[-len(called) + 5].tobytes()
     assert Surfaces(meshes[5:], called[5:], 100, 3, first=5)[0].tobytes() == drawn[5].tobytes()
     assert len({cloud.tobytes() for cloud in drawn}) == len(drawn) == len(meshes)
     assert Surfaces(meshes, called, 100, 4)[5].tobytes() != drawn[5].tobytes()

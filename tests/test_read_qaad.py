@@ -11,11 +11,10 @@ import pytest
 from plyfile import PlyData
 
 import pcqaad
+from examples import read_qaad as reader
 from pcqaad.formats.container.container import Container
-from tests.test_examples import load
 from tests.test_golden import GOLDEN, points
 
-reader = load("read_qaad")
 SEQUENCE = GOLDEN[1]
 
 

@@ -51,8 +51,7 @@ def command(file: Path, output: Path, only: list[range | str] | None, overwrite:
     with watched(quiet=quiet) as monitor, pcqaad.open(file) as collection:
         names = collection.names
         chosen = list(range(len(names))) if only is None else select(only, names, str(file))
-        points = int(collection.info["points"])
-        called = [names[i] for i in chosen]
+        points, called = collection.info["points"], [names[i] for i in chosen]
         check_target(output, called, overwrite=overwrite)
         write_clouds(output, called, points, _decoded(collection, chosen, monitor))
     took = seconds(time.monotonic() - began)

@@ -32,21 +32,17 @@ def chart(clouds: Sequence[Mapping[str, Any]], mean: float, unit: str) -> str:
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
         label = figure(float(f"{i * step:.9g}"))
         parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
-    if len(clouds) <= _MOST_BARS:
-        parts += _bars(clouds, top, unit)
-        order = "in the file's order"
-    else:
-        parts.append(_curve(values, top))
-        order = "from the worst to the best"
+    few = len(clouds) <= _MOST_BARS
+    parts += _bars(clouds, top, unit) if few else [_curve(values, top)]
+    order = "in the file's order" if few else "from the worst to the best"
     y = _y(mean, top)
     parts.append(f'<line class="mean" x1="{_LEFT}" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
     across = f"{len(clouds):,} clouds, {order}; dashed: their mean"
     parts.append(f'<text x="{_LEFT}" y="{_HEIGHT - 8}">{across}</text>')
     if unit:
         parts.append(f'<text x="{_LEFT}" y="12">mean error, {escape(unit)}</text>')
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Mean error of each cloud">{"".join(parts)}</svg>'
-    )
+    head = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Mean error of each cloud">'
+    return f"{head}{''.join(parts)}</svg>"
 
 
 def _bars(clouds: Sequence[Mapping[str, Any]], top: float, unit: str) -> list[str]:
@@ -59,20 +55,17 @@ def _bars(clouds: Sequence[Mapping[str, Any]], top: float, unit: str) -> list[st
         y = _y(cloud["mean"], top)
         kind = "bar worst" if i == worst else "bar"
         title = escape(f"{cloud['name']}: {length(cloud['mean'], unit)}")
-        bars.append(
-            f'<rect class="{kind}" x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" '
-            f'height="{_y(0, top) - y:.2f}"><title>{title}</title></rect>'
-        )
+        box = f'x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{_y(0, top) - y:.2f}"'
+        bars.append(f'<rect class="{kind}" {box}><title>{title}</title></rect>')
     return bars
 
 
 def _curve(values: Sequence[float], top: float) -> str:
     falling = sorted(values, reverse=True)
-    last = len(falling) - 1
     points = []
-    for i in range(_CURVE_POINTS):
-        share = i / (_CURVE_POINTS - 1)
-        points.append(f"{_LEFT + share * (_WIDTH - _LEFT):.1f},{_y(falling[round(share * last)], top):.2f}")
+    for share in (i / (_CURVE_POINTS - 1) for i in range(_CURVE_POINTS)):
+        value = falling[round(share * (len(falling) - 1))]
+        points.append(f"{_LEFT + share * (_WIDTH - _LEFT):.1f},{_y(value, top):.2f}")
     return f'<polyline class="curve" points="{" ".join(points)}"/>'
 
 

@@ -11,19 +11,12 @@ from pcqaad.cli.show.text import METRICS, figure, length
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of a file's clouds.
+    """One metric of a file's clouds."""
 
-    Attributes:
-        name: as the option `--metric` takes it.
-        values: the figures, as `--json` prints them.
-        unit: of lengths.
-        source: measured or recorded.
-    """
-
-    name: str
-    values: Mapping[str, Any]
-    unit: str
-    source: str
+    name: str  # as the option `--metric` takes it
+    values: Mapping[str, Any]  # the figures, as `--json` prints them
+    unit: str  # of lengths
+    source: str  # measured or recorded
 
     @property
     def title(self) -> str:

@@ -52,10 +52,11 @@ def page(file: str, result: Mapping[str, Any]) -> str:
         "ratio": f"{figure(result['ratio'])} : 1",
         "bits per point": figure(result["bits_per_point"]),
     }
+    made = "measured against the originals" if result["source"] == "measured" else "as recorded when the file was made"
     body = [
         f"<h1>{title}</h1>",
         f"<p>{result['clouds']:,} clouds of {result['points']:,} points; every section and every cloud's "
-        f"latents read and checked. Errors {_source(result)}.</p>",
+        f"latents read and checked. Errors {made if result['metrics'] else 'were not recorded'}.</p>",
         _cards(sizes),
         *map(_section, metrics_of(result)),
     ]
@@ -64,12 +65,6 @@ def page(file: str, result: Mapping[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
     )
-
-
-def _source(result: Mapping[str, Any]) -> str:
-    if not result["metrics"]:
-        return "were not recorded"
-    return "measured against the originals" if result["source"] == "measured" else "as recorded when the file was made"
 
 
 def _section(metric: Metric) -> str:
@@ -82,10 +77,8 @@ def _section(metric: Metric) -> str:
 
 
 def _cards(items: Mapping[str, str]) -> str:
-    cells = "".join(
-        f"<div><dt>{_LABELS.get(label, label)}</dt><dd>{escape(text)}</dd></div>" for label, text in items.items()
-    )
-    return f"<dl>{cells}</dl>"
+    cells = (f"<div><dt>{_LABELS.get(label, label)}</dt><dd>{escape(text)}</dd></div>" for label, text in items.items())
+    return f"<dl>{''.join(cells)}</dl>"
 
 
 def _table(labels: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

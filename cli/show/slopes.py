@@ -21,8 +21,7 @@ def draw(path: Path, result: Mapping[str, Any]) -> None:
     name = f"{teacher['name']} ({values})" if values else teacher["name"]
     above.plot(d, result["slope"], color="black", linewidth=3, alpha=0.35, label=f"teacher: {name}")
     for match in result["families"]:
-        label = f"{match['criterion']}  {match['loss']:.2g}"
-        above.plot(d, match["slope"], linewidth=1.2, label=label)
+        above.plot(d, match["slope"], linewidth=1.2, label=f"{match['criterion']}  {match['loss']:.2g}")
     above.axhline(0, color="grey", linewidth=0.6)
     above.set_ylabel("slope, largest 1")
     above.legend(fontsize=8, frameon=False, loc=(0.01, 0.08))
@@ -30,5 +29,4 @@ def draw(path: Path, result: Mapping[str, Any]) -> None:
     below.set(xlabel="distance to the nearest neighbour (the clouds' diagonal is 4)", ylabel="density", ylim=(0, None))
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
-    # No date: equal results make equal files.
-    figure.savefig(path, format="png", dpi=130, metadata={"Software": None})
+    figure.savefig(path, format="png", dpi=130, metadata={"Software": None})  # no date: equal results make equal files

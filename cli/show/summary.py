@@ -27,20 +27,17 @@ def described(info: Info) -> str:
         f"layers {layers} and {model['patch']} per patch{', added to the template' * model['residual']}; "
         f"{model['weights']:,} weights"
     )
-    version = ("format", f"version {info['version']}")
+    made = ("format", f"version {info['version']}"), ("model", network)
     sections = [[tag, f"{count:,}"] for tag, count in info["bytes"]["sections"].items()]
+    paragraphs = [
+        pairs([*_sizes(info), *made, *_fidelity(info)]),
+        columns(["section", "bytes"], sections),
+        columns(["part", "bytes", "of the file", "that is"], _parts(info)),
+    ]
     details = {"settings": info["settings"], "quantisation": info["quantisation"], "encoder": info["encoder"]}
-    return "\n\n".join(
-        [
-            pairs([*_sizes(info), version, ("model", network), *_fidelity(info)]),
-            columns(["section", "bytes"], sections),
-            columns(["part", "bytes", "of the file", "that is"], _parts(info)),
-            *(
-                f"{name}\n" + pairs([(f"  {key}", _plain(value)) for key, value in details[name].items()])
-                for name in details
-            ),
-        ]
-    )
+    for name, values in details.items():
+        paragraphs.append(f"{name}\n" + pairs([(f"  {key}", _plain(value)) for key, value in values.items()]))
+    return "\n\n".join(paragraphs)
 
 
 def _parts(info: Info) -> list[list[str]]:
@@ -62,18 +59,12 @@ def _parts(info: Info) -> list[list[str]]:
 
 def completed(result: Mapping[str, Any]) -> str:
     """Return the text of `complete`: one row a cloud, the errors of the points that were given."""
-    rows = [
-        [
-            cloud["name"],
-            f"{cloud['given']:,}",
-            length(cloud["mean"], result["unit"]),
-            f"{figure(cloud['mean_percent'])} %",
-            f"{cloud['deviations']:.2f}",
-            cloud["start"] or "the mean",
-        ]
-        for cloud in result["clouds"]
-    ]
     labels = ["cloud", "points given", "their mean error", "of diagonal", "deviations", "started from"]
+    rows = []
+    for cloud in result["clouds"]:
+        error, percent = length(cloud["mean"], result["unit"]), f"{figure(cloud['mean_percent'])} %"
+        start = cloud["start"] or "the mean"
+        rows.append([cloud["name"], f"{cloud['given']:,}", error, percent, f"{cloud['deviations']:.2f}", start])
     totals = [
         ("written to", str(result["output"])),
         ("given points", _mean(result, result["unit"])),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,8 +17,7 @@ def size(count: int) -> str:
         return f"{count:,} bytes" if count != 1 else "1 byte"
     value, unit = float(count), "bytes"
     for larger in ("KB", "MB", "GB", "TB"):
-        # Not 1000.0 KB: a number that rounds up to that is shown in the next unit.
-        if value < 999.95:
+        if value < 999.95:  # not 1000.0 KB: a number that rounds up to that is shown in the next unit
             break
         value, unit = value / 1000, larger
     return f"{value:,.1f} {unit}"
@@ -63,27 +61,11 @@ def columns(labels: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table under a line of labels: the first column to the left, all others, numbers, to the right."""
     lines = [list(labels), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(labels))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    form = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])])
+    return "\n".join(form.format(*line).rstrip() for line in lines)
 
 
 def as_json(values: Mapping[str, Any]) -> str:
     """Return JSON in ASCII, indented; null stands for NaN and infinity, which JSON lacks."""
-    return json.dumps(_finite(values), indent=2, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-        case _:
-            return value
+    finite = json.loads(json.dumps(values), parse_constant=lambda name: None)
+    return json.dumps(finite, indent=2, allow_nan=False)

@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.clouds.h5 import H5Clouds, find_h5, read_h5, read_h5_mesh
 from pcqaad.formats.clouds.names import Origin, choose_names, natural, safe_name
-from pcqaad.formats.clouds.npy import count_npy, read_npy
+from pcqaad.formats.clouds.npy import Points, count_npy, read_npy
 from pcqaad.formats.clouds.ply import count_ply, read_ply, read_ply_mesh
 from pcqaad.formats.clouds.triangulate import Triangles
 from pcqaad.formats.errors import FormatError
 
-Points = NDArray[np.float32 | np.float64]
 Mesh = tuple[Points, Triangles]
 Item = TypeVar("Item")
 
@@ -31,7 +29,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class CloudData(NamedTuple):
-    """The points of one cloud, shape (points, 3), and notes on what of its file was not kept."""
+    """The points of one cloud (points, 3), and notes on what of its file was not kept."""
 
     points: Points
     notes: tuple[str, ...]
@@ -51,15 +49,12 @@ class CloudSource:
 
     name: str
     file: str
+    count: Callable[[], int]  # of its points, from a header
     load: Callable[[], tuple[Points, Sequence[str]]]
     load_mesh: Callable[[], tuple[Points, Triangles, Sequence[str]]] | None = None
-    load_count: Callable[[], int] | None = None
 
     def read(self) -> CloudData:
-        """Read the cloud, of at least one point, all its coordinates finite in float32 too.
-
-        Raises `FormatError` when it is no such cloud, or cannot be read.
-        """
+        """Read the cloud; raises `FormatError` unless it has points, and all coordinates are finite in float32 too."""
         try:
             points, notes = self.load()
             _check_points(points)
@@ -68,10 +63,7 @@ class CloudSource:
         return CloudData(points, tuple(notes))
 
     def read_mesh(self) -> MeshData:
-        """Read the cloud as `read` does, and the faces between its points.
-
-        Raises `FormatError` as `read` does, and when there are no faces, or they have corners that are not there.
-        """
+        """Read the cloud as `read` does, and its faces; raises `FormatError` as `triangulate` does, too."""
         try:
             if self.load_mesh is None:
                 raise FormatError("expected faces to draw points from, found points alone")
@@ -81,17 +73,9 @@ class CloudSource:
             raise error.in_file(self.file) from error
         return MeshData(vertices, triangles, tuple(notes))
 
-    def count(self) -> int:
-        """Return the number of points, read from a header where there is one; raises `FormatError` as `read` does."""
-        return self.load_count() if self.load_count is not None else len(self.read().points)
-
 
 class _Lazy(Sequence[Item], Generic[Item]):
-    """The contents of sources, each read whenever it is asked for.
-
-    Attributes:
-        notes: on what was not kept, each with how many of the clouds read so far it is true of.
-    """
+    """The contents of sources, read when asked for. `notes` counts the clouds read so far that each is true of."""
 
     def __init__(self, sources: Sequence[CloudSource]) -> None:
         self._sources = sources
@@ -120,8 +104,7 @@ class _Lazy(Sequence[Item], Generic[Item]):
         return item
 
     @abstractmethod
-    def _read(self, source: CloudSource) -> tuple[Item, tuple[str, ...]]:
-        """Return the contents of a source, and the notes on it."""
+    def _read(self, source: CloudSource) -> tuple[Item, tuple[str, ...]]: ...
 
 
 class LazyClouds(_Lazy[Points]):
@@ -151,13 +134,9 @@ def find_clouds(inputs: Sequence[str | Path]) -> list[CloudSource]:
 
     Raises `FormatError` when an input is missing, of another kind, or holds no clouds.
     """
-    found: list[CloudSource] = []
-    origins: list[Origin] = []
-    for number, given in enumerate(map(str, inputs)):
-        for source, parts, least in _sources(given):
-            found.append(source)
-            origins.append(Origin(parts, least, number))
-    return [replace(source, name=name) for source, name in zip(found, choose_names(origins), strict=True)]
+    found = [(number, *each) for number, given in enumerate(inputs) for each in _sources(str(given))]
+    names = choose_names([Origin(parts, least, number) for number, _, parts, least in found])
+    return [replace(source, name=name) for (_, source, *_), name in zip(found, names, strict=True)]
 
 
 # A cloud, the parts of its path, and how many of the last ones its name has to have.
@@ -165,7 +144,6 @@ _Found = tuple[CloudSource, tuple[str, ...], int]
 
 
 def _sources(given: str) -> Iterator[_Found]:
-    """Find the clouds of one input."""
     # Only behind the suffix of an HDF5 file: Windows puts a colon behind the letter of a drive.
     in_h5 = re.fullmatch(r"(.+?\.(?:h5|hdf5)):(.+)", given, re.IGNORECASE)
     path, dataset = (Path(in_h5[1]), in_h5[2]) if in_h5 else (Path(given), None)
@@ -208,7 +186,8 @@ def _ply_files(top: Path) -> Iterator[Path]:
             continue
         visited.add((status.st_dev, status.st_ino))
         # Hidden files are not meant: some systems leave such beside every real one.
-        entries = sorted((entry for entry in folder.iterdir() if entry.name[0] != "."), key=_natural)
+        entries = [entry for entry in folder.iterdir() if entry.name[0] != "."]
+        entries.sort(key=lambda entry: (natural(entry.stem)[0], entry.name))
         inner = {entry for entry in entries if entry.is_dir()}
         for entry in entries:
             if entry.is_symlink() and not entry.exists() and entry.suffix.lower() in (".ply", ""):
@@ -221,33 +200,20 @@ def _ply_files(top: Path) -> Iterator[Path]:
         folders += [entry for entry in reversed(entries) if entry in inner and not entry.is_symlink()]
 
 
-def _natural(file: Path) -> tuple[list[tuple[bool, int, str]], str]:
-    return natural(file.stem)[0], file.name
-
-
 def _ply_source(path: Path, least: int) -> _Found:
-    load, load_mesh, count = partial(read_ply, path), partial(read_ply_mesh, path), partial(count_ply, path)
-    return CloudSource(path.stem, str(path), load, load_mesh, count), (*_folders(path), path.stem), least
+    calls = partial(count_ply, path), partial(read_ply, path), partial(read_ply_mesh, path)
+    return CloudSource(path.stem, str(path), *calls), (*_folders(path), path.stem), least
 
 
 def _npy_sources(path: Path) -> Iterator[_Found]:
-    def load(index: int | None) -> tuple[Points, Sequence[str]]:
-        return read_npy(path, index), ()
-
     count, points = count_npy(path)
     for index in (None,) if count is None else range(count):
         name, where = (path.stem, "") if index is None else (f"{path.stem}_{index:04d}", f"[{index}]")
-        source = CloudSource(name, f"{path}{where}", partial(load, index), None, lambda: points)
+        source = CloudSource(name, f"{path}{where}", lambda: points, partial(read_npy, path, index))
         yield source, (*_folders(path), name), 1
 
 
 def _h5_sources(path: Path, found: H5Clouds) -> Iterator[_Found]:
-    def load(index: int | None) -> tuple[Points, Sequence[str]]:
-        return read_h5(path, found.dataset, index), ()
-
-    def load_mesh(index: int | None) -> tuple[Points, Triangles, Sequence[str]]:
-        return *read_h5_mesh(path, found.dataset, index), ()
-
     dataset = tuple(filter(None, found.dataset.split("/")))
     for index in (None,) if found.count is None else range(found.count):
         where = "" if index is None else f"[{index}]"
@@ -259,25 +225,23 @@ def _h5_sources(path: Path, found: H5Clouds) -> Iterator[_Found]:
             own = (f"{index:05d}",)
         else:
             own = (path.stem if index is None else f"{path.stem}_{index:04d}",)
-        loads = partial(load, index), partial(load_mesh, index), lambda: found.points
-        source = CloudSource(own[-1], f"{path}:{found.dataset}{where}", *loads)
+        calls = partial(read_h5, path, found.dataset, index), partial(read_h5_mesh, path, found.dataset, index)
+        source = CloudSource(own[-1], f"{path}:{found.dataset}{where}", lambda: found.points, *calls)
         yield source, (*_folders(path), path.stem, *dataset, *own), len(own) + found.sequence
 
 
 def _folders(path: Path) -> tuple[str, ...]:
-    # Not `resolve`: a link is known by its own name.
-    return Path(os.path.normpath(path.absolute())).parent.parts[1:]
+    return Path(os.path.normpath(path.absolute())).parent.parts[1:]  # not `resolve`: a link is known by its own name
 
 
 def _check_points(points: Points) -> None:
     if len(points) == 0:
         raise FormatError("holds no points")
-    accepted, expected = np.abs(points) <= _LARGEST, f"coordinates of at most {_LARGEST:.4g}"
+    accepted, expected = np.isfinite(points), "finite coordinates"
+    if accepted.all():
+        accepted, expected = np.abs(points) <= _LARGEST, f"coordinates of at most {_LARGEST:.4g}"
     if accepted.all():
         return
-    finite = np.isfinite(points)
-    if not finite.all():
-        accepted, expected = finite, "finite coordinates"
     refused = np.flatnonzero(~accepted.all(axis=1))
     found = ", ".join(f"{value:.6g}" for value in points[refused[0]].tolist())
     problem = f"expected {expected}, found ({found}) ({len(refused)} such points)"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds.h5_access import all_datasets, dataset_at, dataset_beside, opened
 from pcqaad.formats.clouds.names import MAX_NAME, natural
-from pcqaad.formats.clouds.npy import point_type
+from pcqaad.formats.clouds.npy import Points, point_type
 from pcqaad.formats.clouds.triangulate import MAX_CORNERS, Triangles, triangulate
 from pcqaad.formats.errors import FormatError
 
@@ -31,52 +31,34 @@ _NAMES_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class H5Clouds:
-    """What a dataset of clouds holds.
+    """What a dataset of clouds holds."""
 
-    Attributes:
-        dataset: its path in the file.
-        count: of its clouds; None for one cloud of shape (points, 3).
-        points: of each.
-        names: one per cloud, where they are stored.
-        sequence: whether it is one of D-FAUST's: (points, 3, frames), with `faces` beside it.
-    """
-
-    dataset: str
-    count: int | None
-    points: int
-    names: list[str] | None
-    sequence: bool
+    dataset: str  # its path in the file
+    count: int | None  # of its clouds; None for one cloud of shape (points, 3)
+    points: int  # of each
+    names: list[str] | None  # one per cloud, where they are stored
+    sequence: bool  # whether it is one of D-FAUST's: (points, 3, frames), with `faces` beside it
 
 
 def find_h5(path: str | Path, dataset: str | None = None) -> list[H5Clouds]:
     """Describe the named dataset of clouds, or the only one of the file, or all when they are sequences of one mesh.
 
-    Where integer arrays could be clouds too (the faces of a mesh have the shape of one), only those of
-    floating point are considered. Names come from a dataset `names`, one text a cloud, in the same group.
-
-    Raises `FormatError` when there is no such dataset, or there are several of other kinds; it then lists them.
+    Datasets of integers, as faces are, count only where there are none of floating point. Names come from a dataset
+    `names`, one text a cloud, in the same group. Raises `FormatError` where the choice is none or not clear.
     """
     with opened(path) as file:
         paths = [dataset] if dataset else _chosen(file)
         return [_describe(_clouds(file, each), each, len(paths) > 1) for each in paths]
 
 
-def read_h5(path: str | Path, dataset: str, index: int | None) -> NDArray[np.float32 | np.float64]:
-    """Read one cloud, shape (points, 3), of a dataset; `index` is None if that has shape (points, 3).
-
-    Raises `FormatError` as `find_h5` does.
-    """
+def read_h5(path: str | Path, dataset: str, index: int | None) -> tuple[Points, list[str]]:
+    """Read one cloud, the only one where `index` is None; no notes. Raises `FormatError` as `find_h5` does."""
     with opened(path) as file:
-        return _read(_clouds(file, dataset), index)
+        return _read(_clouds(file, dataset), index), []
 
 
-def read_h5_mesh(
-    path: str | Path, dataset: str, index: int | None
-) -> tuple[NDArray[np.float32 | np.float64], Triangles]:
-    """Read one cloud as `read_h5` does, and the faces (t, 3) of the dataset `faces` in the same group.
-
-    Raises `FormatError` as `read_h5` does, and when there are no such faces.
-    """
+def read_h5_mesh(path: str | Path, dataset: str, index: int | None) -> tuple[Points, Triangles, list[str]]:
+    """Read as `read_h5` does, and the triangles (t, 3) of `faces` in its group; raises `FormatError` without them."""
     with opened(path) as file:
         found = _clouds(file, dataset)
         faces = _faces(found)
@@ -84,14 +66,11 @@ def read_h5_mesh(
             problem = f"expected a dataset {_FACES} of integers (faces, 3) in its group to draw points from, found none"
             raise FormatError(problem, where=f"dataset {dataset}")
         points = _read(found, index)
-        return points, triangulate(faces[()], len(points), f"dataset {faces.name.lstrip('/')}")
+        return points, triangulate(faces[()], len(points), f"dataset {faces.name.lstrip('/')}"), []
 
 
 def write_h5(path: str | Path, names: Sequence[str], points: int, clouds: Iterable[NDArray[np.float32]]) -> None:
-    """Write clouds of shape (points, 3), taken one at a time: a float32 dataset `clouds`, and their `names`.
-
-    Raises `FormatError` when the file cannot be written; nothing is left of it then.
-    """
+    """Write clouds (points, 3), taken one at a time, and their names; raises `FormatError` as `atomic_path` does."""
     import h5py
 
     shape = (len(names), points, 3)
@@ -167,13 +146,11 @@ def _are_sequences(file: Any, paths: list[str]) -> bool:
     found = [_clouds(file, path) for path in paths]
     if len({(item.shape[0], item.dtype) for item in found}) > 1 or _faces(found[0]) is None:
         return False
-    # Faces tell the same of all that have three frames.
-    of_three = [item for item in found if item.shape[-1] == 3]
+    of_three = [item for item in found if item.shape[-1] == 3]  # faces tell the same of all that have three frames
     return all(len(item.shape) == 3 and item.shape[1] == 3 for item in found) and all(map(_transposed, of_three[:1]))
 
 
 def _describe(found: Any, dataset: str, sequence: bool) -> H5Clouds:
-    """Describe a dataset of clouds, known to be one of several sequences or not."""
     if len(found.shape) == 2:
         return H5Clouds(dataset, None, found.shape[0], _names(found, None), False)
     transposed = sequence or _transposed(found)
@@ -185,23 +162,19 @@ def _transposed(found: Any) -> bool:
     """Say whether a dataset of three dimensions is (points, 3, clouds), not (clouds, points, 3)."""
     if found.shape[2] != 3 or found.shape[1] != 3:
         return bool(found.shape[2] != 3)
-    # Three frames, or clouds of three points: faces tell which.
-    faces = _faces(found)
+    faces = _faces(found)  # three frames, or clouds of three points: faces tell which
     return faces is not None and bool(faces[()].max() >= 3)
 
 
 def _faces(found: Any) -> Any | None:
-    """Return the dataset of faces beside one of clouds, None where there is none that is one."""
     faces = dataset_beside(found, _FACES)
     if faces is None or faces.dtype.kind not in "iu" or not faces.size:
         return None
     return faces if len(faces.shape) == 2 and 3 <= faces.shape[1] <= MAX_CORNERS else None
 
 
-def _read(found: Any, index: int | None) -> NDArray[np.float32 | np.float64]:
-    where: Any = ()
-    if index is not None:
-        where = np.s_[:, :, index] if _transposed(found) else index
+def _read(found: Any, index: int | None) -> Points:
+    where = () if index is None else np.s_[:, :, index] if _transposed(found) else index
     return np.array(found[where], dtype=point_type(found.dtype), order="C")
 
 

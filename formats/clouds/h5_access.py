@@ -16,11 +16,9 @@ from typing import Any
 from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.errors import FormatError
 
-# Claimed to stored bytes. No HDF5 filter in common use gains more: deflate ends at 1032 to 1.
-_MAX_GAIN = 1100
-# Links that a search looks at, and the levels of groups that it enters.
-_MAX_LINKS = 2048
-_MAX_DEPTH = 32
+_MAX_GAIN = 1100  # claimed to stored bytes. No HDF5 filter in common use gains more: deflate ends at 1032 to 1.
+_MAX_LINKS = 2048  # that a search looks at
+_MAX_DEPTH = 32  # levels of groups that it enters
 _MAX_SOFT_LINKS = 16  # on the way to one dataset
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -15,24 +16,17 @@ MAX_NAME = 1024  # bytes in UTF-8: more than any file system takes
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a cloud was found.
-
-    Attributes:
-        parts: of its absolute path, outermost folder first; the last is the name of the file or what numbers it.
-        least: how many of the last parts its name has to have: those below the folder that was given, or one.
-        given: the number of the input that it was found in.
-    """
+    """Where a cloud was found: the `parts` of its absolute path, the last the file's name or what numbers the cloud."""
 
     parts: tuple[str, ...]
-    least: int
-    given: int
+    least: int  # how many of the last parts its name has to have: those below the folder that was given, or one
+    given: int  # the number of the input that it was found in
 
 
 def safe_name(name: str) -> bool:
     """Say whether a cloud may have this name: a file named so lies in the folder it is written to, or below."""
-    if any(part in ("", ".", "..") for part in name.split("/")) or _UNSAFE.search(name):
-        return False
-    return len(name.encode()) <= MAX_NAME
+    unsafe = any(part in ("", ".", "..") for part in name.split("/")) or _UNSAFE.search(name)
+    return not unsafe and len(name.encode()) <= MAX_NAME
 
 
 def choose_names(origins: Sequence[Origin]) -> list[str]:
@@ -50,7 +44,7 @@ def choose_names(origins: Sequence[Origin]) -> list[str]:
         wanted = dict(more)
         for found in clashing.values():
             if len(found) > 1:
-                common = _common(min(found), max(found))
+                common = len(os.path.commonprefix(list(found)))  # noqa: RUF071 (of parts, not of characters)
                 for origin in found.values():
                     wanted[origin.given] = max(wanted.get(origin.given, 0), len(origin.parts) - common - origin.least)
         if wanted == dict(more):
@@ -62,11 +56,6 @@ def natural(text: str) -> tuple[list[tuple[bool, int, str]], str]:
     """Return a key that sorts numbers within names by their value: `x2` before `x10`."""
     parts = re.findall(r"([0-9]+)|([^0-9]+)", text)
     return [(not digits, int(digits or 0), other.lower()) for digits, other in parts], text
-
-
-def _common(first: tuple[str, ...], last: tuple[str, ...]) -> int:
-    """Return how many parts two paths begin with alike; the least and the greatest of many tell it of all."""
-    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -7,13 +7,15 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pcqaad.formats.atomic import atomic_path, named_os_errors
 from pcqaad.formats.errors import FormatError
+
+Points = NDArray[np.float32 | np.float64]  # (points, 3)
 
 
 def point_type(stored: np.dtype[Any]) -> DTypeLike | None:
@@ -27,7 +29,7 @@ def point_type(stored: np.dtype[Any]) -> DTypeLike | None:
 
 
 def count_npy(path: str | Path) -> tuple[int | None, int]:
-    """Return how many clouds a `.npy` file holds, None if it is one of shape (points, 3), and the points of each.
+    """Return the number of clouds, None for one of shape (points, 3), and the points of each.
 
     Raises `FormatError` when it is no array of clouds of at least one point.
     """
@@ -35,20 +37,14 @@ def count_npy(path: str | Path) -> tuple[int | None, int]:
     return len(array) if array.ndim == 3 else None, array.shape[-2]
 
 
-def read_npy(path: str | Path, index: int | None) -> NDArray[np.float32 | np.float64]:
-    """Read one cloud, shape (points, 3), of a `.npy` file; `index` is None if it is of shape (points, 3).
-
-    No more of the file is read than this cloud. Raises `FormatError` as `count_npy` does.
-    """
+def read_npy(path: str | Path, index: int | None) -> tuple[Points, list[str]]:
+    """Read one cloud and no more, the only one where `index` is None; no notes. Raises as `count_npy` does."""
     array = _open(path)
-    return np.array(array if index is None else array[index], dtype=point_type(array.dtype), order="C")
+    return np.array(array if index is None else array[index], dtype=point_type(array.dtype), order="C"), []
 
 
 def write_npy(path: str | Path, count: int, points: int, clouds: Iterable[NDArray[np.float32]]) -> None:
-    """Write `count` clouds of shape (points, 3), taken one at a time, as float32 (count, points, 3).
-
-    Raises `FormatError` when the file cannot be written; nothing is left of it then.
-    """
+    """Write `count` clouds (points, 3), taken one at a time, as float32; raises `FormatError` as `atomic_path` does."""
     header = {"descr": "<f4", "fortran_order": False, "shape": (count, points, 3)}
     with atomic_path(Path(path)) as temporary, temporary.open("wb") as stream:
         # A plain stream, since a full disk ends the process when it is met through a memory map.
@@ -69,7 +65,11 @@ def _open(path: str | Path) -> NDArray[Any]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the Python code that a header is
-                shape, transposed, dtype = _read_header(stream)
+                # Version 3 differs from 2 in the names of fields alone, and coordinates have none.
+                first = np.lib.format.read_magic(stream)[0] == 1
+                read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+                sides, transposed, dtype = read(stream)
+                shape = tuple(map(int, sides))
         except Exception as error:  # whatever numpy makes of a hostile header
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise FormatError(f"malformed .npy: {reason}", file=str(path)) from error
@@ -77,22 +77,11 @@ def _open(path: str | Path) -> NDArray[Any]:
     if point_type(dtype) is None:
         raise FormatError(f"expected real numbers, found dtype {dtype}", file=str(path))
     if len(shape) not in (2, 3) or shape[-1] != 3 or min(shape) < 0:
-        problem = f"expected shape (clouds, points, 3) or (points, 3), found {shape}"
-        raise FormatError(problem, file=str(path))
+        raise FormatError(f"expected shape (clouds, points, 3) or (points, 3), found {shape}", file=str(path))
     if 0 in shape:
         raise FormatError(f"holds no points: its shape is {shape}", file=str(path))
-    # In Python's integers: numpy's own overflow.
-    claimed = math.prod(shape) * dtype.itemsize
+    claimed = math.prod(shape) * dtype.itemsize  # in Python's integers: numpy's own overflow
     if claimed > size - start:
         raise FormatError(f"shape {shape} claims {claimed} bytes, found {size - start}", file=str(path))
     with named_os_errors(path, "read"):
         return np.memmap(path, dtype, "r", start, shape, "F" if transposed else "C")
-
-
-def _read_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return the shape, whether it is in Fortran's order, and the dtype."""
-    major, _ = np.lib.format.read_magic(stream)
-    # Version 3 differs from 2 in the names of fields alone, and coordinates have none.
-    read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-    shape, transposed, dtype = read(stream)
-    return tuple(map(int, shape)), transposed, dtype

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from plyfile import PlyData, PlyElement, PlyListProperty, PlyParseError
 
 from pcqaad.formats.atomic import atomic_path, named_os_errors
+from pcqaad.formats.clouds.npy import Points
 from pcqaad.formats.clouds.triangulate import MAX_CORNERS, Triangles, triangulate
 from pcqaad.formats.errors import FormatError
 
@@ -31,20 +32,17 @@ _ROW = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
 
 
 class _Header(NamedTuple):
-    """A checked header: its lines, its elements without their rows, the rows of each, and where the body begins."""
-
     lines: list[str]
-    layout: PlyData
-    counts: dict[str, int]
-    end: int
+    layout: PlyData  # its elements without their rows
+    counts: dict[str, int]  # rows of each
+    end: int  # where the body begins
 
 
-def read_ply(path: str | Path) -> tuple[NDArray[np.float32 | np.float64], list[str]]:
-    """Read the vertex positions of a PLY file, ASCII or binary of either byte order.
+def read_ply(path: str | Path) -> tuple[Points, list[str]]:
+    """Read the vertex positions of a PLY file, ASCII or binary of either byte order, and notes on what was not kept.
 
-    Returns the points, shape (points, 3), in the file's own order and units, and notes on what was not kept. The
-    points are float64 where float32 could not hold the file's type of x, y, z, else float32. There may be no points,
-    and coordinates may be infinite or NaN.
+    The points are in the file's own order and units, float64 where float32 could not hold its type of x, y, z. There
+    may be no points, and coordinates may be infinite or NaN.
 
     Raises `FormatError` when the file is no PLY file, has no vertex positions, or holds less than it claims.
     """
@@ -53,22 +51,17 @@ def read_ply(path: str | Path) -> tuple[NDArray[np.float32 | np.float64], list[s
         return _points(stream, header), _notes(header, "vertex")
 
 
-def read_ply_mesh(path: str | Path) -> tuple[NDArray[np.float32 | np.float64], Triangles, list[str]]:
-    """Read the vertex positions (points, 3) of a PLY file as `read_ply` does, and its faces as triangles (t, 3).
-
-    Faces of more corners are cut into fans of triangles. Raises `FormatError` as `read_ply` does, and when
-    there are no faces, or one has a corner that is not there.
-    """
+def read_ply_mesh(path: str | Path) -> tuple[Points, Triangles, list[str]]:
+    """Read a PLY file as `read_ply` does, and its faces as triangles (t, 3); raises `FormatError` without them, too."""
     with _opened(path) as stream:
         header = _read_header(stream)
         points = _points(stream, header)
         if "face" not in header.counts:
             raise FormatError("expected an element face to draw points from, found none", where="header")
-        lists = [p.name for p in header.layout["face"].properties if isinstance(p, PlyListProperty)]
-        corners = next((name for name in lists if name in _CORNERS), None)
-        if corners is None:
+        corners = [p.name for p in _lists(header.layout["face"]) if p.name in _CORNERS]
+        if not corners:
             raise FormatError(f"expected a list property {' or '.join(_CORNERS)}", where="element face")
-        polygons = _rows(stream, header, "face")[corners]
+        polygons = _rows(stream, header, "face")[corners[0]]
         return points, triangulate(polygons, len(points), "element face"), _notes(header, "vertex", "face")
 
 
@@ -79,10 +72,7 @@ def count_ply(path: str | Path) -> int:
 
 
 def write_ply(path: str | Path, points: NDArray[np.float32]) -> None:
-    """Write points, shape (points, 3), as a binary little-endian PLY file of float32 x, y, z.
-
-    Raises `FormatError` when the file cannot be written; nothing is left of it then.
-    """
+    """Write points (points, 3) as binary little-endian float32 x, y, z; raises `FormatError` as `atomic_path` does."""
     rows = np.ascontiguousarray(points, dtype="<f4").view(_ROW).reshape(-1)
     ply = PlyData([PlyElement.describe(rows, "vertex")], byte_order="<", comments=[_COMMENT])
     with atomic_path(Path(path)) as temporary, temporary.open("wb") as stream:
@@ -107,22 +97,19 @@ def _read_header(stream: BinaryIO) -> _Header:
         found = _listed(counts) or "no elements"
         raise FormatError(f"expected an element vertex, found {found}", where="header")
     scalars = {p.name for p in layout["vertex"].properties if not isinstance(p, PlyListProperty)}
-    if missing := [axis for axis in "xyz" if axis not in scalars]:
-        problem = f"expected the scalar properties x, y, z, found no {_listed(missing)}"
-        raise FormatError(problem, where="element vertex")
+    if missing := _listed(axis for axis in "xyz" if axis not in scalars):
+        raise FormatError(f"expected the scalar properties x, y, z, found no {missing}", where="element vertex")
     _check_size(layout, counts, os.fstat(stream.fileno()).st_size - end)
     return _Header(lines, layout, counts, end)
 
 
-def _points(stream: BinaryIO, header: _Header) -> NDArray[np.float32 | np.float64]:
+def _points(stream: BinaryIO, header: _Header) -> Points:
     rows = _rows(stream, header, "vertex")
     columns = [rows[axis] for axis in "xyz"]
-    points: NDArray[np.float32 | np.float64] = np.stack(columns, axis=1, dtype=np.result_type(np.float32, *columns))
-    return points
+    return np.stack(columns, axis=1, dtype=np.result_type(np.float32, *columns))
 
 
 def _notes(header: _Header, *kept: str) -> list[str]:
-    """Say which of the file's properties and elements are not kept."""
     others = [p.name for p in header.layout["vertex"].properties if p.name not in ("x", "y", "z")]
     notes = [f"vertex properties {_listed(others)} not kept"] if others else []
     rows = header.counts.items()
@@ -143,9 +130,8 @@ def _rows(stream: BinaryIO, header: _Header, name: str) -> NDArray[np.void]:
         stream.seek(header.end)
     body = stream.read()
     if layout.text and not _lists(element):
-        # A row is a line, whatever it holds.
-        rows = _rows_by_numpy(body, element, sum(header.counts[other] for other in before), count)
-        if rows is not None:
+        skipped = sum(header.counts[other] for other in before)  # A row is a line, whatever it holds.
+        if (rows := _rows_by_numpy(body, element, skipped, count)) is not None:
             return rows
     return _rows_by_plyfile(header.lines, body, len(before) + 1, name)
 
@@ -195,8 +181,7 @@ def _layout(lines: list[str]) -> tuple[PlyData, dict[str, int]]:
     emptied = []
     for number, line in enumerate(lines, start=1):
         match line.split():
-            # plyfile takes some of them above all elements only.
-            case [word, *_] if word in _REMARKS:
+            case [word, *_] if word in _REMARKS:  # plyfile takes some of them above all elements only
                 continue
             case ["element", name, count] if re.fullmatch(r"[0-9]{1,18}", count):
                 if name in counts:
@@ -204,8 +189,8 @@ def _layout(lines: list[str]) -> tuple[PlyData, dict[str, int]]:
                 counts[name] = int(count)
                 emptied.append(f"element {name} 0")
             case ["element", *_]:
-                problem = f"expected 'element NAME COUNT', found {_brief(line)!r}"
-                raise FormatError(problem, where=f"header line {number}")
+                found = _brief(line)
+                raise FormatError(f"expected 'element NAME COUNT', found {found!r}", where=f"header line {number}")
             case _:
                 emptied.append(line)
     return PlyData.read(_as_stream(emptied)), counts
@@ -239,8 +224,7 @@ def _rows_by_plyfile(lines: list[str], body: bytes, elements: int, name: str) ->
     # From memory, a list that claims more than the file holds can allocate no more than that.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # numpy's on parsing an empty list
-        ply = PlyData.read(_as_stream([*kept, "end_header"], body), mmap=False)
-    rows: NDArray[np.void] = ply[name].data
+        rows: NDArray[np.void] = PlyData.read(_as_stream([*kept, "end_header"], body), mmap=False)[name].data
     return rows
 
 
@@ -256,8 +240,8 @@ def _rows_by_numpy(body: bytes, vertex: PlyElement, skipped: int, count: int) ->
     return rows if len(rows) == count else None
 
 
-def _lists(element: PlyElement) -> bool:
-    return any(isinstance(p, PlyListProperty) for p in element.properties)
+def _lists(element: PlyElement) -> list[PlyListProperty]:
+    return [p for p in element.properties if isinstance(p, PlyListProperty)]
 
 
 def _as_stream(lines: list[str], body: bytes = b"") -> BytesIO:

@@ -29,11 +29,7 @@ def triangulate(polygons: NDArray[Any] | Sequence[NDArray[Any]], vertices: int, 
     else:
         lengths = np.array([len(p) for p in polygons], np.int64)
         groups = [np.stack([polygons[i] for i in np.flatnonzero(lengths == n).tolist()]) for n in np.unique(lengths)]
-    fans = [
-        np.stack([group[:, 0], group[:, i], group[:, i + 1]], axis=1)
-        for group in groups
-        for i in range(1, group.shape[1] - 1)
-    ]
+    fans = [np.stack([g[:, 0], g[:, i], g[:, i + 1]], axis=1) for g in groups for i in range(1, g.shape[1] - 1)]
     triangles = np.concatenate(fans) if fans else np.zeros((0, 3), np.int64)
     if len(triangles) == 0:
         raise FormatError("expected faces to draw points from, found none", where=where)

@@ -35,6 +35,12 @@ def spread(weights: Ints) -> Ints:
     return frequency
 
 
+def bits_of(histogram: Ints, frequency: Ints) -> float:
+    """Return the bits that the symbols of a histogram take at these frequencies."""
+    seen = histogram > 0
+    return float(-(histogram[seen] * np.log2(frequency[seen] / TOTAL)).sum())
+
+
 def starts(frequency: Ints) -> Ints:
     """Return the first slot of each symbol."""
     return np.cumsum(frequency) - frequency
@@ -89,7 +95,6 @@ def _weights(histogram: Ints) -> Ints:
 def _chosen(histogram: Ints) -> tuple[int, float]:
     """Return the mantissa that makes table and symbols shortest together, and their length in bits."""
     weights = _weights(histogram)
-    seen = histogram > 0
     begins, runs = _zero_runs(weights)
     steps = np.diff(_rounded(weights, 0)[0][begins], prepend=0)
     gammas = 2 * np.frexp(np.where(steps < 0, -2.0 * steps, 2.0 * steps + 1))[1] - 1
@@ -97,8 +102,8 @@ def _chosen(histogram: Ints) -> tuple[int, float]:
     best = (0, np.inf)
     for mantissa in range(_MAX_MANTISSA + 1):
         lengths, _, rounded = _rounded(weights, mantissa)
-        bits = -(histogram[seen] * np.log2(spread(rounded)[seen] / TOTAL)).sum()
-        bits += 3 + gammas.sum() + np.minimum(lengths - 1, mantissa).clip(0).sum()
+        table = 3 + gammas.sum() + np.minimum(lengths - 1, mantissa).clip(0).sum()
+        bits = bits_of(histogram, spread(rounded)) + table
         if bits < best[1]:
             best = (mantissa, float(bits))
     return best
@@ -127,8 +132,7 @@ def read_weights(bits: BitReader, count: int) -> Ints:
     if mantissa > _MAX_MANTISSA:
         raise FormatError(f"at most {_MAX_MANTISSA} bits of a weight expected, found {mantissa}")
     weights = np.zeros(count, np.int64)
-    length = 0
-    at = used = 0
+    length = at = used = 0
     while at < count:
         length += bits.signed()
         if not 0 <= length <= _MAX_BITS:

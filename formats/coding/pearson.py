@@ -8,11 +8,12 @@ SPEC.md calls it a bell.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 
 from pcqaad.formats.coding.bits import BitReader, BitWriter
-from pcqaad.formats.coding.histograms import MAX_USED, spread
+from pcqaad.formats.coding.histograms import MAX_USED, bits_of, spread
 from pcqaad.formats.coding.rans import PRECISION, TOTAL, Ints
 from pcqaad.formats.errors import FormatError
 
@@ -25,14 +26,7 @@ _MIN_VARIANCE = 0.05  # symbols squared
 
 def _scale(code: int) -> int:
     """Return the `a` that a code stands for, in sixteenths."""
-    scale: int = (8 + code % 8) << (code // 8)
-    return scale
-
-
-def _nearest_code(scale: float) -> int:
-    exponent = max(math.frexp(scale)[1] - 4, 0)
-    mantissa = round(math.ldexp(scale, -exponent))
-    return min(max(8 * exponent + mantissa - 8, 0), _SCALES - 1)
+    return (8 + code % 8) << (code // 8)
 
 
 def _weights(symbols: int, power: int, code: int, centre: int, escape: int) -> Ints:
@@ -48,12 +42,8 @@ def _weights(symbols: int, power: int, code: int, centre: int, escape: int) -> I
 class PearsonTable:
     """The parametric pmf with which a histogram takes the fewest bits.
 
-    Args:
-        histogram: of the symbols and, last, of the escape: (n + 1,), 1 <= n < 4096, not all 0.
-
-    Attributes:
-        frequency: of each symbol and, last, of the escape, summing to 2**14.
-        bits: about how many bits the table and the histogram's symbols take together.
+    The histogram is of the symbols and, last, of the escape: (n + 1,), 1 <= n < 4096, not all 0. So is `frequency`,
+    which sums to 2**14. The table and the histogram's symbols take about `bits` together.
     """
 
     def __init__(self, histogram: Ints) -> None:
@@ -65,33 +55,30 @@ class PearsonTable:
         variance = max(float(inside @ (place - mean) ** 2) / total, _MIN_VARIANCE)
         self._power, self._code = self._search(inside, variance)
         weights = _weights(len(inside), self._power, self._code, self._centre, 0)
-        escapes = int(histogram[-1])
         self._escape = 0
-        if escapes:
+        if escapes := int(histogram[-1]):
             # The power of two that is nearest to their share.
             share = math.log2(escapes / total * float(weights.sum()))
             self._escape = min(max(round(share), 0), _CENTRE_BITS) + 1
             weights[-1] = 1 << self._escape >> 1
         self.frequency = spread(weights)
-        seen = histogram > 0
-        self.bits = float(-(histogram[seen] * np.log2(self.frequency[seen] / TOTAL)).sum())
-        self.bits += 12 + 2 * abs(self._centre - len(inside) // 2).bit_length()
+        self.bits = bits_of(histogram, self.frequency) + (12 + 2 * abs(self._centre - len(inside) // 2).bit_length())
 
     def _search(self, inside: Ints, variance: float) -> tuple[int, int]:
         """Return the power and the code of the scale with which the symbols take the fewest bits, by descent."""
         squares = _SCALE_UNITS * (np.arange(len(inside)) - self._centre).astype(np.float64) ** 2
-        found: dict[tuple[int, int], float] = {}
 
+        @cache
         def bits(power: int, code: int) -> float:
             """Return what the symbols take, near enough to choose by."""
-            if (power, code) not in found:
-                weights = (1 + squares / _scale(code)) ** -_POWERS[power]
-                share = weights * ((TOTAL - len(weights)) / weights.sum()) + 1
-                found[power, code] = float(inside @ (PRECISION - np.log2(share)))
-            return found[power, code]
+            weights = (1 + squares / _scale(code)) ** -_POWERS[power]
+            share = weights * ((TOTAL - len(weights)) / weights.sum()) + 1
+            return float(inside @ (PRECISION - np.log2(share)))
 
         power = _POWERS.index(8)
-        code = _nearest_code(_SCALE_UNITS * variance * (2 * _POWERS[power] - 3))
+        scale = _SCALE_UNITS * variance * (2 * _POWERS[power] - 3)
+        exponent = max(math.frexp(scale)[1] - 4, 0)
+        code = min(max(8 * exponent + round(math.ldexp(scale, -exponent)) - 8, 0), _SCALES - 1)
         for stride in (8, 4, 2, 1):
             best = None
             while best != (power, code):

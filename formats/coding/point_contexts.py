@@ -11,12 +11,9 @@ import numpy.typing as npt
 
 from pcqaad.formats.coding.rans import Ints
 
-# Points of a cell up to which the count in its half is one symbol.
-MAX_SMALL = 8
-# Of a larger cell, the count is all, none, or in one of this many buckets, with a remainder.
-BUCKETS = 16
-# Twentieths of the surplus of one side over the other from which the next context begins.
-_SURPLUS = (2, 4, 6, 9, 12, 16)
+MAX_SMALL = 8  # points of a cell up to which the count in its half is one symbol
+BUCKETS = 16  # of a larger cell, the count is all, none, or in one of this many buckets, with a remainder
+_SURPLUS = (2, 4, 6, 9, 12, 16)  # of one side over the other, in twentieths, from which the next context begins
 CONTEXTS = len(_SURPLUS) + 2
 # Of each number of points; most cells hold one or two, so these also tell crowded neighbourhoods from empty ones.
 CLASSES = MAX_SMALL + 1 + 4
@@ -35,10 +32,10 @@ class Forest:
         self._near[1, 1, 1] = np.arange(roots)
 
     def contexts(self, axis: int) -> tuple[npt.NDArray[np.bool_], Ints]:
-        """Return, for a halving along `axis`, whether to mirror each cell, and its class and context.
+        """Return, for a halving along `axis`, whether to mirror each cell, and class * CONTEXTS + context.
 
-        A mirrored cell has more points before it than behind it: its halves change places, so that the upper
-        one is always the half of the heavier side. The second array is class * CONTEXTS + context.
+        A mirrored cell has more points before it than behind it: its halves change places, so that the upper one is
+        always the half of the heavier side.
         """
         kind = np.minimum(self.count, MAX_SMALL + 1) - 1
         if self._near is None:  # The sums below would be 0.
@@ -61,29 +58,15 @@ class Forest:
         return before > behind, kind * CONTEXTS + context
 
     def split(self, axis: int, upper: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Halve all cells: `upper` of the points go to the upper half, and empty halves go away.
-
-        Returns the parent and the side, 0 or 1, of each cell that is left.
-        """
+        """Halve all cells, `upper` of the points to the upper half; return the parent and side (0, 1) of those left."""
         halves = np.stack([self.count - upper, upper], axis=1)
         parent, side = np.nonzero(halves)
         cells = len(parent)
         child = np.full((2, len(self.count) + 1), cells, np.intp)
         child[side, parent] = np.arange(cells)
         self.count = halves[parent, side]
-        if self._near is not None:
-            self._near = self._neighbours(axis, parent, side, child)
-        return parent, side
-
-    def _neighbours(
-        self,
-        axis: int,
-        parent: npt.NDArray[np.intp],
-        side: npt.NDArray[np.intp],
-        child: npt.NDArray[np.intp],
-    ) -> npt.NDArray[np.intp] | None:
-        assert self._near is not None
-        cells = len(parent)
+        if self._near is None:
+            return parent, side
         old = np.moveaxis(self._near, axis, 0)
         grown = np.empty((3, 3, 3, cells), np.intp)
         new = np.moveaxis(grown, axis, 0)
@@ -99,4 +82,5 @@ class Forest:
                 new[2, i, j] = flat[opposite + np.where(is_upper, behind, here)]
                 found += int(np.count_nonzero(new[:, i, j] < cells))
         # Every cell finds itself. Where that is all, and no cell can give two, it will be all for ever.
-        return grown if found > cells or self.count.max() > 1 else None
+        self._near = grown if found > cells or self.count.max() > 1 else None
+        return parent, side

@@ -22,15 +22,13 @@ from pcqaad.formats.errors import FormatError
 MAX_BITS = 16  # of a coordinate
 MAX_POINTS = 1 << 26  # of all sets
 _DIGIT_BITS = 12
-# Symbols of a class below which a second table does not pay.
-_MIN_SYMBOLS = 48
+_MIN_SYMBOLS = 48  # symbols of a class below which a second table does not pay
 
 
 def encode_points(sets: Sequence[npt.ArrayLike], bits: int) -> tuple[bytes, list[npt.NDArray[np.intp]]]:
     """Code point sets, each (n, 3) of integers in 0 <= coordinate < 2**bits, 1 <= bits <= 16.
 
-    Returns the bytes, and for each set the permutation with `points[permutation]` in the order of decoding.
-    Raises ValueError for other shapes or ranges.
+    Returns the bytes, and for each set the permutation to the order of decoding. Raises ValueError for other sets.
     """
     points = [_checked(points, bits) for points in sets]
     counts = np.array([len(p) for p in points], np.int64)
@@ -45,16 +43,14 @@ def encode_points(sets: Sequence[npt.ArrayLike], bits: int) -> tuple[bytes, list
     stages: list[tuple[Ints, Ints, Ints, Ints]] = []
     for stage in range(3 * bits):
         count = forest.count
-        side = (key >> (3 * bits - 1 - stage)) & 1
-        upper = np.add.reduceat(side, np.cumsum(count) - count)
+        upper = np.add.reduceat((key >> (3 * bits - 1 - stage)) & 1, np.cumsum(count) - count)
         mirror, context = forest.contexts(stage % 3)
         symbol, rest, size = _to_symbols(count, np.where(mirror, count - upper, upper))
         stages.append((context, symbol, rest, size))
         forest.split(stage % 3, upper)
     out = BitWriter()
     which, tables = _write_tables(out, np.concatenate([s[0] for s in stages]), np.concatenate([s[1] for s in stages]))
-    width = max(CLASS_SYMBOLS)
-    frequency, start = np.zeros((2, len(tables), width), np.int64)
+    frequency, start = np.zeros((2, len(tables), max(CLASS_SYMBOLS)), np.int64)
     for i, table in enumerate(tables):
         frequency[i, : len(table)], start[i, : len(table)] = table, starts(table)
     coder = RansEncoder()
@@ -144,12 +140,9 @@ def _from_symbols(count: Ints, symbol: Ints, coder: RansDecoder) -> Ints:
 
 
 def _write_tables(out: BitWriter, context: Ints, symbol: Ints) -> tuple[Ints, list[Ints]]:
-    """Write the tables; return the table of each class and context, and the tables' frequencies.
-
-    Table 0 is empty: it stands for all classes that do not occur.
-    """
+    """Write the tables; return the table of each class and context, and the tables' frequencies."""
     which = np.zeros(CLASSES * CONTEXTS, np.int64)
-    tables = [np.zeros(1, np.int64)]
+    tables = [np.zeros(1, np.int64)]  # the first stands for all classes that do not occur
     for kind, symbols in enumerate(CLASS_SYMBOLS):
         mine = context // CONTEXTS == kind
         out.fixed(int(mine.any()), 1)

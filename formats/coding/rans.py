@@ -91,8 +91,7 @@ class RansDecoder:
     def slots(self, frequency: UInts, bias: UInts, base: Ints) -> Ints:
         """Decode len(base) symbols by lookup and return `base` plus the slot of each, (n,) int64.
 
-        `frequency` and `bias` (slot minus the symbol's start) are flat tables of 2**14 slots each; `base` is
-        where a symbol's table begins.
+        `frequency` and `bias` (slot minus the symbol's start) are flat tables of 2**14 slots; each `base` begins one.
         """
         out = np.empty(len(base), np.int64)
         if self._lanes <= _MAX_SCALAR_LANES:
@@ -111,7 +110,6 @@ class RansDecoder:
         return out
 
     def _slots_one_by_one(self, frequency: UInts, bias: UInts, base: Ints, out: Ints) -> None:
-        """Do as `slots` does, in plain integers."""
         state: list[int] = self._state.tolist()
         # Views, not lists: the tables may be far longer than the stream.
         f, b, words, chosen, found = frequency.data, bias.data, self._words.data, base.data, out.data

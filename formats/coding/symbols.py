@@ -19,8 +19,7 @@ from pcqaad.formats.errors import FormatError
 
 MAX_CONTEXTS = 256
 _MAX_ESCAPE = 33  # bits
-# Symbols of all tables together: a run of zeros is short, the table that it makes is not.
-_MAX_TOTAL = 1 << 18
+_MAX_TOTAL = 1 << 18  # symbols of all tables together: a run of zeros is short, the table that it makes is not
 _INT32 = np.iinfo(np.int32)
 
 
@@ -45,7 +44,7 @@ def _digits(width: int) -> list[tuple[int, int]]:
 class Model:
     """Tables for the symbols of each context, apart from the symbols, so that many streams can share them."""
 
-    def __init__(self, tables: list[_Table | None], escape_bits: int, data: bytes) -> None:
+    def __init__(self, tables: dict[int, _Table], escape_bits: int, data: bytes) -> None:
         self._tables = tables
         self._escape_bits = escape_bits
         self._data = data
@@ -54,32 +53,27 @@ class Model:
 
     @classmethod
     def fit(cls, symbols: npt.ArrayLike, contexts: npt.ArrayLike | None = None) -> Model:
-        """Return the model of int32 `symbols` (n,) in `contexts` (n,), 0 <= context < 256 (None: all 0).
-
-        Raises ValueError for other shapes or ranges.
-        """
+        """Return the model of int32 `symbols` (n,) in `contexts` (n,) of 0 to 255 (None: all 0). Raises ValueError."""
         values, context = _checked(symbols, contexts)
         span = int(np.ptp(values)) if len(values) else 0
         reach = (2 * span + 1).bit_length()
-        contexts_in_use = int(context.max(initial=-1)) + 1
-        limit = min(MAX_SYMBOLS, _MAX_TOTAL // max(contexts_in_use, 1))
-        used = np.bincount(context, minlength=contexts_in_use) > 0
-        plans = [plan_table(values[context == i], reach, limit) if used[i] else None for i in range(contexts_in_use)]
+        groups = [values[context == i] for i in range(int(context.max(initial=-1)) + 1)]
+        limit = min(MAX_SYMBOLS, _MAX_TOTAL // max(len(groups), 1))
+        plans = {i: plan_table(group, reach, limit) for i, group in enumerate(groups) if len(group)}
         escape_bits = 0
-        for i, plan in enumerate(plans):
-            if plan is not None and plan.histogram[-1]:
-                mine = values[context == i] - plan.low
-                out = mine[(mine < 0) | (mine >> plan.shift >= len(plan.histogram) - 1)]
-                escape_bits = max(escape_bits, int(_zigzag(out).max()).bit_length())
+        for i, plan in plans.items():
+            offset = groups[i] - plan.low
+            escaped = offset[(offset < 0) | (offset >> plan.shift >= len(plan.histogram) - 1)]
+            escape_bits = max(escape_bits, int(_zigzag(escaped).max(initial=0)).bit_length())
         bits = BitWriter()
-        bits.gamma(len(plans) + 1)
+        bits.gamma(len(groups) + 1)
         bits.fixed(escape_bits, 6)
-        tables: list[_Table | None] = []
-        for plan in plans:
-            if plan is None:
+        tables: dict[int, _Table] = {}
+        for i in range(len(groups)):
+            if i not in plans:
                 bits.gamma(1)
-                tables.append(None)
                 continue
+            plan = plans[i]
             bits.gamma(len(plan.histogram))
             bits.signed(plan.low)
             bits.fixed(plan.shift, 4)
@@ -90,7 +84,7 @@ class Model:
                 frequency = plan.pearson.frequency[:stop]
             else:
                 frequency = write_weights(bits, plan.histogram[:stop])
-            tables.append(_Table(plan.low, plan.shift, frequency))
+            tables[i] = _Table(plan.low, plan.shift, frequency)
         return cls(tables, escape_bits, bits.to_bytes())
 
     def to_bytes(self) -> bytes:
@@ -106,12 +100,11 @@ class Model:
         if contexts > MAX_CONTEXTS or escape_bits > _MAX_ESCAPE:
             limits = f"at most {MAX_CONTEXTS} contexts and {_MAX_ESCAPE} bits of escape"
             raise FormatError(f"{limits} expected, found {contexts} and {escape_bits}")
-        tables: list[_Table | None] = []
+        tables: dict[int, _Table] = {}
         total = 0
-        for _ in range(contexts):
+        for i in range(contexts):
             count = bits.gamma() - 1
             if not count:
-                tables.append(None)
                 continue
             total += count
             if count > MAX_SYMBOLS or total > _MAX_TOTAL:
@@ -124,7 +117,7 @@ class Model:
             frequency = read_pearson(bits, count, escape) if bits.fixed(1) else read_weights(bits, count + escape)
             if not frequency.any():
                 raise FormatError("a table with a weight expected, found only zeros")
-            tables.append(_Table(low, shift, frequency))
+            tables[i] = _Table(low, shift, frequency)
         end = bits.finish()
         return cls(tables, escape_bits, data[offset:end]), end
 
@@ -134,7 +127,7 @@ class Model:
         if not len(values):
             return b""
         ids, which, tables = self._used(context)
-        if any(table is None for table in tables):
+        if len(tables) < len(ids):
             raise ValueError(f"the model has no table for one of the contexts {ids}")
         start, frequency = np.empty((2, len(values)), np.int64)
         low, shift, escape = self._columns(tables)
@@ -144,7 +137,6 @@ class Model:
         index = np.where(escaped, escape[which], index)
         for i, table in enumerate(tables):
             mine = which == i
-            assert table is not None
             if not self._escape_bits and escaped[mine].any():
                 raise ValueError("a symbol outside the model's tables, and the model has no escape")
             start[mine], frequency[mine] = starts(table.frequency)[index[mine]], table.frequency[index[mine]]
@@ -152,8 +144,7 @@ class Model:
         if not frequency.all() or int(far.max(initial=0)).bit_length() > self._escape_bits:
             raise ValueError("a symbol that the model was not fitted to")
         coder = RansEncoder()
-        # Certain symbols say nothing and take no lane.
-        doubtful = frequency < TOTAL
+        doubtful = frequency < TOTAL  # certain symbols say nothing and take no lane
         coder.push(start[doubtful], frequency[doubtful])
         fine = ~escaped & (shift[which] > 0)
         size = 1 << shift[which][fine]
@@ -173,16 +164,15 @@ class Model:
         if context.shape != (count,):
             raise ValueError(f"contexts of shape ({count},) expected, found {context.shape}")
         ids, which, tables = self._used(context)
-        if any(table is None for table in tables):
+        if len(tables) < len(ids):
             raise FormatError(f"a table for each of the contexts {ids} expected, found some missing")
-        # Kept as a pair, and read once: another thread may put that of other contexts there.
-        kept = self._lookup
+        kept = self._lookup  # kept as a pair, and read once: another thread may put that of other contexts there
         if kept is None or kept[0] != ids:
-            kept = self._lookup = ids, Lookup.of([table.frequency for table in tables if table is not None])
+            kept = self._lookup = ids, Lookup.of([table.frequency for table in tables])
         lookup = kept[1]
         low, shift, escape = self._columns(tables)
         coder = RansDecoder(data)
-        certain = np.array([table is not None and int(table.frequency.max()) == TOTAL for table in tables])
+        certain = np.array([int(table.frequency.max()) == TOTAL for table in tables])
         slot = which << PRECISION
         doubtful = ~certain[which]
         slot[doubtful] = coder.slots(lookup.frequency, lookup.bias, slot[doubtful])
@@ -202,17 +192,17 @@ class Model:
         symbols: npt.NDArray[np.int32] = values.astype(np.int32)
         return symbols
 
-    def _used(self, context: Ints) -> tuple[list[int], Ints, list[_Table | None]]:
-        """Return the contexts in use, which of them each symbol has, and their tables."""
+    def _used(self, context: Ints) -> tuple[list[int], Ints, list[_Table]]:
+        """Return the contexts in use, which of them each symbol has, and the tables of those that have one."""
         used = np.bincount(context) > 0
         ids: list[int] = np.flatnonzero(used).tolist()
         which = (np.cumsum(used) - 1)[context].astype(np.int64, copy=False)
-        return ids, which, [self._tables[i] if i < len(self._tables) else None for i in ids]
+        return ids, which, [self._tables[i] for i in ids if i in self._tables]
 
-    def _columns(self, tables: list[_Table | None]) -> tuple[Ints, Ints, Ints]:
+    def _columns(self, tables: list[_Table]) -> tuple[Ints, Ints, Ints]:
         """Return low, shift and the index of the escape (or past the last symbol) of each table."""
         escape = self._escape_bits > 0
-        low, shift, last = np.array([(t.low, t.shift, len(t.frequency) - escape) for t in tables if t], np.int64).T
+        low, shift, last = np.array([(t.low, t.shift, len(t.frequency) - escape) for t in tables], np.int64).T
         return low, shift, last
 
 

@@ -15,32 +15,22 @@ from pcqaad.formats.coding.pearson import PearsonTable
 from pcqaad.formats.coding.rans import PRECISION, Ints
 
 MAX_SHIFT = PRECISION
-# Sorted values that lie further apart belong to different clusters: one table is not to span them.
-_MAX_GAP = 2048
+_MAX_GAP = 2048  # sorted values that lie further apart belong to different clusters: one table is not to span them
 # Each symbol of a parametric pmf takes a slot at least. It is tried at the finest shifts that allow it.
 _MAX_PEARSON_SYMBOLS = 1024
 _PEARSON_SHIFTS = 2
-# The search ends after this many shifts in a row that are no better than the best.
-_PATIENCE = 3
+_PATIENCE = 3  # the search ends after this many shifts in a row that are no better than the best
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A table for the values of one context.
+    """A table for the values of one context."""
 
-    Attributes:
-        bits: about how many it and the values take.
-        low: the least value that it spans.
-        shift: 2**shift values from there on are one symbol.
-        histogram: of the symbols and, last, of the values outside, which escape.
-        pearson: the parametric pmf, where it takes fewer bits than the histogram.
-    """
-
-    bits: float
-    low: int
-    shift: int
-    histogram: Ints
-    pearson: PearsonTable | None = None
+    bits: float  # that it and the values take, about
+    low: int  # the least value that it spans
+    shift: int  # 2**shift values from there on are one symbol
+    histogram: Ints  # of the symbols and, last, of the values outside, which escape
+    pearson: PearsonTable | None = None  # the parametric pmf, where it takes fewer bits than the histogram
 
 
 def plan_table(values: Ints, escape_bits: int, limit: int) -> Plan:

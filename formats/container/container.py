@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.container.groups import Groups
@@ -29,8 +28,7 @@ MAX_LENGTH = 2**32 - 1  # bytes of a section
 _HEADER = struct.Struct("<8sHHI")
 _ENTRY = struct.Struct("<4sBIII")
 _TAG = re.compile(rb"[A-Za-z][A-Za-z0-9]{3}")
-# Bytes out of one deflated byte: 258 out of two codes of one bit.
-_MAX_GROWTH = 1032
+_MAX_GROWTH = 1032  # bytes out of one deflated byte: 258 out of two codes of one bit
 
 
 @dataclass(frozen=True)
@@ -53,11 +51,6 @@ class Entry:
     size: int
     checksum: int
 
-    @property
-    def required(self) -> bool:
-        """Whether a reader that does not know the tag must refuse the file."""
-        return self.tag[0].isupper()
-
 
 def _stored(section: Section) -> tuple[int, bytes]:
     if section.coding not in (RAW, DEFLATE):
@@ -71,10 +64,7 @@ def _stored(section: Section) -> tuple[int, bytes]:
 
 
 def pack(sections: Sequence[Section]) -> bytes:
-    """Return the bytes of a container that holds `sections` in this order.
-
-    Raises ValueError for a tag that is malformed or used twice, and for what the table's fields cannot hold.
-    """
+    """Return the bytes of a container of these sections. Raises ValueError for tags and sizes that it cannot hold."""
     if len(sections) > MAX_SECTIONS:
         raise ValueError(f"{len(sections)} sections, at most {MAX_SECTIONS} fit")
     tags = [section.tag for section in sections]
@@ -91,8 +81,8 @@ def pack(sections: Sequence[Section]) -> bytes:
         rows.append(_ENTRY.pack(tag, coding, len(body), len(section.data), zlib.crc32(body)))
         bodies.append(body)
     table = b"".join(rows)
-    head = _HEADER.pack(MAGIC, VERSION, len(sections), 0)[:-4]
-    return b"".join([head, struct.pack("<I", zlib.crc32(head + table)), table, *bodies])
+    checksum = zlib.crc32(_HEADER.pack(MAGIC, VERSION, len(sections), 0)[:-4] + table)
+    return b"".join([_HEADER.pack(MAGIC, VERSION, len(sections), checksum), table, *bodies])
 
 
 def write_container(path: Path | str, sections: Sequence[Section]) -> int:
@@ -106,9 +96,9 @@ def write_container(path: Path | str, sections: Sequence[Section]) -> int:
 class Container:
     """An open container: the table is read and checked, the sections are read and checked when asked for."""
 
-    def __init__(self, source: Source, entries: Sequence[Entry], file: str) -> None:
+    def __init__(self, source: Source, entries: dict[str, Entry], file: str) -> None:
         self._source = source
-        self._entries = {entry.tag: entry for entry in entries}
+        self._entries = entries
         self.file = file
         self.size = source.size
 
@@ -128,19 +118,16 @@ class Container:
             opened = MemorySource(source) if isinstance(source, bytes) else source
         try:
             return cls(opened, _read_table(opened, known), file)
-        except FormatError as error:
+        except BaseException as error:
             _close(opened)
-            raise error.in_file(file) from None
-        except BaseException:
-            _close(opened)
+            if isinstance(error, FormatError):
+                raise error.in_file(file) from None
             raise
 
     def __enter__(self) -> Container:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -182,9 +169,8 @@ class Container:
 
 
 def _close(source: Source) -> None:
-    close = getattr(source, "close", None)
-    if close is not None:
-        close()
+    if hasattr(source, "close"):
+        source.close()
 
 
 def _inflate(stored: bytes, entry: Entry) -> bytes:
@@ -201,7 +187,7 @@ def _inflate(stored: bytes, entry: Entry) -> bytes:
     return data
 
 
-def _read_table(source: Source, known: Mapping[str, str] | None) -> list[Entry]:
+def _read_table(source: Source, known: Mapping[str, str] | None) -> dict[str, Entry]:
     if source.size < _HEADER.size:
         raise FormatError(f"{_HEADER.size} bytes expected, found {source.size}", where="header")
     head = get_exactly(source, 0, _HEADER.size)
@@ -222,30 +208,26 @@ def _read_table(source: Source, known: Mapping[str, str] | None) -> list[Entry]:
     computed = zlib.crc32(table, zlib.crc32(head[:-4]))
     if computed != checksum:
         raise FormatError(f"checksum expected {checksum:08x}, found {computed:08x}", where="section table")
-    entries: list[Entry] = []
-    tags: set[str] = set()
+    entries: dict[str, Entry] = {}
     for raw_tag, coding, length, size, crc in _ENTRY.iter_unpack(table):
         if not _TAG.fullmatch(raw_tag):
             problem = f"tag of a letter and three letters or digits expected, found {raw_tag!r}"
             raise FormatError(problem, where="section table")
         entry = Entry(raw_tag.decode("ascii"), coding, start, length, size, crc)
-        _check_entry(entry, tags, known)
-        tags.add(entry.tag)
-        entries.append(entry)
+        if entry.tag in entries:
+            raise FormatError("section appears twice", where=entry.tag)
+        if known is None or entry.tag in known:
+            _check_entry(entry)
+        elif entry.tag[0].isupper():
+            raise FormatError("required section is not known to this version", where=entry.tag)
+        entries[entry.tag] = entry
         start += length
     if start != source.size:
         raise FormatError(f"{start} bytes expected, found {source.size}", where="section table")
     return entries
 
 
-def _check_entry(entry: Entry, tags: set[str], known: Mapping[str, str] | None) -> None:
-    if entry.tag in tags:
-        raise FormatError("section appears twice", where=entry.tag)
-    unknown = known is not None and entry.tag not in known
-    if unknown and entry.required:
-        raise FormatError("required section is not known to this version", where=entry.tag)
-    if unknown:
-        return
+def _check_entry(entry: Entry) -> None:
     if entry.coding not in (RAW, DEFLATE):
         raise FormatError(f"coding 0 or 1 expected, found {entry.coding}", where=entry.tag)
     if entry.coding == RAW and entry.size != entry.length:

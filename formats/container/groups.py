@@ -9,22 +9,21 @@ from collections.abc import Sequence
 from pcqaad.formats.container.source import Source, get_exactly
 from pcqaad.formats.errors import FormatError
 
-_HEAD = struct.Struct("<II")
-_ROW = struct.Struct("<II")
+_PAIR = struct.Struct("<II")  # of a length, or of the count of groups, and of a checksum
 
 
 def pack_groups(groups: Sequence[bytes]) -> bytes:
     """Return the groups behind a table of their lengths and checksums. Raises ValueError past 32 bits."""
     if len(groups) >= 2**32 or any(len(group) >= 2**32 for group in groups):
         raise ValueError("a count or length of groups does not fit in 32 bits")
-    table = b"".join(_ROW.pack(len(group), zlib.crc32(group)) for group in groups)
-    count = struct.pack("<I", len(groups))
-    return b"".join([count, struct.pack("<I", zlib.crc32(count + table)), table, *groups])
+    table = b"".join(_PAIR.pack(len(group), zlib.crc32(group)) for group in groups)
+    checksum = zlib.crc32(struct.pack("<I", len(groups)) + table)
+    return b"".join([_PAIR.pack(len(groups), checksum), table, *groups])
 
 
-def groups_size(count: int, length: int = 0) -> int:
-    """Return the bytes of a section of `count` groups that hold `length` bytes together."""
-    return _HEAD.size + count * _ROW.size + length
+def groups_size(count: int) -> int:
+    """Return the bytes of the table of `count` groups, the least that their section takes."""
+    return (1 + count) * _PAIR.size
 
 
 class Groups:
@@ -35,19 +34,19 @@ class Groups:
         self._source = source
         self._file = file
         self._where = where
-        if length < _HEAD.size:
-            raise self._error(f"{_HEAD.size} bytes expected, found {length}")
-        head = self._get(offset, _HEAD.size)
-        count, checksum = _HEAD.unpack(head)
+        if length < _PAIR.size:
+            raise self._error(f"{_PAIR.size} bytes expected, found {length}")
+        head = self._get(offset, _PAIR.size)
+        count, checksum = _PAIR.unpack(head)
         end = groups_size(count)
         if end > length:
             raise self._error(f"{end} bytes expected for a table of {count} groups, found {length}")
-        table = self._get(offset + _HEAD.size, end - _HEAD.size)
+        table = self._get(offset + _PAIR.size, end - _PAIR.size)
         computed = zlib.crc32(table, zlib.crc32(head[:4]))
         if computed != checksum:
             raise self._error(f"checksum of the table expected {checksum:08x}, found {computed:08x}")
         self._rows: list[tuple[int, int, int]] = []
-        for size, crc in _ROW.iter_unpack(table):
+        for size, crc in _PAIR.iter_unpack(table):
             self._rows.append((offset + end, size, crc))
             end += size
         if end != length:

@@ -17,11 +17,9 @@ class Source(Protocol):
     @property
     def size(self) -> int:
         """Total number of bytes."""
-        ...
 
     def get_bytes(self, offset: int, length: int) -> bytes:
-        """Return the `length` bytes from `offset`."""
-        ...
+        """Return the `length` bytes from `offset`, or those of them that are there."""
 
 
 def get_exactly(source: Source, offset: int, length: int) -> bytes:
@@ -37,11 +35,7 @@ class MemorySource:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-
-    @property
-    def size(self) -> int:
-        """Total number of bytes."""
-        return len(self._data)
+        self.size = len(data)
 
     def get_bytes(self, offset: int, length: int) -> bytes:
         """Return the `length` bytes from `offset`, or those of them that are there."""
@@ -55,23 +49,16 @@ class FileSource:
         self._path = path
         with named_os_errors(path, "open"):
             found = path.stat()
-            # Opening a pipe would wait for somebody to write to it.
-            if not stat.S_ISREG(found.st_mode):
+            if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for somebody to write to it
                 kind = "a folder" if stat.S_ISDIR(found.st_mode) else "something else"
                 raise FormatError(f"expected a file, found {kind}", file=str(path))
-            self._size = found.st_size
+            self.size = found.st_size  # bytes
             self._file = path.open("rb")
         self._lock = threading.Lock()
 
-    @property
-    def size(self) -> int:
-        """Total number of bytes when it was opened."""
-        return self._size
-
     def get_bytes(self, offset: int, length: int) -> bytes:
         """Return the `length` bytes from `offset`, or those of them that are there."""
-        # Threads may share the file, and it has one position.
-        with named_os_errors(self._path, "read"), self._lock:
+        with named_os_errors(self._path, "read"), self._lock:  # threads may share the file, and it has one position
             self._file.seek(offset)
             return self._file.read(length)
 

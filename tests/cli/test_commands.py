@@ -20,7 +20,7 @@ import pcqaad
 from pcqaad.cli.errors import CommandError, one_line_errors
 from pcqaad.cli.progress import Display
 from pcqaad.cli.show.text import figure, size
-from pcqaad.cli.stopping import StopSignals
+from pcqaad.cli.stopping import stop_signals
 from pcqaad.formats.clouds.ply import read_ply, write_ply
 from pcqaad.monitor import Progress, Stage
 from tests.cli.commands import CLOUDS, COMMANDS, POINTS, QUICK, python, refused, run
@@ -309,7 +309,7 @@ def test_decompress_refuses_what_is_not_there(eggs: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_first_signal_asks_and_a_second_ends(number: int, capfd: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(number)
-    with StopSignals() as stop:
+    with stop_signals() as stop:
         assert not stop()
         signal.raise_signal(number)
         assert stop()

@@ -61,7 +61,7 @@ def test_complete_as_json_and_in_one_file(eggs: Path, broken: Path, tmp_path: Pa
     assert found["mean"] == pytest.approx(np.mean([cloud["mean"] for cloud in found["clouds"]]))
     with pcqaad.open(eggs) as c:
         for i, cloud in enumerate(found["clouds"]):
-            assert read_npy(tmp_path / "whole.npy", i).tobytes() == c.decode(np.array(cloud["latent"])).tobytes()
+            assert read_npy(tmp_path / "whole.npy", i)[0].tobytes() == c.decode(np.array(cloud["latent"])).tobytes()
             assert cloud["start"] in (None, *c.names)
 
 
