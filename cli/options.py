@@ -9,6 +9,7 @@ import click
 
 from pcqaad.errors import SettingsError
 from pcqaad.losses.names import parse
+from pcqaad.parallel import limit
 from pcqaad.settings import CHOICES, MAX_SEED
 
 COUNT = click.IntRange(min=1)
@@ -58,6 +59,11 @@ class GivenPath(Given):
         return Path(super().convert(value, param, ctx))
 
 
+def _limit(ctx: click.Context, parameter: click.Parameter, value: int | None) -> None:
+    """Limit the command's threads until it ends."""
+    ctx.with_resource(limit(value))
+
+
 file = click.argument("file", metavar="FILE.qaad", type=GivenPath())
 # Where decoded or completed clouds go.
 target = click.option(
@@ -71,5 +77,8 @@ target = click.option(
 overwrite = click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 seed = click.option("--seed", metavar="S", type=SEED, default=0, help="Seed of all random choices.")
 device = click.option("--device", type=click.Choice(CHOICES["device"]), default="auto", help="Where to fit.")
+threads = click.option(
+    "--threads", metavar="N", type=COUNT, expose_value=False, callback=_limit, help="Threads at most [one a core]."
+)
 json = click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 quiet = click.option("--quiet", is_flag=True, help="Show no progress and no notes.")

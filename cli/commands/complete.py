@@ -59,6 +59,7 @@ Examples:
 @options.overwrite
 @options.seed
 @options.device
+@options.threads
 @options.json
 @options.quiet
 def command(

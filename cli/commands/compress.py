@@ -98,6 +98,7 @@ Examples:
 @click.option("--latent-init", type=click.Choice(CHOICES["latent_init"]), help="Start of the latents [the preset's].")
 @click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
 @options.overwrite
+@options.threads
 @options.json
 @options.quiet
 @click.pass_context

@@ -44,6 +44,7 @@ Examples:
     help="Positions from 0, ranges and names: 0,5-9,NAME. With a leading =, all the rest is one name.",
 )
 @options.overwrite
+@options.threads
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def command(file: Path, output: Path, only: list[range | str] | None, overwrite: bool, quiet: bool) -> None:
     """Write the clouds of a file under their original names."""

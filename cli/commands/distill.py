@@ -58,6 +58,7 @@ Examples:
 @click.option("--rounds", metavar="N", type=options.COUNT, default=50, help="Steps of --bilevel's parameters.")
 @options.seed
 @options.device
+@options.threads
 @click.option("--plot", metavar="FILE.png", type=options.GivenPath(), help="Draw the curves; needs matplotlib.")
 @options.json
 @options.quiet

@@ -62,6 +62,7 @@ Examples:
     default="cpu",
     help="Where EM-kD is matched; cuda needs torch. Other metrics take the CPU.",
 )
+@options.threads
 @options.json
 @click.option("--report", metavar="PAGE.html", type=options.GivenPath(), help="Write a page with a chart too.")
 @click.option(

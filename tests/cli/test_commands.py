@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -23,6 +24,7 @@ from pcqaad.cli.show.text import figure, size
 from pcqaad.cli.stopping import stop_signals
 from pcqaad.formats.clouds.ply import read_ply, write_ply
 from pcqaad.monitor import Progress, Stage
+from pcqaad.parallel import limit, limited
 from tests.cli.commands import CLOUDS, COMMANDS, POINTS, QUICK, python, refused, run
 
 # Usage.
@@ -370,3 +372,26 @@ def test_reading_needs_neither_torch_nor_scipy(arguments: list[str], eggs: Path,
     )
     result = python("-c", code)
     assert result.returncode == 0, result.stderr
+
+
+# Threads.
+
+
+@pytest.mark.parametrize("command", ["compress", "append", "complete", "decompress", "verify", "distill"])
+def test_every_command_that_computes_takes_threads(command: str) -> None:
+    assert "--threads N" in run(command, "--help").stdout
+    assert run(command, "--threads", "0").exit_code == 2
+
+
+def test_threads_limit_a_command_and_end_with_it(eggs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int | None] = []
+
+    def seen(self: Display, progress: Progress) -> None:
+        found.append(limited())
+
+    monkeypatch.setattr(Display, "__call__", seen)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4), raising=False)
+    assert run("verify", eggs, eggs.parent / "eggs", "--threads", "1").exit_code in (0, 1)
+    with limit(3):
+        assert run("decompress", eggs, "-o", eggs.parent / "one", "--threads", "2", "--overwrite").exit_code == 0
+    assert set(found) == {2} and limited() is None
