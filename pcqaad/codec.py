@@ -118,8 +118,7 @@ def fit(
         provenance["steps"] = trainer.step
     except Interrupted as stopped:
         raise Interrupted(run.resumable) from stopped
-    names = collected.names
-    return Fitted(model, encoded, names, evaluator.denormalisation, trainer.settings, info, limit, checkpoint)
+    return Fitted(model, encoded, collected.names, evaluator.denormalisation, trainer.settings, info, limit, checkpoint)
 
 
 def _collect(

@@ -27,7 +27,7 @@ class Settings:
     """
 
     # The decoder (paper, section 3.3).
-    patches: int | None = None  # K, parts of the template, each with layers of its own
+    patches: int | None = None  # K, parts of the template with layers of their own
     latent: int | None = None  # L, numbers per cloud
     shared: tuple[int, ...] | None = None  # widths of the layers that all patches share
     patch: int | None = None  # width of a patch's own hidden layer
@@ -38,9 +38,7 @@ class Settings:
     matching: str = "optimal"  # see CHOICES; "greedy" leaves an error twice as large where true partners exist
     intermediates: int = 64  # clouds by way of which those far from the template are matched; 0: none
     greedy_cell: int = 256  # points of a cell of QAAD_GREEDY: smaller is faster and looser
-    latent_init: str = (
-        "components"  # principal components of the matched coordinates; "random"; "encoder": a PointNet's
-    )
+    latent_init: str = "components"  # principal ones of the matched coordinates; "random"; "encoder": a PointNet's
 
     # The steps.
     criterion: str = "matched"  # squared distance to the assigned point; or a loss of nearest neighbours, see above
@@ -76,7 +74,7 @@ class Settings:
                 if not (value is None and may_be_open) and not holds(value):
                     raise SettingsError(f"{name} is {value!r}, expected {rule}")
         if len(given := [name for name in _GOALS if getattr(self, name) is not None]) > 1:
-            raise SettingsError(f"{given[0]} and {given[1]} cannot both be asked for")
+            raise SettingsError(f"{given[0]} and {given[1]} cannot both be asked for; give one")
         if self.criterion != "matched":
             parse(self.criterion)
         if self.latent_init == "encoder" and self.latent is None:

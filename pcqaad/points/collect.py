@@ -92,21 +92,20 @@ def collect(
     boxes = np.zeros((len(clouds), 2, 3))
     for i, cloud in checked_clouds(clouds, names, Stage.READ, monitor):
         sizes[i], boxes[i] = len(cloud), box(cloud)
-        if not np.abs(boxes[i]).max() <= LARGEST:
-            farthest = np.abs(boxes[i]).max()
+        if not (farthest := np.abs(boxes[i]).max()) <= LARGEST:
             raise CloudError(f"{names[i]}: expected coordinates of at most {LARGEST:.3g}, found {farthest:.3g}")
     count = points or int(sizes.min())
     if count > MAX_POINTS:
         raise CloudError(f"the smallest cloud holds {count:,} points: expected at most {MAX_POINTS:,}; give --points")
     if sizes.min() < count:
-        smallest = int(np.argmin(sizes))
-        raise CloudError(f"{names[smallest]}: holds {sizes[smallest]} points, {count} were asked for; give fewer")
+        smallest = names[int(np.argmin(sizes))]
+        raise CloudError(f"{smallest}: holds {sizes.min()} points, {count} were asked for; give fewer")
     median = float(np.median(np.linalg.norm(boxes[:, 1] - boxes[:, 0], axis=1)))
     normalisation = Normalisation(boxes.mean((0, 1)), median / 4 if median > 0 else 1.0)
     reach = np.abs(normalisation.normalise(boxes)).max((1, 2))
     if not reach.max() < FARTHEST:
-        farthest = int(np.argmax(reach))
-        raise CloudError(f"{names[farthest]}: lies too far from the other clouds to be fitted with them; leave it out")
+        farthest = names[int(np.argmax(reach))]
+        raise CloudError(f"{farthest}: lies too far from the other clouds to be fitted with them; leave it out")
 
     targets = Targets(allocate((len(clouds), count, 3), np.uint16))
     fingerprint = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +34,11 @@ class Surfaces(Sequence[Points]):
     def __len__(self) -> int:
         return len(self.meshes)
 
-    def __getitem__(self, index: int) -> Points:  # type: ignore[override]
+    def __getitem__(self, index: Any) -> Any:
         """Return points (points, 3) in the type of the vertices; raises CloudError as `sample_surface` does."""
         number = range(len(self))[index]
+        if isinstance(number, range):
+            return [self[i] for i in number]
         return draw(self.meshes[number], self.names[number], self.points, self.seed, self.first + number)
 
 

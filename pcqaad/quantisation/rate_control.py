@@ -121,10 +121,8 @@ class _Search:
             reached = min(reached, self._evaluator.percent(self._float_error * (1 + encoded.degradation)))
         if encoded.degradation <= tolerance:
             return encoded
-        raise GoalError(
-            f"an EM-kD of {wanted:g} % was not reached: the fit ended at {reached:.4g} %; "
-            "continue it with --resume and more --minutes or --epochs"
-        )
+        text = f"an EM-kD of {wanted:g} % was not reached: the fit ended at {reached:.4g} %"
+        raise GoalError(f"{text}; continue it with --resume and more --minutes or --epochs")
 
     def within_tolerance(self, tolerance: float) -> Encoded:
         """Find the coarsest step sizes that raise EM-kD by less than the tolerance.
@@ -158,12 +156,7 @@ class _Search:
 
     def _by_tuning(self, lambda_: float, tolerance: float) -> Encoded | None:
         """Train for coarse step sizes, then for coarser or finer ones as it comes out; None without success."""
-        best = None
-        aim = _TOLERANCE.aim
-
-        def square(degradation: float) -> float:
-            return (1 + degradation) ** 2
-
+        best, aim = None, _TOLERANCE.aim
         for share in _TOLERANCE.shares:
             tuned = self._tune(self._step_sizes(self._model, aim * lambda_), share)
             if tuned is None:
@@ -174,8 +167,8 @@ class _Search:
                 continue
             best = found
             # A rounded number adds to the squared error by its lambda; rounding alone takes up the tolerance at 1.
-            # What is trained for it adds less, and by the less the farther there is to go.
-            room = (square(tolerance) - square(found.degradation)) / (square(tolerance) - 1)
+            # A number that is trained for it adds less, by the less the farther there is to go.
+            room = ((1 + tolerance) ** 2 - (1 + found.degradation) ** 2) / ((1 + tolerance) ** 2 - 1)
             aim *= (1 + room / aim) ** _TOLERANCE.aim_further
         return best
 

@@ -51,7 +51,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: Path, clouds: CloudSet, settings: Settings) -> Checkpoint:
-        """Read a checkpoint of this very collection and these settings, but for `_FREE`; raises CheckpointError."""
+        """Read a checkpoint of these clouds and settings, but for `_FREE`; raises CheckpointError for another."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 header = json.loads(str(stored["header"]))

@@ -62,5 +62,4 @@ def follow_gradient(optimiser: torch.optim.Optimizer, loss: torch.Tensor, rate: 
 def must_be_finite(figure: float, step: int) -> None:
     """Raise DivergenceError where a figure of a step is infinite or NaN: no model comes of it any more."""
     if not math.isfinite(figure):
-        text = f"the fit diverged: step {step} makes numbers beyond all bounds"
-        raise DivergenceError(f"{text}; give pcqaad.Settings a lower learning_rate")
+        raise DivergenceError(f"the fit diverged at step {step}: give pcqaad.Settings a lower learning_rate")

@@ -19,14 +19,13 @@ from pcqaad.training.loop import follow_gradient, must_be_finite
 from pcqaad.training.pointnet import PointNet
 from pcqaad.training.schedule import Schedule
 
-# The augmented Chamfer distance (equation 11).
 _LOSS = criterion("augmented")
 # Points that are encoded at once, of all clouds together.
 _POINTS_AT_ONCE = 1 << 18
 
 
 class Foldable(Protocol):
-    """What is trained here: `decoder.module.Decoder`, `baselines.atlasnet.AtlasNet`."""
+    """A decoder that can be trained here, as `decoder.module.Decoder` and `baselines.atlasnet.AtlasNet` can."""
 
     def draw(self, rng: np.random.Generator, count: int) -> Tensor:
         """Return about `count` random points to fold, S of each of K patches: (K, S, 3)."""
@@ -42,7 +41,7 @@ class ChamferTrainer:
     """A decoder and a PointNet encoder, trained together on samples of the clouds.
 
     Every step encodes a sample of some clouds and folds as many points. The loss is the augmented Chamfer distance
-    between the two. No point is assigned to another.
+    between the two (equation 11). No point is assigned to another.
 
     Attributes:
         decoder: being fitted; where it has latents of its own, they stay as they are.

@@ -28,7 +28,7 @@ class Sizing:
     most_patches: int = 128
     smallest_latent: int = 2  # numbers
     largest_latent: int = 256  # numbers
-    steps: int = 2000  # of a fit, whatever the size of the set: there the error's gain flattens out
+    steps: int = 2000  # of a fit, whatever the size of the set: more gain little
     # A network for a budget is sized by what a file takes after quantisation-aware training, about.
     weight: float = 5.0  # bits
     template_point: float = 10.0  # bits
@@ -43,10 +43,7 @@ _SIZING = Sizing()
 
 
 def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.floating]) -> Settings:
-    """Make the choices that are open, from the numbers of clouds and points and the matched spectrum.
-
-    Raises SettingsError where no file could hold the model.
-    """
+    """Make the open choices from clouds, points and matched spectrum; raises SettingsError for what no file holds."""
     widths, patch = next((shared, patch) for size, shared, patch in _SIZING.widths if clouds * points <= size)
     patches = min(settings.patches or choose_patches(points), points)
     latent = settings.latent or latent_size(spectrum)
@@ -90,12 +87,9 @@ def _within(budget: int, usual: Architecture) -> Architecture:
     rest += 8 * (_SIZING.overhead + _SIZING.cloud * usual.clouds)
     weights = max(8 * budget - rest, 4 * budget) / _SIZING.weight
 
-    def width(usual: int, factor: float) -> int:
-        return max(8, 4 * round(usual * factor / 4))
-
     def scaled(factor: float) -> Architecture:
-        shared = tuple(width(usual_width, factor) for usual_width in usual.shared)
-        return replace(usual, shared=shared, patch=width(usual.patch, factor))
+        *shared, patch = (max(8, 4 * round(width * factor / 4)) for width in (*usual.shared, usual.patch))
+        return replace(usual, shared=tuple(shared), patch=patch)
 
     factors = np.geomspace(_SIZING.narrowest, _SIZING.widest, 100)
     return scaled(max((f for f in factors if scaled(f).weights() <= weights), default=_SIZING.narrowest))
