@@ -17,7 +17,7 @@ SMALL = {"epochs": 36}
 
 
 def stop_in(stage, reports):
-    """Return what stops a fit after so many reports of a stage."""
+    """Return what stops a fit after a number of reports of a stage."""
     seen = []
 
     def see(progress):

@@ -22,7 +22,7 @@ from tests.cli.commands import POINTS, refused, run
 
 @pytest.fixture
 def broken(originals: Path, tmp_path: Path) -> Path:
-    """A folder of two eggs, of each of which a side is missing."""
+    """A folder of two eggs without one side each."""
     folder = tmp_path / "broken"
     folder.mkdir()
     for name, share in (("egg8", 0), ("egg11", 20)):

@@ -196,7 +196,7 @@ def test_clouds_from_elsewhere_are_not_appended_and_others_are_remarked_on(mine:
 
 
 class Leaving(io.StringIO):
-    """A reader that is gone after so many writes."""
+    """A reader that is gone after a number of writes."""
 
     def __init__(self, writes: int) -> None:
         super().__init__()
