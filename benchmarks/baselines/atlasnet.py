@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import selu
 
 from pcqaad.decoder.module import lecun
-from pcqaad.decoder.patches import draw_points, padded_patches, patch_sizes
+from pcqaad.decoder.patches import draw_points, even_share, padded_patches, patch_sizes
 
 STRUCTURES = ("deformation", "translation")
 
@@ -111,11 +111,10 @@ class AtlasNet(nn.Module):
 
         A deformed square gives any of its points, uniformly.
         """
-        each = min(max(count // self.patches, 1), int(self._sizes.min()))
         if self.architecture.structure == "translation":
-            rows = draw_points(rng, self._sizes, each)
+            rows = draw_points(rng, self._sizes, count)
             return self.translated[torch.from_numpy(rows).to(self.device)]
-        squares = rng.random((self.patches, each, 2), np.float32)
+        squares = rng.random((self.patches, even_share(self._sizes, count), 2), np.float32)
         return self.deform(torch.from_numpy(squares).to(self.device))
 
     def deform(self, squares: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ class Decoder(nn.Module):
     def draw(self, rng: np.random.Generator, count: int) -> Tensor:
         """Return about `count` random template points, the same number s of each patch: (K, s, 3)."""
         sizes = patch_sizes(len(self.template), self.patches)
-        rows = draw_points(rng, sizes, min(max(count // self.patches, 1), int(sizes.min())))
+        rows = draw_points(rng, sizes, count)
         return self.template[torch.from_numpy(rows).to(self.template.device)]
 
     def patch_points(self) -> Tensor:

@@ -22,9 +22,14 @@ def blocks(sizes: NDArray[np.int64], most: int) -> Iterator[tuple[int, slice]]:
             yield patch, slice(low, min(low + most, end))
 
 
-def draw_points(rng: np.random.Generator, sizes: NDArray[np.int64], each: int) -> NDArray[np.int64]:
-    """Draw `each` random points of every patch, of `sizes` (K,); returns their rows in the template, (K, each)."""
-    starts = np.cumsum(sizes) - sizes
+def even_share(sizes: NDArray[np.int64], count: int) -> int:
+    """Return how many points of each patch, of `sizes` (K,), make about `count`: at least 1, at most the smallest's."""
+    return min(max(count // len(sizes), 1), int(sizes.min()))
+
+
+def draw_points(rng: np.random.Generator, sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Draw about `count` random points, an equal number of each patch, of `sizes` (K,); returns their rows (K, S)."""
+    starts, each = np.cumsum(sizes) - sizes, even_share(sizes, count)
     return np.stack([s + rng.choice(n, each, replace=False) for s, n in zip(starts, sizes, strict=True)])
 
 

@@ -128,8 +128,7 @@ class Halves:
     def _batch_of(self, half: NDArray[np.int64], use: Use, number: int) -> Batch:
         rng = generator(self._seed, use, number)
         clouds = rng.permutation(len(half))[: self._batch]
-        each = max(_SAMPLED_POINTS // len(self._sizes), 1)
-        rows = draw_points(rng, self._sizes, min(each, int(self._sizes.min())))
+        rows = draw_points(rng, self._sizes, _SAMPLED_POINTS)
         some = np.stack([rng.choice(half[i], rows.size, replace=False) for i in clouds])
         target = torch.from_numpy(self._points[clouds[:, None], some]).to(self._device)
         return (torch.from_numpy(clouds).to(self._device), torch.from_numpy(rows).to(self._device)), target

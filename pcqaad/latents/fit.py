@@ -49,8 +49,7 @@ class FrozenDecoder:
         scores = self.prior.scores(latents[self.kept])
         self.candidates = self.tensor(np.concatenate([np.zeros_like(scores[:1]), scores]))
         sizes = patch_sizes(len(network.template), network.patches)
-        each = min(max(plan.coarse_points // network.patches, 1), int(sizes.min()))
-        self.coarse_rows = draw_points(rng, sizes, each)
+        self.coarse_rows = draw_points(rng, sizes, plan.coarse_points)
         self.coarse_points = [self.points(one, self.coarse_rows) for one in self.candidates]
 
     def tensor(self, array: NDArray[np.floating]) -> Tensor:

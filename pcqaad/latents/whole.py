@@ -86,7 +86,6 @@ class _Matched:
         self._targets, self._rows, self._inside = targets, rows, inside.ravel()
         self._flat = rows[inside]
         self._sizes = patch_sizes(len(self._flat), len(rows))
-        self._each = min(max(plan.sampled_points // len(rows), 1), int(self._sizes.min()))
         self._match_anew = True
 
     def refresh(self, scores: Tensor, step: int) -> None:
@@ -96,7 +95,8 @@ class _Matched:
         latents = self._decoder.latents(scores)
         if done > self._plan.rounded_from:
             latents = straight_through(latents, self._grid.step_sizes)
-        drawn = draw_points(generator(self._plan.seed, Use.APPEND_POINTS, step), self._sizes, self._each)
+        rng = generator(self._plan.seed, Use.APPEND_POINTS, step)
+        drawn = draw_points(rng, self._sizes, self._plan.sampled_points)
         predicted = self._decoder.fold(latents, self._flat[drawn])
         wanted = self._decoder.tensor(self._targets[:, drawn.ravel()])
         squared = (predicted - wanted).square().sum(-1)  # (R, K * S)

@@ -94,7 +94,7 @@ def _part(model: Model, seed: int, clouds: int) -> Model:
     architecture, rng = model.architecture, generator(seed, Use.PROBE)
     kept = rng.choice(architecture.clouds, min(clouds, architecture.clouds), replace=False)
     sizes = patch_sizes(architecture.points, architecture.patches)
-    rows = draw_points(rng, sizes, min(int(sizes.min()), max(_PROBE.points // architecture.patches, 1))).ravel()
+    rows = draw_points(rng, sizes, _PROBE.points).ravel()
     return replace(
         model,
         architecture=replace(architecture, clouds=len(kept), points=len(rows)),

@@ -114,8 +114,8 @@ class Trainer:
 
     def _draw_points(self) -> NDArray[np.int64]:
         """Draw the step's template points (K, S), the same for all of its clouds."""
-        each = min(max(self.settings.sample // self.network.patches, 1), int(self._sizes.min()))
-        return draw_points(generator(self.settings.seed, Use.POINTS, self.step), self._sizes, each)
+        rng = generator(self.settings.seed, Use.POINTS, self.step)
+        return draw_points(rng, self._sizes, self.settings.sample)
 
     def _decode(self, clouds: NDArray[np.int64], points: NDArray[np.int64]) -> Tensor:
         """Decode clouds (B,) at template points (K, S), as a file would hold them: (B, K * S, 3)."""
