@@ -15,13 +15,12 @@ from pcqaad import PRESETS, Settings, devices
 from pcqaad.evaluation.metrics import measure, summarise
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
-from pcqaad.matching.kd import patch_order
 from pcqaad.monitor import Stage
 from pcqaad.points.collect import collect
 from pcqaad.training.loop import train
 from pcqaad.training.pretrain import ChamferTrainer
 from pcqaad.training.schedule import Phase, Schedule
-from pcqaad.training.start import choose_template, untrained
+from pcqaad.training.start import first_template, untrained
 
 COLUMNS = {
     "atlasnet": "AtlasNetV2",
@@ -159,8 +158,7 @@ class Bench:
 
     def _decoder(self):
         s = self.settings
-        template = self.set.targets[choose_template(self.set.targets, s)]
-        template = template[patch_order(template, s.patches)]
+        template = first_template(self.set.targets, s)
         latents = np.zeros((len(self.names), s.latent), np.float32)
         return untrained(template, latents, s).to(self.device)
 

@@ -21,14 +21,13 @@ from pcqaad.losses.criteria import criterion
 from pcqaad.losses.names import write
 from pcqaad.losses.nearest import safe_sqrt
 from pcqaad.matching.assign import match_cells
-from pcqaad.matching.kd import patch_order
 from pcqaad.monitor import SILENT, Monitor
 from pcqaad.parallel import in_parallel
 from pcqaad.points.collect import Points, collect
 from pcqaad.seeds import Use, generator
 from pcqaad.settings import Settings
-from pcqaad.training.sizing import choose_patches, resolve
-from pcqaad.training.start import choose_template, first_latents, first_matching, principal_components, untrained
+from pcqaad.training.sizing import resolve
+from pcqaad.training.start import first_latents, first_matching, first_template, principal_components, untrained
 
 # Points of a cloud that a step decodes and compares.
 _SAMPLED_POINTS = 256
@@ -98,8 +97,7 @@ class Halves:
         if points < 2 * _SAMPLED_POINTS:
             raise CloudError(f"expected clouds of at least {2 * _SAMPLED_POINTS} points, found {points}")
         settings = Settings(seed=seed)
-        template = found.targets[choose_template(found.targets, settings)]
-        template = template[patch_order(template, choose_patches(points))]
+        template = first_template(found.targets, settings)
         rng = generator(seed, Use.HALVES)
         halves = np.stack([rng.permutation(points) for _ in range(count)])
         self.normalisation = found.normalisation

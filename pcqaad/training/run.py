@@ -16,7 +16,6 @@ from pcqaad.decoder.module import Decoder
 from pcqaad.errors import CheckpointError, Interrupted
 from pcqaad.evaluation.metrics import percent
 from pcqaad.matching.gpu.auction import batched
-from pcqaad.matching.kd import patch_order
 from pcqaad.monitor import Monitor, Stage, log
 from pcqaad.points.collect import CloudSet, Points
 from pcqaad.points.fixed_point import Targets
@@ -26,8 +25,8 @@ from pcqaad.training.checkpoint import Checkpoint
 from pcqaad.training.loop import train
 from pcqaad.training.pretrain import ChamferTrainer
 from pcqaad.training.schedule import Schedule, fitting, pretraining, tuning
-from pcqaad.training.sizing import choose_patches, resolve
-from pcqaad.training.start import choose_template, first_latents, first_matching, principal_components, untrained
+from pcqaad.training.sizing import resolve
+from pcqaad.training.start import first_latents, first_matching, first_template, principal_components, untrained
 from pcqaad.training.trainer import Trainer, network_state
 
 
@@ -53,8 +52,7 @@ class Run:
         if kept is None and self._asked.latent_init != "encoder":
             # Before the template is chosen, which may have a matcher to compile.
             self._monitor.update(Stage.MATCH, 0, len(targets), "clouds")
-        template = targets[choose_template(targets, self._asked)]
-        template = template[patch_order(template, self._asked.patches or choose_patches(targets.points))]
+        template = first_template(targets, self._asked)
         if kept is None:
             kept = self._match(targets, template)
             self._save(clouds, kept)

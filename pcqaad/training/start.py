@@ -13,6 +13,7 @@ from pcqaad.decoder.module import Decoder
 from pcqaad.matching import intermediates
 from pcqaad.matching.assign import TOGETHER, Assignment, greedy, match_cells, optimal
 from pcqaad.matching.fan2017 import fan2017_auction
+from pcqaad.matching.kd import patch_order
 from pcqaad.matching.solvers import Solver, certified
 from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.parallel import in_parallel
@@ -20,6 +21,7 @@ from pcqaad.points.collect import allocate
 from pcqaad.points.fixed_point import Targets
 from pcqaad.seeds import Use, generator, torch_seed
 from pcqaad.settings import Settings
+from pcqaad.training.sizing import choose_patches
 
 Points32 = NDArray[np.float32]
 
@@ -57,6 +59,12 @@ def choose_template(clouds: Targets, settings: Settings) -> int:
         return float(sum(np.linalg.norm(a - b, axis=1).mean() for b in matched))
 
     return int(candidates[np.argmin(list(in_parallel(total, sample)))])
+
+
+def first_template(clouds: Targets, settings: Settings) -> Points32:
+    """Return the cloud (M, 3) that the template starts as, patch after patch."""
+    template = clouds[choose_template(clouds, settings)]
+    return template[patch_order(template, settings.patches or choose_patches(clouds.points))]
 
 
 def first_matching(
