@@ -119,7 +119,7 @@ def test_reading_takes_no_more_memory_than_stated(clouds: int, latent: int, widt
     # The wider, the less deep: at most 2**20 weights may be free.
     widths = [width] if width < 1000 else [1]
     header = small.head(
-        clouds=clouds, latent=latent, widths=widths, width=width, points=points, latent_step_sizes=[small.ONE] * latent
+        clouds=clouds, latent=latent, widths=widths, width=width, points=points, latent_steps=[small.ONE] * latent
     )
     data = small.file(HEAD=header, LATS=streams, NAME=names, TMPL=corner)
     tracemalloc.start()

@@ -209,7 +209,7 @@ def _header() -> Iterator[Forgery]:
     for code in (1024, 65535):
         yield Forgery("7.1 grid step", file(HEAD=head(step=code)))
         yield Forgery("7.1 weight steps", file(HEAD=head(steps=[*[ONE] * 7, code])))
-        yield Forgery("7.1 latent steps", file(HEAD=head(latent_step_sizes=[code])))
+        yield Forgery("7.1 latent steps", file(HEAD=head(latent_steps=[code])))
     for scales in ([15, 0], [0, 255]):
         yield Forgery("7.1 scales", file(HEAD=head(scales=scales)))
     for cut in (0, 65, 66, 68, len(head()) - 1):
@@ -237,9 +237,9 @@ def _contents() -> Iterator[Forgery]:
     yield Forgery("7.4 groups", file(HEAD=head(clouds=65), LATS=groups(STREAM + bytes(8)), NAME=names))
     yield Forgery("7.4 groups", file(LATS=groups(STREAM, b"")))
     # Two steps 2**30 apart: 64 of the larger one are 2**39 of the smaller one's unit.
-    uneven = head(latent=2, latent_step_sizes=[ONE, ONE + 8 * 30])
+    uneven = head(latent=2, latent_steps=[ONE, ONE + 8 * 30])
     yield Forgery("7.4 latents", file(HEAD=uneven, LMOD=model(64)))
-    yield Forgery("7.4 latents", file(HEAD=head(latent=2, latent_step_sizes=[0, 1023]), LMOD=model(1)))
+    yield Forgery("7.4 latents", file(HEAD=head(latent=2, latent_steps=[0, 1023]), LMOD=model(1)))
     for far in (2**30, -(2**30) - 1):
         yield Forgery("7.4 sequence", file(HEAD=head(flags=2), LMOD=model(far, far)))
 

@@ -43,14 +43,12 @@ def head(**changed: Any) -> bytes:
     scales = field.pop("scales", [0] * (layers + 1))
     widths = field.pop("widths", [1] * layers)
     steps = field.pop("steps", [ONE] * (2 * layers + 6))
-    latent_step_sizes = field.pop("latent_step_sizes", [ONE] * field["latent"])
+    latent_steps = field.pop("latent_steps", [ONE] * field["latent"])
     centre, origin = field.pop("centre"), field.pop("origin")
     *sizes, unit, step = field.values()
     fixed = struct.pack("<IIHHHBBBBH3qd3iH", *sizes, *centre, unit, *origin, step)
     return (
-        fixed
-        + bytes(scales)
-        + struct.pack(f"<{len(widths + steps + latent_step_sizes)}H", *widths, *steps, *latent_step_sizes)
+        fixed + bytes(scales) + struct.pack(f"<{len(widths + steps + latent_steps)}H", *widths, *steps, *latent_steps)
     )
 
 
