@@ -3,6 +3,7 @@ import torch
 from hypothesis import settings
 
 import pcqaad
+from pcqaad.formats.clouds.ply import write_ply
 from tests.generators import population
 
 # The same examples on every run, so that a commit passes or fails for everyone. To look for new ones, again and
@@ -46,4 +47,13 @@ def fitted(originals, names):
 def fitted_file(fitted, tmp_path_factory):
     path = tmp_path_factory.mktemp("fitted") / "small.qaad"
     fitted.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def folder(originals, names, tmp_path_factory):
+    """The originals of the fitted file as PLY files."""
+    path = tmp_path_factory.mktemp("originals")
+    for name, cloud in zip(names, originals, strict=True):
+        write_ply(path / f"{name}.ply", cloud)
     return path

@@ -8,21 +8,11 @@ import pytest
 
 import pcqaad
 from pcqaad.formats.clouds.find import find_clouds
-from pcqaad.formats.clouds.ply import write_ply
 from pcqaad.parallel import AHEAD, cores
 from tests.generators import population
 from tests.layouts import globe, halves, write_mesh
 
 TINY = {"epochs": 1, "tune": 0, "latent": 2, "device": "cpu"}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, originals, names):
-    """The originals of the fitted file as PLY files."""
-    path = tmp_path_factory.mktemp("originals")
-    for name, cloud in zip(names, originals, strict=True):
-        write_ply(path / f"{name}.ply", cloud)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from pcqaad.formats.clouds.ply import write_ply
 from pcqaad.matching.solvers import TOLERANCE
 
 BLOCKED = "import sys; sys.modules['numba'] = sys.modules['llvmlite'] = sys.modules['torch'] = None\n"
@@ -31,16 +30,8 @@ def run(script, *arguments):
     return done
 
 
-@pytest.fixture(scope="module")
-def inputs(originals, names, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("originals")
-    for name, cloud in zip(names, originals, strict=True):
-        write_ply(folder / f"{name}.ply", cloud)
-    return folder
-
-
-def test_verify_gives_the_same_figures_and_says_once_how_to_be_faster(fitted_file, inputs):
-    call = ("verify", fitted_file, inputs, "--metric", "emkd", "--metric", "emd", "--json")
+def test_verify_gives_the_same_figures_and_says_once_how_to_be_faster(fitted_file, folder):
+    call = ("verify", fitted_file, folder, "--metric", "emkd", "--metric", "emd", "--json")
     without = run(BLOCKED + MAIN, *call)
     (line,) = [line for line in without.stderr.splitlines() if line.startswith("note: ")]
     assert line.startswith("note: matching by SciPy, to the same figures")
