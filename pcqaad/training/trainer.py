@@ -120,13 +120,13 @@ class Trainer:
     def _decode(self, clouds: NDArray[np.int64], points: NDArray[np.int64]) -> Tensor:
         """Decode clouds (B,) at template points (K, S), as a file would hold them: (B, K * S, 3)."""
         latents = self.network.latents[torch.from_numpy(clouds).to(self.device)]
-        template = self.network.template[torch.from_numpy(points).to(self.device)]
-        weights = None
+        rows = torch.from_numpy(points).to(self.device)
+        template, components, weights = self.network.template[rows], self.network.components_of(rows), None
         if self._quantisation is not None:
             latents = straight_through(latents, self._quantisation.latents)
             template = straight_through(template, self._quantisation.template)
             weights = self._quantisation.weights(self.network)
-        return self.network.fold(latents, template, weights).transpose(0, 1).flatten(1, 2)
+        return self.network.fold(latents, template, weights, components).transpose(0, 1).flatten(1, 2)
 
     def _gather(self, clouds: NDArray[np.int64], rows: NDArray[np.int64]) -> Tensor:
         """Return targets (B, S, 3) of clouds (B,): the rows (S,) of each."""
