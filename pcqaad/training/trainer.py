@@ -76,7 +76,14 @@ class Trainer:
         self._sizes = patch_sizes(targets.points, network.patches)
 
     def quantisation_aware(self, step_sizes: StepSizes) -> None:
-        """From the next step on, train the network as a file of these step sizes would hold it."""
+        """From the next step on, train the network as a file of these step sizes would hold it.
+
+        Components stay at what the file decodes to: their transform has no gradient to pass straight through.
+        """
+        if self.network.components is not None:
+            rounded = step_sizes.round(self.network.arrays()).components
+            self.network.components.data.copy_(torch.from_numpy(rounded))
+            self.network.components.requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters())
         self._quantisation = FakeQuantisation(self.network.arrays().architecture, step_sizes, self.device)
 
