@@ -20,11 +20,13 @@ from pcqaad.decoder.components import STEP_SIZE_CODES, Components
 from pcqaad.decoder.integer_model import Symbols
 from pcqaad.decoder.step_sizes import StepSize, step_size_values
 from pcqaad.decoder.weight_scales import WeightScales
+from pcqaad.errors import DivergenceError
 
 # Of a latent: float32, in which latents are handed out, holds it times its step size.
 LARGEST_LATENT_SYMBOL = 2**19
 # Of all other numbers.
 _LARGEST_SYMBOL = 2**24
+_LARGEST_COMPONENT_SYMBOL = 2**22
 # Finer step sizes than this are lost in the rounding of activations.
 FINEST_STEP_SIZE = 2.0**-24
 # Bits of the template's grid along an axis. A finer one has more digits than the float32 coordinates it stands for.
@@ -61,13 +63,10 @@ class StepSizes:
 
     def round(self, model: Model) -> Model:
         """Return a model rounded to these step sizes, in float32: the quick way to judge them."""
-        components = None
-        if model.components is not None:
-            grid, _, bits = to_grid(model.template, self.template)
-            components = Components.encode(model.components, self.components, grid, bits).dequantise()
+        coded = code_components(model, self)
         return replace(
             model,
-            components=components,
+            components=None if coded is None else coded.dequantise(),
             template=rounded(model.template, self.template.value),
             latents=rounded(model.latents, step_size_values(self.latents)),
             weights={name: rounded(w, self.within(name)) for name, w in model.weights.items()},
@@ -118,8 +117,26 @@ def component_step_sizes(model: Model, lambda_: float) -> tuple[StepSize, ...]:
     architecture = model.architecture
     spread = np.square(model.latents[:, : architecture.components].astype(np.float64)).mean(0)
     wanted = np.sqrt(lambda_ * 12 * architecture.points / np.maximum(spread, FINEST_STEP_SIZE))
-    largest = StepSize.of(STEP_SIZE_CODES - 1).value
-    return tuple(StepSize.nearest(min(max(step, FINEST_STEP_SIZE), largest)) for step in wanted.tolist())
+    assert model.components is not None
+    # A number of the transform is at most the root of the number of points times a component's largest.
+    largest = np.abs(model.components).max((0, 2)) * math.sqrt(architecture.points)
+    finest = np.maximum(largest / _LARGEST_COMPONENT_SYMBOL, FINEST_STEP_SIZE)
+    coarsest = StepSize.of(STEP_SIZE_CODES - 1).value
+    return tuple(StepSize.nearest(min(step, coarsest)) for step in np.maximum(wanted, finest).tolist())
+
+
+def code_components(model: Model, step_sizes: StepSizes) -> Components | None:
+    """Code a model's components at some step sizes: their bytes, and what they decode to. None where it has none.
+
+    Raises DivergenceError for components that are too large for a file.
+    """
+    if model.components is None:
+        return None
+    grid, _, bits = to_grid(model.template, step_sizes.template)
+    try:
+        return Components.encode(model.components, step_sizes.components, grid, bits)
+    except ValueError as error:
+        raise DivergenceError(f"the fit diverged: its components are too large: {error}") from error
 
 
 def to_grid(template: Array, step_size: StepSize) -> tuple[Symbols, tuple[int, int, int], int]:
