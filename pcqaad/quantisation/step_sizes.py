@@ -63,10 +63,10 @@ class StepSizes:
 
     def round(self, model: Model) -> Model:
         """Return a model rounded to these step sizes, in float32: the quick way to judge them."""
-        coded = code_components(model, self)
+        components = code_components(model, self, only_round=True)
         return replace(
             model,
-            components=None if coded is None else coded.dequantise(),
+            components=None if components is None else components.dequantise(),
             template=rounded(model.template, self.template.value),
             latents=rounded(model.latents, step_size_values(self.latents)),
             weights={name: rounded(w, self.within(name)) for name, w in model.weights.items()},
@@ -125,16 +125,18 @@ def component_step_sizes(model: Model, lambda_: float) -> tuple[StepSize, ...]:
     return tuple(StepSize.nearest(min(step, coarsest)) for step in np.maximum(wanted, finest).tolist())
 
 
-def code_components(model: Model, step_sizes: StepSizes) -> Components | None:
+def code_components(model: Model, step_sizes: StepSizes, *, only_round: bool = False) -> Components | None:
     """Code a model's components at some step sizes: their bytes, and what they decode to. None where it has none.
 
-    Raises DivergenceError for components that are too large for a file.
+    With `only_round` there are no bytes, and it takes half the time. Raises DivergenceError for components that are too
+    large for a file.
     """
     if model.components is None:
         return None
     grid, _, bits = to_grid(model.template, step_sizes.template)
     try:
-        return Components.encode(model.components, step_sizes.components, grid, bits)
+        code = Components.rounded if only_round else Components.encode
+        return code(model.components, step_sizes.components, grid, bits)
     except ValueError as error:
         raise DivergenceError(f"the fit diverged: its components are too large: {error}") from error
 
