@@ -27,6 +27,9 @@ LARGEST_LATENT_SYMBOL = 2**19
 # Of all other numbers.
 _LARGEST_SYMBOL = 2**24
 _LARGEST_COMPONENT_SYMBOL = 2**22
+# How much larger lambda is for the numbers of components, most of which are 0. By the size of whole files at equal
+# error, 2 saves 2 to 5 % over 1, and 3 is as good.
+_SPARSE = 2.0
 # Finer step sizes than this are lost in the rounding of activations.
 FINEST_STEP_SIZE = 2.0**-24
 # Bits of the template's grid along an axis. A finer one has more digits than the float32 coordinates it stands for.
@@ -111,12 +114,12 @@ def component_step_sizes(model: Model, lambda_: float) -> tuple[StepSize, ...]:
     """Return the step sizes (C,) of a model's components at one lambda.
 
     A coded number of a component is one of an orthonormal transform over its M points. Rounded with step size d it
-    moves them by d**2 / 12 in all, times its latent's mean square r. So per number s / n is r / (12 M), which measures
-    nothing: the formula at the top of this file, for numbers that are not 0. Those that are cost and err less.
+    moves them by d**2 / 12 in all, times its latent's mean square r. So s / n of the formula at the top of this file is
+    r / (12 M), and needs no measuring. That holds for numbers of many bits; of these most are 0.
     """
     architecture = model.architecture
     spread = np.square(model.latents[:, : architecture.components].astype(np.float64)).mean(0)
-    wanted = np.sqrt(lambda_ * 12 * architecture.points / np.maximum(spread, FINEST_STEP_SIZE))
+    wanted = np.sqrt(_SPARSE * lambda_ * 12 * architecture.points / np.maximum(spread, FINEST_STEP_SIZE))
     assert model.components is not None
     # A number of the transform is at most the root of the number of points times a component's largest.
     largest = np.abs(model.components).max((0, 2)) * math.sqrt(architecture.points)
