@@ -87,6 +87,8 @@ def verified(file: str, result: Mapping[str, Any]) -> str:
             for metric, figures in zip(metrics, found, strict=True)
         ]
         parts.append(columns(["metric", *labels, "source"], rows))
+    if beside := per_vertex(result, result["unit"]):
+        parts.append(pairs([*beside, ("", "recorded of pairs that were known")]))
     worst = (metric.worst(_WORST) for metric in metrics)
     return "\n\n".join([*parts, *(columns(labels, rows) for labels, rows in worst if len(rows) > 1)])
 
@@ -113,6 +115,7 @@ def _fidelity(info: Mapping[str, Any]) -> list[tuple[str, str]]:
             (f"{name} (cell {recorded['cell']:,})", f"{_mean(recorded, unit)}{over}"),
             ("worst cloud", f"{recorded['worst']['name']}, mean {length(recorded['worst']['mean'], unit)}"),
         ]
+        rows += per_vertex(recorded, unit)
         if (rise := recorded.get("rise")) is not None:
             side = "above" if rise >= 0 else "below"
             rows.append(("quantised", f"{figure(100 * abs(rise))} % {side} the error of the float model"))
@@ -125,6 +128,15 @@ def _fidelity(info: Mapping[str, Any]) -> list[tuple[str, str]]:
             text += f", mean {length(record['worst']['mean'], unit)}"
         rows.append(("appended", text))
     return rows
+
+
+def per_vertex(result: Mapping[str, Any], unit: str) -> list[tuple[str, str]]:
+    """Return a row for the errors per vertex, where pairs were known; none elsewhere."""
+    found = result.get("per_vertex")
+    if not found:
+        return []
+    rest = "rms {}, 95 % below {}, worst {}".format(*(length(found[key], unit) for key in ("rms", "p95", "worst")))
+    return [("per vertex", f"{_mean(found, unit)}; {rest}")]
 
 
 def _mean(errors: Mapping[str, Any], unit: str) -> str:

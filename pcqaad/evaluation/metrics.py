@@ -207,6 +207,18 @@ def summarise(errors: Sequence[Errors], names: Sequence[str], reference_diagonal
     return {**summary, "worst": {"name": names[worst], "mean": errors[worst].mean}}
 
 
+def vertex_errors(distances: NDArray[np.floating], reference_diagonal: float) -> dict[str, float]:
+    """Summarise the distances (N, M) between known pairs of points: `worst` is the largest of all, `p95` tops 95 %."""
+    mean = float(distances.mean(dtype=np.float64))
+    return {
+        "mean": mean,
+        "rms": float(np.mean([np.square(row, dtype=np.float64).mean() for row in distances])) ** 0.5,
+        "p95": float(np.percentile(distances, 95)),
+        "worst": float(distances.max()),
+        "mean_percent": percent(mean, reference_diagonal),
+    }
+
+
 def percent(length: float, reference_diagonal: float) -> float:
     """Return a length in percent of the diagonal, or 0 where the diagonal is 0."""
     return 100 * length / reference_diagonal if reference_diagonal > 0 else 0.0

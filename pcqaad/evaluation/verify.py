@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict
 import numpy as np
 
 from pcqaad.bitstream.collection import Collection
-from pcqaad.bitstream.info import AppendedFidelity, Bytes, sampling
+from pcqaad.bitstream.info import AppendedFidelity, Bytes, VertexErrors, registered, sampling
 from pcqaad.errors import CloudError, SettingsError
 from pcqaad.evaluation.metrics import CELL, METRICS, measure, summarise
 from pcqaad.formats.clouds.find import find_clouds
@@ -43,7 +43,8 @@ class Verification(TypedDict, total=False):
     Lengths are in the data's unit. `metrics` has an entry for each metric: `mean`, `rms`, `mean_squared`, `sum`,
     `mean_percent` of `diagonal`, `worst` with a `name` and its `mean`, `per_cloud` where it was measured, `at_least`
     where a lower bound is proven, and `psnr` for D1. `source` is "measured" or "recorded"; `appended` holds the
-    records of appended clouds.
+    records of appended clouds. `per_vertex` is there where the clouds were registered, as it was recorded: a file
+    does not keep the order of points, by which alone it could be measured again.
     """
 
     clouds: int
@@ -57,6 +58,7 @@ class Verification(TypedDict, total=False):
     diagonal: float | None
     metrics: dict[str, Mapping[str, Any]]
     appended: list[AppendedFidelity]
+    per_vertex: VertexErrors
 
 
 def verify(
@@ -105,8 +107,10 @@ def verify(
         "paper_ratio": info["paper_ratio"],
         "metrics": {},
     }
+    recorded = info["fidelity"]
+    if "per_vertex" in recorded:
+        result["per_vertex"] = recorded["per_vertex"]
     if references is None:
-        recorded = info["fidelity"]
         result |= {"source": "recorded", "diagonal": recorded.get("diagonal"), "appended": info["appended"]}
         if recorded:
             result["metrics"]["emkd"] = recorded
@@ -156,6 +160,7 @@ def read_originals(collection: Collection, references: References) -> Iterator[O
     """
     found = _in_order(collection, references)
     count, (seed, surface) = collection.info["points"], sampling(collection.info)
+    alike = registered(collection.info)
 
     def read(index: int, name: str) -> Original:
         original = found[index]
@@ -169,7 +174,7 @@ def read_originals(collection: Collection, references: References) -> Iterator[O
             points = check_cloud(original.read().points if from_source else original, name)
         if len(points) < count:
             raise CloudError(f"{name}: the original holds {len(points)} points, the file {count}")
-        return Original(subsample(points, count, seed, index), diagonal([points]))
+        return Original(subsample(points, count, seed, index, alike), diagonal([points]))
 
     return (read(i, name) for i, name in enumerate(collection.names))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +46,7 @@ _COORDINATES_AT_ONCE = 1 << 24
 def choose_template(clouds: Targets, settings: Settings) -> int:
     """Choose the cloud that the template starts as: the medoid of a sample, or a random one, the paper's choice.
 
-    The medoid has the least total EM-kD to the other clouds of the sample.
+    The medoid has the least total EM-kD to the other clouds of the sample, or the least distance of known pairs.
     """
     rng = generator(settings.seed, Use.TEMPLATE)
     candidates = rng.choice(len(clouds), min(_START.medoid_clouds, len(clouds)), replace=False)
@@ -55,7 +55,9 @@ def choose_template(clouds: Targets, settings: Settings) -> int:
     sample = clouds.gather(candidates, rng.permutation(clouds.points)[: _START.medoid_points])
 
     def total(a: Points32) -> float:
-        matched = (b[match_cells(a, b, _START.medoid_points, workers=1).assignment] for b in sample)
+        matched: Iterable[Points32] = sample
+        if not settings.registered:
+            matched = (b[match_cells(a, b, _START.medoid_points, workers=1).assignment] for b in sample)
         return float(sum(np.linalg.norm(a - b, axis=1).mean() for b in matched))
 
     return int(candidates[np.argmin(list(in_parallel(total, sample)))])
@@ -63,8 +65,21 @@ def choose_template(clouds: Targets, settings: Settings) -> int:
 
 def first_template(clouds: Targets, settings: Settings) -> Points32:
     """Return the cloud (M, 3) that the template starts as, patch after patch."""
+    return ordered_template(clouds, settings)[0]
+
+
+def ordered_template(clouds: Targets, settings: Settings) -> tuple[Points32, NDArray[np.int64]]:
+    """Return the cloud (M, 3) that the template starts as, patch after patch, and which of its points each was (M,)."""
     template = clouds[choose_template(clouds, settings)]
-    return template[patch_order(template, settings.patches or choose_patches(clouds.points))]
+    order = patch_order(template, settings.patches or choose_patches(clouds.points))
+    return template[order], order
+
+
+def known_matching(order: NDArray[np.int64], clouds: int) -> NDArray[np.int32]:
+    """Assign the same points to the template in all clouds (N, M): those that it was made of, in its order (M,)."""
+    assignments: NDArray[np.int32] = allocate((clouds, len(order)), np.int32)
+    assignments[:] = order
+    return assignments
 
 
 def first_matching(
