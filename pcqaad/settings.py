@@ -35,7 +35,7 @@ class Settings:
 
     # The start.
     registered: bool = False  # point j of every cloud is the same point: nothing is matched, nor re-matched
-    template: str = "medoid"  # the cloud nearest to all others; "random": any, as in the paper
+    template: str = "medoid"  # the cloud nearest to all others; registered ones' mean; "random": any, as in the paper
     matching: str = "optimal"  # see CHOICES; "greedy" leaves an error twice as large where true partners exist
     intermediates: int = 64  # clouds by way of which those far from the template are matched; 0: none
     greedy_cell: int = 256  # points of a cell of QAAD_GREEDY: smaller is faster and looser

@@ -13,6 +13,7 @@ from pcqaad.evaluation.metrics import vertex_errors
 from pcqaad.formats.clouds.ply import write_ply
 from pcqaad.monitor import Monitor, Stage
 from pcqaad.points.collect import collect
+from pcqaad.training.start import ordered_template
 from tests.cli.commands import QUICK, refused, run
 from tests.conftest import stop_in
 from tests.generators import population
@@ -104,6 +105,32 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(file, clouds, tmp_path):
         pcqaad.fit(clouds, pcqaad.Settings(**QUICKLY), checkpoint=checkpoint, resume=True)
     pcqaad.fit(clouds, settings, checkpoint=checkpoint, resume=True).save(tmp_path / "y.qaad")
     assert (tmp_path / "y.qaad").read_bytes() == file.read_bytes()
+
+
+def test_the_template_starts_as_the_mean_unless_that_collapses():
+    cloud = population(1, 256)[0]
+    cloud -= cloud.mean(0)
+    stretched = [cloud * np.float32(part) for part in (0.8, 1, 1.3)]
+    turns = [
+        cloud @ np.array([[np.cos(t), -np.sin(t), 0], [np.sin(t), np.cos(t), 0], [0, 0, 1]]) for t in (0, 2.1, 4.2)
+    ]
+    for given, is_mean in ((stretched, True), (turns, False)):
+        targets = collect(given, None, None, 0, registered=True).targets
+        template, order = ordered_template(targets, pcqaad.Settings(registered=True))
+        mean = np.mean(list(targets), 0)[order]
+        assert sorted(order) == list(range(256))
+        assert np.allclose(template, mean, atol=1e-5) == is_mean
+        assert any(np.array_equal(template, target[order]) for target in targets) == (not is_mean)
+        chosen, _ = ordered_template(targets, pcqaad.Settings(registered=True, template="random"))
+        assert not np.allclose(chosen, mean, atol=1e-3)
+
+
+def test_points_that_are_no_pairs_are_doubted(clouds, caplog):
+    rng = np.random.default_rng(0)
+    for given, doubted in ((clouds, False), ([rng.permutation(cloud) for cloud in clouds], True)):
+        caplog.clear()
+        pcqaad.fit(given, pcqaad.Settings(**QUICKLY | {"epochs": 1, "tune": 0}), registered=True)
+        assert ("are they registered and aligned?" in caplog.text) == doubted
 
 
 def test_the_same_points_of_every_cloud_stay(clouds, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pcqaad.cli.show.beside import beside, of_diagonal, per_vertex
 from pcqaad.cli.show.metric import metrics_of
 from pcqaad.cli.show.text import METRICS, columns, figure, length, pairs, plural, seconds, size
 
@@ -87,8 +88,8 @@ def verified(file: str, result: Mapping[str, Any]) -> str:
             for metric, figures in zip(metrics, found, strict=True)
         ]
         parts.append(columns(["metric", *labels, "source"], rows))
-    if beside := per_vertex(result, result["unit"]):
-        parts.append(pairs([*beside, ("", "recorded of pairs that were known")]))
+    if figures_beside := beside(result):
+        parts.append(pairs(figures_beside))
     worst = (metric.worst(_WORST) for metric in metrics)
     return "\n\n".join([*parts, *(columns(labels, rows) for labels, rows in worst if len(rows) > 1)])
 
@@ -130,17 +131,8 @@ def _fidelity(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def per_vertex(result: Mapping[str, Any], unit: str) -> list[tuple[str, str]]:
-    """Return a row for the errors per vertex, where pairs were known; none elsewhere."""
-    found = result.get("per_vertex")
-    if not found:
-        return []
-    rest = "rms {}, 95 % below {}, worst {}".format(*(length(found[key], unit) for key in ("rms", "p95", "worst")))
-    return [("per vertex", f"{_mean(found, unit)}; {rest}")]
-
-
 def _mean(errors: Mapping[str, Any], unit: str) -> str:
-    return f"mean {length(errors['mean'], unit)}, {figure(errors['mean_percent'])} % of the diagonal"
+    return f"mean {of_diagonal(errors, unit)}"
 
 
 def _plain(value: Any) -> str:

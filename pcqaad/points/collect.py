@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,6 +21,7 @@ from pcqaad.points.fixed_point import Targets, box
 from pcqaad.seeds import subsample_generator
 
 Points = NDArray[np.floating]
+Rows = TypeVar("Rows", bound=NDArray[Any])
 
 # Bytes of an array; larger ones lie in a temporary file.
 _IN_MEMORY = 4_000_000_000
@@ -195,7 +196,7 @@ def allocate(shape: tuple[int, ...], of: DTypeLike) -> NDArray[Any]:
             raise Error(f"{folder}: {text}") from error
 
 
-def subsample(cloud: Points, count: int, seed: int, index: int, registered: bool = False) -> Points:
+def subsample(cloud: Rows, count: int, seed: int, index: int, registered: bool = False) -> Rows:
     """Keep `count` random points of cloud number `index`, in their order; the same ones for the same seed.
 
     Of `registered` clouds, those of one size all keep the same ones.
@@ -203,4 +204,4 @@ def subsample(cloud: Points, count: int, seed: int, index: int, registered: bool
     if len(cloud) == count:
         return cloud
     kept = subsample_generator(seed, 0 if registered else index).choice(len(cloud), count, replace=False)
-    return cloud[np.sort(kept)]
+    return cast(Rows, cloud[np.sort(kept)])

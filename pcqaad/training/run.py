@@ -27,6 +27,7 @@ from pcqaad.training.pretrain import ChamferTrainer
 from pcqaad.training.schedule import Schedule, fitting, pretraining, tuning
 from pcqaad.training.sizing import resolve
 from pcqaad.training.start import (
+    doubt_pairs,
     first_latents,
     first_matching,
     known_matching,
@@ -61,6 +62,7 @@ class Run:
             self._monitor.update(Stage.MATCH, 0, len(targets), "clouds")
         template, order = ordered_template(targets, self._asked)
         if kept is None and self._asked.registered:
+            doubt_pairs(targets, self._asked)
             elapsed = self._clock()
             kept = Checkpoint(known_matching(order, len(targets)), 0, elapsed, elapsed, {})
         if kept is None:
