@@ -52,11 +52,13 @@ class Surface:
             self._improve(points, every, rows[tree.query(points)[1]], best, found)
         for rows, tree, radius in self._groups:
             # Rounding may put the nearest triangle a little outside.
-            near = tree.query_ball_point(points, (best + radius) * (1 + 1e-9))
-            counts = np.array([len(some) for some in near])
+            reach = (best + radius) * (1 + 1e-9)
+            # Counted first: about a point far off lie all triangles, and lists of them take memory.
+            counts = tree.query_ball_point(points, reach, return_length=True)
             for low, high in _slabs(counts):
+                near = tree.query_ball_point(points[low:high], reach[low:high])
                 pairs = np.repeat(every[low:high], counts[low:high])
-                candidates = rows[np.concatenate([np.asarray(some, np.int64) for some in near[low:high]])]
+                candidates = rows[np.concatenate([np.asarray(some, np.int64) for some in near])]
                 self._improve(points, pairs, candidates, best, found)
         return best, found
 
