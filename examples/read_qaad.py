@@ -42,7 +42,8 @@ class File:
             self.rows[tag.decode()] = at, *row
             at += row[1]
         required = {"HEAD", "GAIN", "WGTS", "TMPL", "LMOD", "LATS", "NAME"}
-        need({tag for tag in self.rows if tag[0].isupper()} == required, f"the sections {sorted(required)}")
+        found = {tag for tag in self.rows if tag[0].isupper()}
+        need(found - {"COMP"} == required, f"the sections {sorted(required)}, and no other but COMP")
         need(stream.seek(0, 2) == at, f"a file of {at} bytes")
 
     def read(self, offset: int, length: int, checksum: int, covered: bytes = b"") -> bytes:
@@ -210,9 +211,15 @@ class Model:
 
     def integers(self, data: bytes, contexts: np.ndarray) -> np.ndarray:
         """Read an integer in each of the contexts (n,), n > 0."""
+        rans = Rans(data)
+        integers = self.part(rans, contexts)
+        rans.finish()
+        return integers
+
+    def part(self, rans: Rans, contexts: np.ndarray) -> np.ndarray:
+        """Read the next integers of a stream, one in each of the contexts (n,)."""
         row = self.row[np.minimum(contexts, len(self.row) - 1)]
         need((row >= 0).all(), "a table for every context")
-        rans = Rans(data)
         symbol = self.certain[row]
         coded = symbol < 0
         symbol[coded] = rans.symbols(self.slots, row[coded])
@@ -224,7 +231,6 @@ class Model:
         for at in range(0, self.escape_bits, 14):
             far += rans.uniform(np.full(len(far), 1 << min(14, self.escape_bits - at))) << at
         value[escaped] = np.where(far % 2, -(far // 2) - 1, far // 2)
-        rans.finish()
         return value + self.low[row]
 
 
@@ -300,6 +306,86 @@ def point_sets(data: bytes, sizes: np.ndarray, depth: int) -> list[np.ndarray]:
     return np.split(np.repeat(cells[:, 1:], points, 0), np.cumsum(sizes)[:-1])
 
 
+def root(squares: np.ndarray) -> np.ndarray:
+    """Return square roots of integers below 2^52, rounded down."""
+    return np.sqrt(squares.astype(np.float64)).astype(np.int64)
+
+
+def plane(offsets: np.ndarray, weights: np.ndarray, rise: np.ndarray) -> np.ndarray:
+    """Return the weights (26, s) of neighbours at offsets (26, s, 3) in a rise (s, 3) of their plane (section 6.1)."""
+    a = (weights[:, None, None, None] * offsets[..., None] * offsets[..., None, :]).sum(0)
+    a += (np.trace(a, axis1=1, axis2=2) // 64 + 1)[:, None, None] * np.eye(3, dtype=np.int64)
+    adjugate = np.stack([np.cross(a[:, i - 2], a[:, i - 1]) for i in range(3)], 1)
+    determinant = (a[:, 0] * adjugate[:, 0]).sum(1)[:, None]
+    slope = ((adjugate * rise[:, None]).sum(2) * 2**16 + determinant // 2) // determinant
+    return np.clip(weights[:, None] * (offsets * slope).sum(2), -(2**18), 2**18)
+
+
+def fields(data: bytes, points: np.ndarray, depth: int, count: int) -> np.ndarray:
+    """Read `count` integers for each of the points (M, 3) of a grid of `depth` bits an axis (section 6.1)."""
+    bits = Bits(data)
+    model = Model(bits)
+    rans = Rans(bits.rest())
+
+    def read(contexts: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what integers in contexts (n, count) add to a prediction, and to the activity."""
+        q = model.part(rans, contexts.ravel()).reshape(contexts.shape)
+        return (q * scale[:, None] + 2**6) >> 7, 16 * np.minimum(np.abs(q), 2**16)
+
+    # The points in the order of the cells: a cell is a run of them, from one edge to the next.
+    digits = [points[:, axis] >> level & 1 for level in reversed(range(depth)) for axis in range(3)]
+    order = np.lexsort(digits[::-1])
+    sums = np.cumsum(np.insert(points[order], 0, 0, 0), 0)
+    uppers = [np.cumsum(np.insert(digit[order], 0, 0)) for digit in digits]
+    edges, cells = np.array([0, len(points)]), np.zeros((1, 3), np.int64)
+    means, active = read(np.zeros((1, count), np.int64), root(np.array([2**38 // len(points)])))
+    means = np.clip(means, -(2**36), 2**36)
+    steps = np.array([step for step in np.ndindex(3, 3, 3) if step != (1, 1, 1)]) - 1
+    for stage, upper in enumerate(uppers):
+        start, end, axis = edges[:-1], edges[1:], stage % 3
+        u = upper[end] - upper[start]
+        l = end - start - u
+        split = np.flatnonzero((u > 0) & (l > 0))
+        parent = np.repeat(np.arange(len(cells)), 1 + ((u > 0) & (l > 0)))
+        lower = split + np.arange(len(split))
+        side = (u > 0)[parent].astype(np.int64)
+        side[lower] = 0
+        middle = (start + l)[split]
+        if len(split):
+
+            def centre(start: np.ndarray, end: np.ndarray, shift: int = depth - (stage + 2) // 3) -> np.ndarray:
+                return 16 * (sums[end] - sums[start]) // (end - start << shift)[:, None]
+
+            y, z = (int(n) + 2 for n in cells[:, 1:].max(0))
+            strides = np.array([y * z, z, 1])
+            key = cells @ strides
+            by_key = np.argsort(key)
+            there = key[split] + (steps @ strides)[:, None]
+            at = by_key[np.minimum(np.searchsorted(key, there, sorter=by_key), len(key) - 1)]
+            near = np.where(key[at] == there, at, split)
+            offsets, u, l = centre(start, end)[near] - centre(start, end)[split], u[split], l[split]
+            rise = centre(middle, end[split]) - centre(start[split], middle)
+            weights = plane(offsets, 8 >> np.abs(steps).sum(1), rise)
+            predicted = np.zeros((len(split), count), np.int64)
+            for cell, weight in zip(near, weights, strict=True):
+                predicted += weight[:, None] * (means[cell] - means[split])
+            length = np.frexp(active[split].astype(np.float64))[1]
+            more, grown = read(1 + 9 * (stage // 8) + np.minimum(length, 8), root((l + u) * 2**38 // (l * u)))
+            difference = np.clip((predicted + 2**15 >> 16) + more, -(2**37), 2**37)
+            first, grown = means[split] - difference * u[:, None] // (l + u)[:, None], grown + (active[split] >> 1)
+            means, active = means[parent], active[parent]
+            means[lower], means[lower + 1] = first, first + difference
+            means = np.clip(means, -(2**36), 2**36)
+            active[lower] = active[lower + 1] = grown
+        cells = cells[parent]
+        cells[:, axis] = 2 * cells[:, axis] + side
+        edges = np.insert(edges, split + 1, middle)
+    rans.finish()
+    values = np.empty((len(points), count), np.int64)
+    values[order] = np.repeat(means, np.diff(edges), 0)
+    return values
+
+
 class Header:
     """The header (section 7.1), and the shapes of the network's tensors (7.2)."""
 
@@ -336,6 +422,31 @@ def read_tensors(file: File, head: Header) -> list[np.ndarray]:
     symbols = integer_array(file.section("WGTS"), np.concatenate(contexts))
     tensors = np.split(symbols, np.cumsum([len(context) for context in contexts])[:-1])
     return [x.reshape(shape) * gain for x, shape, gain in zip(tensors, head.shapes, gains, strict=True)]
+
+
+def read_components(file: File, head: Header, template: np.ndarray) -> np.ndarray:
+    """Return the components (C, M, 3) of displacement, in 2^-20, over the template's grid points (section 7.9)."""
+    if "COMP" not in file.rows:
+        return np.zeros((0, len(template), 3), np.int64)
+    data = file.section("COMP")
+    count, *codes = np.frombuffer(data, "<u2", 1 + int.from_bytes(data[:2], "little")).tolist()
+    need(1 <= count <= head.latent and max(codes) < 520, "1 component for a latent number at most, and narrow steps")
+    components = fields(data[2 + 2 * count :], template, head.depth, 3 * count).reshape(-1, count, 3).swapaxes(0, 1)
+    for component, code in zip(components, codes, strict=True):
+        own, shift = component * (8 + code % 8), code // 8 - 56
+        component[:] = own << shift if shift >= 0 else own + (1 << -shift - 1) >> -shift
+    need(np.abs(components).max() < 2**27 and np.abs(components).sum(0).max() < 2**27, "components below 2^27")
+    return components
+
+
+def coefficients(head: Header, latent: list[int], count: int) -> np.ndarray:
+    """Return the coefficients (C,) of the components, in 2^-16 (section 7.7)."""
+    exact = []
+    for symbol, (mantissa, exponent) in zip(latent[:count], head.latent_steps, strict=False):
+        shift = exponent + 16
+        own = symbol * mantissa
+        exact.append(own << shift if shift >= 0 else own + (1 << -shift - 1) >> -shift)
+    return np.array([min(max(own, -(2**26)), 2**26) for own in exact], np.int64)
 
 
 def read_latent(file: File, head: Header, cloud: int) -> list[int]:
@@ -378,6 +489,7 @@ def read_cloud(path: str | Path, cloud: int) -> np.ndarray:
             raise ValueError(f"expected a cloud of 0 to {head.clouds - 1}, found {cloud}")
         tensors = read_tensors(file, head)
         template = point_sets(file.section("TMPL"), head.sizes, head.depth)
+        components = read_components(file, head, np.concatenate(template))
         latent = read_latent(file, head, cloud)
     own = cloud_part(head, latent, tensors[0])
     # Doubles hold every sum exactly, in any order: section 7.8 sees to that.
@@ -392,7 +504,8 @@ def read_cloud(path: str | Path, cloud: int) -> np.ndarray:
         x = activation(head.scales[-1], x @ feature + q @ patch_point + patch_bias)
         decoded.append(np.floor(2**20 * (x @ output + output_bias + q * head.residual) + 0.5).astype(np.int64))
     largest = float(np.finfo(np.float32).max)
-    points = (np.concatenate(decoded) + head.centre).astype(np.float64) * head.unit
+    moved = np.tensordot(coefficients(head, latent, len(components)), components, 1) + 2**15 >> 16
+    points = (np.concatenate(decoded) + moved + head.centre).astype(np.float64) * head.unit
     return np.clip(points, -largest, largest).astype(np.float32)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 Points = list[tuple[int, int, int]]
 
-KNOWN = (b"HEAD", b"GAIN", b"WGTS", b"TMPL", b"LMOD", b"LATS", b"NAME", b"info")
+KNOWN = (b"HEAD", b"GAIN", b"WGTS", b"TMPL", b"COMP", b"LMOD", b"LATS", b"NAME", b"info")
 
 
 class Bits:
@@ -136,8 +136,15 @@ def decode_array(data: bytes, contexts: Sequence[int]) -> list[int]:
 
 def decode_stream(model: ArrayModel, data: bytes, contexts: Sequence[int]) -> list[int]:
     """Section 5, for at least one integer: the stream."""
-    low, shift, table, escape, escape_bits = model.low, model.shift, model.table, model.escape, model.escape_bits
     rans = Rans(data)
+    out = decode_part(model, rans, contexts)
+    rans.finish()
+    return out
+
+
+def decode_part(model: ArrayModel, rans: Rans, contexts: Sequence[int]) -> list[int]:
+    """Section 5: one part of a stream."""
+    low, shift, table, escape, escape_bits = model.low, model.shift, model.table, model.escape, model.escape_bits
     coded: Iterator[int] = iter(rans.call([table[c] for c in contexts if max(table[c]) < 2**14]))
     s = [next(coded) if max(table[c]) < 2**14 else table[c].index(2**14) for c in contexts]
     out = [low[c] + (v << shift[c]) for c, v in zip(contexts, s, strict=True)]
@@ -150,7 +157,7 @@ def decode_stream(model: ArrayModel, data: bytes, contexts: Sequence[int]) -> li
             far[i] += d << p
     for i, u in far.items():
         out[i] = low[contexts[i]] + (-((u + 1) // 2) if u % 2 else u // 2)
-    rans.finish()
+    assert all(-(2**31) <= number < 2**31 for number in out)
     return out
 
 
@@ -210,6 +217,91 @@ def decode_points(data: bytes, counts: Sequence[int], b: int) -> list[Points]:
         cells = grown
     rans.finish()
     return [[(x, y, z) for (j, x, y, z), n in cells.items() if j == i for _ in range(n)] for i in range(len(counts))]
+
+
+def clip(x: int, low: int, high: int) -> int:
+    return min(max(x, low), high)
+
+
+def decode_fields(data: bytes, points: Points, b: int, fields: int) -> list[list[int]]:
+    """Section 6.1: `fields` integers for each of the points."""
+    model = ArrayModel(data)
+    rans = Rans(model.rest)
+
+    def scaled(q: int, s: int) -> int:
+        return (q * s + 2**6) >> 7
+
+    def grown(a: int, q: int) -> int:
+        return (a >> 1) + 16 * min(abs(q), 2**16)
+
+    q = decode_part(model, rans, [0] * fields)
+    s = math.isqrt(2**38 // len(points))
+    # Of each cell its points, means and activities.
+    cells = {
+        (0, 0, 0): (range(len(points)), [clip(scaled(x, s), -(2**36), 2**36) for x in q], [grown(0, x) for x in q])
+    }
+    for t in range(3 * b):
+        axis, k = t % 3, b - (t + 2) // 3
+        depth = b - 1 - t // 3
+
+        def centre(rows: Sequence[int], k: int = k) -> list[int]:
+            return [16 * sum(points[i][x] for i in rows) // (len(rows) << k) for x in range(3)]
+
+        halves = {c: ([], []) for c in cells}
+        for c, (rows, _, _) in cells.items():
+            for i in rows:
+                halves[c][points[i][axis] >> depth & 1].append(i)
+        split = [c for c in cells if all(halves[c])]
+        contexts = [1 + 9 * (t // 8) + min(a.bit_length(), 8) for c in split for a in cells[c][2]]
+        numbers = iter(decode_part(model, rans, contexts) if contexts else [])
+        grid = {}
+        for c, (rows, means, activities) in cells.items():
+            lower = tuple(2 * x + 0 if i == axis else x for i, x in enumerate(c))
+            upper = tuple(2 * x + 1 if i == axis else x for i, x in enumerate(c))
+            if not all(halves[c]):
+                grid[upper if halves[c][1] else lower] = rows, means, activities
+                continue
+            here = centre(rows)
+            near = []
+            for o in [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)]:
+                other = tuple(x + d for x, d in zip(c, o, strict=True))
+                if any(o) and other in cells:
+                    d = [x - y for x, y in zip(centre(cells[other][0]), here, strict=True)]
+                    near.append((8 >> sum(map(abs, o)), d, cells[other][1]))
+            v = [y - x for x, y in zip(centre(halves[c][0]), centre(halves[c][1]), strict=True)]
+            m = [[sum(w * d[i] * d[j] for w, d, _ in near) for j in range(3)] for i in range(3)]
+            ridge = (m[0][0] + m[1][1] + m[2][2]) // 64 + 1
+            for i in range(3):
+                m[i][i] += ridge
+            adjugate = [
+                [
+                    m[(j + 1) % 3][(i + 1) % 3] * m[(j + 2) % 3][(i + 2) % 3]
+                    - m[(j + 1) % 3][(i + 2) % 3] * m[(j + 2) % 3][(i + 1) % 3]
+                    for j in range(3)
+                ]
+                for i in range(3)
+            ]
+            determinant = sum(m[0][i] * adjugate[i][0] for i in range(3))
+            g = [sum(adjugate[i][j] * v[j] for j in range(3)) for i in range(3)]
+            slope = [(x * 2**16 + determinant // 2) // determinant for x in g]
+            r = [clip(w * sum(x * y for x, y in zip(slope, d, strict=True)), -(2**18), 2**18) for w, d, _ in near]
+            l, u = map(len, halves[c])
+            s = math.isqrt((l + u) * 2**38 // (l * u))
+            low, high, activity = [], [], []
+            for f in range(fields):
+                q = next(numbers)
+                total = sum(x * (others[f] - means[f]) for x, (_, _, others) in zip(r, near, strict=True))
+                difference = clip(((total + 2**15) >> 16) + scaled(q, s), -(2**37), 2**37)
+                first = means[f] - difference * u // (l + u)
+                low.append(clip(first, -(2**36), 2**36))
+                high.append(clip(first + difference, -(2**36), 2**36))
+                activity.append(grown(activities[f], q))
+            grid[lower] = halves[c][0], low, activity
+            grid[upper] = halves[c][1], high, activity
+        cells = grid
+    rans.finish()
+    of_point = {i: means for rows, means, _ in cells.values() for i in rows}
+    return [of_point[i] for i in range(len(points))]
 
 
 def sections(data: bytes) -> dict[str, bytes]:
@@ -310,6 +402,21 @@ def decode_file(data: bytes) -> np.ndarray:
     }
     sizes = [m // k + (i < m % k) for i in range(k)]
     template = [np.array(part) + origin for part in decode_points(section["TMPL"], sizes, bits)]
+    components, displaced = np.zeros((0, m, 3), np.int64), 0
+    if "COMP" in section:
+        (count,) = struct.unpack_from("<H", section["COMP"])
+        assert 1 <= count <= size and m * count <= 2**18 + 4096 * len(section["COMP"])
+        codes = struct.unpack_from(f"<{count}H", section["COMP"], 2)
+        assert max(codes) < 520
+        symbols = [tuple(q) for part in template for q in (part - origin).tolist()]
+        fields = np.array(decode_fields(section["COMP"][2 + 2 * count :], symbols, bits, 3 * count), object)
+        components = np.zeros((count, m, 3), np.int64)
+        for i, (mantissa, exponent) in enumerate(map(step, codes)):
+            own = fields[:, 3 * i : 3 * i + 3] * mantissa * 2**76
+            components[i] = (own * 2 ** (exponent + 64) + 2**131) // 2**132
+        reach = int(np.abs(components).sum(0).max())
+        assert reach < 2**27
+        displaced = 2**10 * reach + 1
     latent_model = ArrayModel(section["LMOD"])
     assert latent_model.rest == b""
     latents: list[list[int]] = []
@@ -348,6 +455,12 @@ def decode_file(data: bytes) -> np.ndarray:
             shift = low + exponent + 24
             total = total << shift if shift >= 0 else (total + (1 << (-shift - 1))) >> -shift
             own.append(min(max(total, -(2**36)), 2**36))
+        coefficients = []
+        for number, (mantissa, exponent) in zip(latent[: len(components)], of_latents, strict=False):
+            number *= mantissa * 2**48
+            coefficients.append(clip((number * 2 ** (exponent + 64) + 2**95) // 2**96, -(2**26), 2**26))
+        moved = sum((a * c for a, c in zip(coefficients, components, strict=True)), np.zeros((m, 3), np.int64))
+        parts = np.split((moved + 2**15) >> 16, np.cumsum(sizes)[:-1])
         decoded = []
         for patch, q in enumerate(template):
             of_grid, part = (reach, *grid), tensors["point part"]
@@ -378,6 +491,8 @@ def decode_file(data: bytes) -> np.ndarray:
             ]
             if flags & 1:
                 terms.append((grid[0] * q, grid[1], reach * grid[0]))
+            if len(components):
+                terms.append((parts[patch], -20, displaced))
             decoded.append(rounded_sum(20, terms))
         largest = (2**24 - 1) * 2.0**104
         exact = (np.concatenate(decoded) + centre).astype(np.float64) * unit

@@ -79,6 +79,45 @@ def test_torch_and_numpy_decode_alike(residual):
         assert np.abs(here - there[i]).max() <= 1e-5 * np.linalg.norm(np.ptp(here, axis=0))
 
 
+def with_components(count, residual=True):
+    """Return a network of 101 points in 7 patches and 5 latent numbers, and its components."""
+    generator = torch.Generator().manual_seed(2)
+    components = torch.randn(101, count, 3, generator=generator)
+    start = torch.randn(101, 3, generator=generator), torch.randn(3, 5, generator=generator)
+    return Decoder(*start, (8, 6), 4, 7, residual, generator, components), components
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("count", [1, 5])
+def test_components_move_a_cloud_by_its_first_latent_numbers_times_them(residual, count):
+    decoder, components = with_components(count, residual)
+    model = decoder.arrays()
+    assert model.architecture.components == count
+    without = dataclasses.replace(
+        model, components=None, architecture=dataclasses.replace(model.architecture, components=0)
+    )
+    assert model.architecture.weights() == without.architecture.weights()
+    latents = decoder.latents.detach()
+    linear = sum(latents[:, k, None, None] * components[:, k] for k in range(count))
+    decoded = Decoder.of(without)(latents) + linear
+    assert torch.allclose(decoder(latents), decoded, atol=1e-5)
+    assert torch.equal(Decoder.of(model)(latents), decoder(latents))
+    for latent, expected in zip(model.latents, decoded, strict=True):
+        assert np.allclose(FloatDecoder(model).decode(latent), expected.detach(), atol=1e-5)
+    decoder(latents).sum().backward()
+    assert torch.allclose(decoder.components.grad, latents[:, :count].sum(0)[:, None].expand(101, count, 3))
+
+
+def test_rows_fold_as_the_whole_cloud_and_none_without_their_components():
+    decoder, _ = with_components(2)
+    rows = decoder.patch_index[:, [1, 0, 5]]
+    some = decoder.fold_rows(decoder.latents, rows)  # (K, B, S, 3)
+    assert torch.allclose(some, decoder(decoder.latents)[:, rows].transpose(0, 1), atol=1e-6)
+    assert torch.equal(some, decoder.fold_rows(decoder.latents, rows.numpy()))
+    with pytest.raises(ValueError, match="components"):
+        decoder.fold(decoder.latents, decoder.template[rows])
+
+
 def test_the_differentiable_module_is_near_to_what_a_file_decodes_to(fitted_file):
     with pcqaad.open(fitted_file) as c:
         normalisation = c.info["normalisation"]

@@ -130,8 +130,8 @@ def test_info_accounts_for_every_byte(fitted_file):
         assert sum(sizes["sections"].values()) + overhead == sizes["file"]
         head = overhead + sizes["sections"]["HEAD"] + sizes["sections"]["info"]
         latents = sizes["sections"]["LMOD"] + sizes["sections"]["LATS"]
-        assert list(sizes["parts"]) == ["weights", "template", "latents", "names", "rest"]
-        assert list(sizes["parts"].values())[2:] == [latents, sizes["sections"]["NAME"], head]
+        assert list(sizes["parts"]) == ["weights", "template", "components", "latents", "names", "rest"]
+        assert list(sizes["parts"].values())[2:] == [0, latents, sizes["sections"]["NAME"], head]
         assert sizes["per_cloud"] == {name: sizes["parts"][name] / 6 for name in ("latents", "names", "rest")}
         assert sizes["raw_float32"] == 6 * 256 * 12
         assert c.info["ratio"] == sizes["raw_float32"] / sizes["file"]

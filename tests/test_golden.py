@@ -1,6 +1,6 @@
 """A frozen file decodes to the frozen bytes: nothing that reads `.qaad` may change by accident.
 
-Version 1 decodes for ever: these files are never made anew. `python -m tests.test_golden` made them.
+Version 1 decodes for ever: these files are never made anew. `python -m tests.test_golden` makes those that are missing.
 """
 
 from pathlib import Path
@@ -11,19 +11,21 @@ import pytest
 import pcqaad
 from pcqaad.bitstream.sections import to_sections
 from pcqaad.decoder.architecture import Architecture
+from pcqaad.decoder.components import Components
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel
 from pcqaad.decoder.step_sizes import StepSize
 from pcqaad.decoder.weight_scales import WeightScales
 from pcqaad.formats.container.container import Container, pack
+from pcqaad.quantisation.step_sizes import to_grid
 from tests import reference
 from tests.conftest import SMALL
 from tests.generators import population
 
 HERE = Path(__file__).resolve().parent / "golden"
 FILE = HERE / "ellipsoids.qaad"
-# Of a fit; and of random integers, whose latents are coded as a sequence in two groups.
-GOLDEN = [FILE, HERE / "sequence.qaad"]
+# Of a fit; of random integers, whose latents are coded as a sequence in two groups; and of a linear part.
+GOLDEN = [FILE, HERE / "sequence.qaad", HERE / "linear.qaad"]
 
 
 def points(file):
@@ -47,8 +49,9 @@ def test_a_decoder_written_from_the_specification_alone_agrees(file):
 
 
 def test_golden_files_know_all_codings():
-    flags = [Container.open(file.read_bytes()).section("HEAD")[15] for file in GOLDEN]
-    assert flags == [1, 3]
+    containers = [Container.open(file.read_bytes()) for file in GOLDEN]
+    assert [container.section("HEAD")[15] for container in containers] == [1, 3, 1]
+    assert ["COMP" in container for container in containers] == [False, False, True]
 
 
 def test_the_golden_file_is_as_good_as_it_says():
@@ -78,10 +81,46 @@ def sequence():
     return pack(to_sections(model, latents, Denormalisation((1000, -5, 2**40), 2.0**-20), names, {"unit": "mm"}))
 
 
+def linear():
+    """Return a file of three smooth components on a bumpy sphere, beside a small network."""
+    rng = np.random.default_rng(1)
+    shape = Architecture(clouds=5, points=300, latent=4, shared=(3,), patch=2, patches=3, residual=True, components=3)
+    sphere = rng.normal(0, 1, (300, 3))
+    sphere *= (1 + 0.1 * np.sin(5 * sphere[:, :1])) / np.linalg.norm(sphere, axis=1, keepdims=True)
+    step = StepSize(9, -10)
+    grid, origin, bits = to_grid(sphere.astype(np.float32), step)
+    waves = rng.normal(0, 2, (3, 3, 3))
+    fields = np.sin(np.einsum("mx,xcd->mcd", sphere, waves)) * np.array([0.4, 0.1, 0.02])[:, None]
+    steps = [StepSize(8, -8), StepSize(13, -9), StepSize(15, -10)]
+    model = IntegerModel(
+        shape,
+        bits,
+        origin,
+        step,
+        grid,
+        {name: StepSize(int(rng.integers(8, 16)), -10) for name in shape.tensors()},
+        WeightScales.of_codes(shape, rng.integers(0, 4, sum(WeightScales.count(shape)), dtype=np.int32)),
+        {name: np.rint(rng.laplace(0, 9, size)).astype(np.int32) for name, size in shape.tensors().items()},
+        (StepSize(8, -9), StepSize(15, -10), StepSize(11, -9), StepSize(8, -8)),
+        (12, 12),
+        Components.encode(fields.astype(np.float32), steps, grid, bits),
+    )
+    latents = np.rint(rng.normal(0, 60, (5, 4))).astype(np.int32)
+    names = [f"linear {i}" for i in range(5)]
+    return pack(to_sections(model, latents, Denormalisation((1, 2**30, -7), 2.0**-18), names, {"unit": "mm"}))
+
+
+def ellipsoids():
+    """Return a fit's file."""
+    names = [f"ellipsoid {i}" for i in range(6)]
+    fitted = pcqaad.fit(population(), pcqaad.Settings(**SMALL, device="cpu"), names=names, unit="mm")
+    fitted.save(FILE)
+    return FILE.read_bytes()
+
+
 if __name__ == "__main__":
     HERE.mkdir(exist_ok=True)
-    names = [f"ellipsoid {i}" for i in range(6)]
-    pcqaad.fit(population(), pcqaad.Settings(**SMALL, device="cpu"), names=names, unit="mm").save(FILE)
-    GOLDEN[1].write_bytes(sequence())
-    for made in GOLDEN:
-        np.save(made.with_suffix(".npy"), np.stack(list(pcqaad.open(made))))
+    for made, make in zip(GOLDEN, (ellipsoids, sequence, linear), strict=True):
+        if not made.exists():
+            made.write_bytes(make())
+            np.save(made.with_suffix(".npy"), np.stack(list(pcqaad.open(made))))

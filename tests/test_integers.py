@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,10 +20,11 @@ import pcqaad
 from pcqaad.bitstream.sections import to_sections
 from pcqaad.decoder import exact
 from pcqaad.decoder.architecture import Architecture
+from pcqaad.decoder.components import Components
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import LARGEST_LATENT, LARGEST_SCALE, POINT_SCALE, IntegerModel, latent_reach
 from pcqaad.decoder.matrices import selu_table
-from pcqaad.decoder.step_sizes import CODES, StepSize, round_shift
+from pcqaad.decoder.step_sizes import CODES, StepSize, round_shift, step_size_values
 from pcqaad.decoder.weight_scales import LEVELS, WeightScales
 from pcqaad.formats.container.container import pack
 from pcqaad.points.collect import Normalisation
@@ -114,6 +116,8 @@ def models(draw, extreme=False):
         patches=patches,
         residual=draw(st.booleans()),
     )
+    if draw(st.booleans()):
+        architecture = replace(architecture, components=draw(st.integers(1, architecture.latent)))
     low, high = (-20, 20) if extreme else (-9, -5)
 
     def step():
@@ -127,12 +131,21 @@ def models(draw, extreme=False):
     weights = {name: symbols(size, 6) for name, size in architecture.tensors().items()}
     if extreme:
         weights["latent"] //= 2**14
+    grid = rng.integers(0, 2**bits, (architecture.points, 3), dtype=np.int32)
+    components = None
+    if architecture.components:
+        size = architecture.points, architecture.components, 3
+        exponents = (-20, 1) if extreme else (-14, -8)
+        of_each = [StepSize(int(rng.integers(8, 16)), int(rng.integers(*exponents))) for _ in range(size[1])]
+        spread = rng.choice([0.3, 30, 2000 if extreme else 5])
+        fields = rng.laplace(0, spread, size) * step_size_values(of_each)[:, None]
+        components = Components.encode(fields, of_each, grid, bits)
     model = IntegerModel(
         architecture,
         bits,
         tuple(map(int, symbols(3, 6))),
         step(),
-        rng.integers(0, 2**bits, (architecture.points, 3), dtype=np.int32),
+        grid,
         {name: step() for name in architecture.tensors()},
         WeightScales.of_codes(
             architecture, rng.integers(0, len(LEVELS), sum(WeightScales.count(architecture)), dtype=np.int32)
@@ -140,6 +153,7 @@ def models(draw, extreme=False):
         weights,
         tuple(step() for _ in range(architecture.latent)),
         tuple(map(int, rng.integers(0 if extreme else 7, LARGEST_SCALE + 1, len(architecture.shared) + 1))),
+        components,
     )
     denormalisation = Denormalisation(
         tuple(map(int, rng.integers(-(2**52), 2**52, 3))), float(np.float32(rng.uniform(1e-9, 1e-3)))
@@ -172,7 +186,7 @@ def test_numbers_of_any_size_are_decoded_alike_or_refused_by_all(drawn):
     try:
         expected = reference.decode_file(data)
     except AssertionError:
-        with pytest.raises(pcqaad.FormatError, match=r"(WGTS|LATS): .*expected"):
+        with pytest.raises(pcqaad.FormatError, match=r"(WGTS|LATS|COMP): .*expected"):
             pcqaad.Collection(data).check()
         return
     with pcqaad.Collection(data) as c:

@@ -23,10 +23,12 @@ def compressed(result: Mapping[str, Any]) -> str:
 def described(info: Info) -> str:
     """Return the text of `info`: the file, where its bytes went, how it was made."""
     model, layers = info["model"], "-".join(map(str, info["model"]["shared"]))
+    count = model["components"]
+    linear = f", and {plural(count, 'displacement component')}" if count else ""
     network = (
         f"{plural(model['patches'], 'patch', 'es')}, {model['latent']} latents a cloud, "
         f"layers {layers} and {model['patch']} per patch{', added to the template' * model['residual']}; "
-        f"{model['weights']:,} weights"
+        f"{model['weights']:,} weights{linear}"
     )
     made = ("format", f"version {info['version']}"), ("model", network)
     sections = [[tag, f"{count:,}"] for tag, count in info["bytes"]["sections"].items()]
@@ -47,6 +49,7 @@ def _parts(info: Info) -> list[list[str]]:
     costs = {
         "weights": f"{figure(rates['bits_per_weight'])} bits per weight",
         "template": f"{figure(rates['bits_per_template_point'])} bits per template point",
+        "components": f"{figure(rates['bits_per_component_number'])} bits per number",
         "latents": f"{figure(rates['bits_per_latent'])} bits per latent number",
     }
     costs |= {part: f"{figure(stored['per_cloud'][part])} bytes per cloud" for part in ("names", "rest")}
@@ -54,6 +57,7 @@ def _parts(info: Info) -> list[list[str]]:
     rows = [
         [labels.get(part, part), f"{count:,}", f"{100 * count / stored['file']:.1f} %", costs[part]]
         for part, count in stored["parts"].items()
+        if count or part != "components"
     ]
     return [*rows, ["sum", f"{stored['file']:,}", "", ""]]
 

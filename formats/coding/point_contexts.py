@@ -31,6 +31,11 @@ class Forest:
         self._near: npt.NDArray[np.intp] | None = np.full((3, 3, 3, roots), roots, np.intp)
         self._near[1, 1, 1] = np.arange(roots)
 
+    @property
+    def near(self) -> npt.NDArray[np.intp] | None:
+        """The cells (3, 3, 3, n) around each, the number of cells where there is none; None where no cell has any."""
+        return self._near
+
     def contexts(self, axis: int) -> tuple[npt.NDArray[np.bool_], Ints]:
         """Return, for a halving along `axis`, whether to mirror each cell, and class * CONTEXTS + context.
 

@@ -34,7 +34,7 @@ def encode_points(sets: Sequence[npt.ArrayLike], bits: int) -> tuple[bytes, list
     counts = np.array([len(p) for p in points], np.int64)
     if counts.sum() > MAX_POINTS:
         raise ValueError(f"at most {MAX_POINTS} points fit, found {counts.sum()}")
-    keys = [_interleave(p, bits) for p in points]
+    keys = [interleave(p, bits) for p in points]
     orders = [np.argsort(key, kind="stable") for key in keys]
     if not counts.sum():
         return b"", orders
@@ -190,7 +190,8 @@ def _read_tables(bits: BitReader) -> tuple[Ints, list[Ints]]:
     return which, tables
 
 
-def _interleave(points: Ints, bits: int) -> Ints:
+def interleave(points: Ints, bits: int) -> Ints:
+    """Return the coordinates (n, 3) of points bit by bit in one number each (n,): x, y, z of the highest bit first."""
     key = np.zeros(len(points), np.int64)
     for level in reversed(range(bits)):
         for axis in range(3):

@@ -5,6 +5,7 @@ Decoding gives the same integers on every machine: the tables are integers, and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,8 +125,18 @@ class Model:
     def encode(self, symbols: npt.ArrayLike, contexts: npt.ArrayLike | None = None) -> bytes:
         """Return the symbols' stream. Raises ValueError for a symbol that the model cannot express."""
         values, context = _checked(symbols, contexts)
+        return self.encode_parts([(values, context)]) if len(values) else b""
+
+    def encode_parts(self, parts: Iterable[tuple[npt.ArrayLike, npt.ArrayLike | None]]) -> bytes:
+        """Return one stream of parts, symbols and contexts, that are read one at a time; raises as `encode` does."""
+        coder = RansEncoder()
+        for part in parts:
+            self._push(coder, *_checked(*part))
+        return coder.finish()
+
+    def _push(self, coder: RansEncoder, values: Ints, context: Ints) -> None:
         if not len(values):
-            return b""
+            return
         ids, which, tables = self._used(context)
         if len(tables) < len(ids):
             raise ValueError(f"the model has no table for one of the contexts {ids}")
@@ -143,7 +154,6 @@ class Model:
         far = _zigzag(offset[escaped])
         if not frequency.all() or int(far.max(initial=0)).bit_length() > self._escape_bits:
             raise ValueError("a symbol that the model was not fitted to")
-        coder = RansEncoder()
         doubtful = frequency < TOTAL  # certain symbols say nothing and take no lane
         coder.push(start[doubtful], frequency[doubtful])
         fine = ~escaped & (shift[which] > 0)
@@ -152,7 +162,6 @@ class Model:
         for at, width in _digits(self._escape_bits):
             digit = (far >> at) & ((1 << width) - 1)
             coder.push(*uniform_span(digit, np.full(len(far), 1 << width)))
-        return coder.finish()
 
     def decode(self, data: bytes, count: int, contexts: npt.ArrayLike | None = None) -> npt.NDArray[np.int32]:
         """Return `count` symbols of a stream; the contexts must be those of encoding. Raises FormatError."""
@@ -169,28 +178,18 @@ class Model:
         kept = self._lookup  # kept as a pair, and read once: another thread may put that of other contexts there
         if kept is None or kept[0] != ids:
             kept = self._lookup = ids, Lookup.of([table.frequency for table in tables])
-        lookup = kept[1]
-        low, shift, escape = self._columns(tables)
-        coder = RansDecoder(data)
-        certain = np.array([int(table.frequency.max()) == TOTAL for table in tables])
-        slot = which << PRECISION
-        doubtful = ~certain[which]
-        slot[doubtful] = coder.slots(lookup.frequency, lookup.bias, slot[doubtful])
-        index = lookup.symbol[slot].astype(np.int64)
-        escaped = index == escape[which]
-        offset = index << shift[which]
-        fine = ~escaped & (shift[which] > 0)
-        offset[fine] += coder.uniform(1 << shift[which][fine])
-        far = np.zeros(int(escaped.sum()), np.int64)
-        for at, width in _digits(self._escape_bits):
-            far |= coder.uniform(np.full(len(far), 1 << width)) << at
-        offset[escaped] = np.where(far & 1, -((far + 1) >> 1), far >> 1)
-        coder.finish()
-        values = offset + low[which]
-        if values.min() < _INT32.min or values.max() > _INT32.max:
-            raise FormatError(f"symbols of 32 bits expected, found {values.min()} to {values.max()}")
-        symbols: npt.NDArray[np.int32] = values.astype(np.int32)
+        reader = Reader(data, self._columns(tables), kept[1], self._escape_bits)
+        symbols = reader.read_rows(which)
+        reader.finish()
         return symbols
+
+    def reader(self, data: bytes) -> Reader:
+        """Return what reads a stream of parts. Raises FormatError."""
+        tables = list(self._tables.values())
+        row = np.full(MAX_CONTEXTS, -1)
+        row[list(self._tables)] = np.arange(len(tables))
+        columns = self._columns(tables) if tables else (np.empty(0, np.int64),) * 3
+        return Reader(data, columns, Lookup.of([table.frequency for table in tables]), self._escape_bits, row)
 
     def _used(self, context: Ints) -> tuple[list[int], Ints, list[_Table]]:
         """Return the contexts in use, which of them each symbol has, and the tables of those that have one."""
@@ -204,6 +203,60 @@ class Model:
         escape = self._escape_bits > 0
         low, shift, last = np.array([(t.low, t.shift, len(t.frequency) - escape) for t in tables], np.int64).T
         return low, shift, last
+
+
+class Reader:
+    """Reads a stream of integers, part by part. Raises FormatError as soon as it is known to be damaged."""
+
+    def __init__(
+        self,
+        data: bytes,
+        columns: tuple[Ints, Ints, Ints],
+        lookup: Lookup,
+        escape_bits: int,
+        row: Ints | None = None,
+    ) -> None:
+        """Take low, shift and escape of tables, their lookup and, to read by contexts, the table of each or -1."""
+        self._coder = RansDecoder(data)
+        self._low, self._shift, self._escape = columns
+        self._lookup, self._escape_bits, self._row = lookup, escape_bits, row
+        self._certain = lookup.frequency[:: 1 << PRECISION] == TOTAL
+
+    def read(self, context: Ints) -> npt.NDArray[np.int32]:
+        """Return the next integers (n,), in contexts (n,) of 0 to 255."""
+        assert self._row is not None
+        which = self._row[context]
+        if which.min(initial=0) < 0:
+            missing = np.unique(context[which < 0]).tolist()
+            raise FormatError(f"a table for each of the contexts {missing} expected, found none")
+        return self.read_rows(which)
+
+    def read_rows(self, which: Ints) -> npt.NDArray[np.int32]:
+        """Return the next integers (n,), by the rows (n,) of their tables."""
+        if not len(which):
+            return np.empty(0, np.int32)
+        coder, lookup = self._coder, self._lookup
+        slot = which << PRECISION
+        doubtful = ~self._certain[which]
+        slot[doubtful] = coder.slots(lookup.frequency, lookup.bias, slot[doubtful])
+        index = lookup.symbol[slot].astype(np.int64)
+        escaped = index == self._escape[which]
+        offset = index << self._shift[which]
+        fine = ~escaped & (self._shift[which] > 0)
+        offset[fine] += coder.uniform(1 << self._shift[which][fine])
+        far = np.zeros(int(escaped.sum()), np.int64)
+        for at, width in _digits(self._escape_bits):
+            far |= coder.uniform(np.full(len(far), 1 << width)) << at
+        offset[escaped] = np.where(far & 1, -((far + 1) >> 1), far >> 1)
+        values = offset + self._low[which]
+        if values.min() < _INT32.min or values.max() > _INT32.max:
+            raise FormatError(f"symbols of 32 bits expected, found {values.min()} to {values.max()}")
+        symbols: npt.NDArray[np.int32] = values.astype(np.int32)
+        return symbols
+
+    def finish(self) -> None:
+        """Raise FormatError unless the stream ends here."""
+        self._coder.finish()
 
 
 def encode(symbols: npt.ArrayLike, contexts: npt.ArrayLike | None = None) -> bytes:

@@ -20,7 +20,7 @@ _FIXED = struct.Struct("<IIHHHBBBBH3qd3iH")
 
 @dataclass(frozen=True)
 class Header:
-    """All that a decoder must know first."""
+    """All that a decoder must know first. The section does not say how many components there are: COMP does."""
 
     architecture: Architecture
     denormalisation: Denormalisation  # from decoded integers to the data's unit
@@ -45,8 +45,9 @@ class Header:
 
     def appended(self, clouds: int) -> Header:
         """Return the header of the file with more clouds; raises FormatError where a file cannot hold them."""
-        clouds = min(self.architecture.clouds + clouds, 2**32 - 1)
-        return Header.unpack(replace(self, architecture=replace(self.architecture, clouds=clouds)).pack())
+        more = replace(self.architecture, clouds=min(self.architecture.clouds + clouds, 2**32 - 1))
+        Header.unpack(replace(self, architecture=more).pack())
+        return replace(self, architecture=more)
 
     @classmethod
     def unpack(cls, data: bytes) -> Header:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, TypedDict, get_origin, get_type_hints
 
 from pcqaad.bitstream.header import Header
+from pcqaad.bitstream.tags import LINEAR_TAG
 from pcqaad.decoder.architecture import MAX_POINTS
 from pcqaad.errors import SettingsError
 from pcqaad.formats.container.container import DEFLATE, VERSION, Container, Section
@@ -21,7 +22,10 @@ _MAX_DEPTH = 8  # of objects and arrays in each other
 
 
 class Bytes(TypedDict):
-    """Where a file's bytes went. Parts: weights, template, latents, names, rest; each section is in one of them."""
+    """Where a file's bytes went, by sections and by parts of them.
+
+    Parts: weights, template, components, latents, names, rest; each section is in one of them.
+    """
 
     file: int
     raw_float32: int  # 12 for each point
@@ -39,6 +43,7 @@ class Sizes(TypedDict):
     latent: int
     residual: bool
     weights: int
+    components: int
 
 
 class Normalisation(TypedDict):
@@ -56,6 +61,7 @@ class Quantisation(TypedDict):
     activation_bits: list[int]  # behind the binary point, of each hidden layer
     bits_per_weight: float
     bits_per_template_point: float
+    bits_per_component_number: float  # of one of the linear part's 3 a point and component; 0 without
     bits_per_latent: float  # of one of a cloud's L numbers
 
 
@@ -143,8 +149,9 @@ def describe(file: str, container: Container, header: Header) -> Info:
     clouds, points = architecture.clouds, architecture.points
     centre, scale = header.denormalisation.centre_and_scale
     lengths = {entry.tag: entry.length for entry in container.entries}
-    of_parts = {"weights": ("GAIN", "WGTS"), "template": ("TMPL",), "latents": ("LMOD", "LATS"), "names": ("NAME",)}
-    parts = {part: sum(lengths[tag] for tag in tags) for part, tags in of_parts.items()}
+    of_parts = {"weights": ("GAIN", "WGTS"), "template": ("TMPL",), "components": (LINEAR_TAG,)}
+    of_parts |= {"latents": ("LMOD", "LATS"), "names": ("NAME",)}
+    parts = {part: sum(lengths.get(tag, 0) for tag in tags) for part, tags in of_parts.items()}
     # The header, the tables, the info: nothing of it decodes to points.
     parts["rest"] = container.size - sum(parts.values())
     raw = 12 * clouds * points
@@ -171,6 +178,7 @@ def describe(file: str, container: Container, header: Header) -> Info:
             "latent": architecture.latent,
             "residual": architecture.residual,
             "weights": architecture.weights(),
+            "components": architecture.components,
         },
         "normalisation": {"centre": centre, "scale": scale},
         "quantisation": {
@@ -179,6 +187,7 @@ def describe(file: str, container: Container, header: Header) -> Info:
             "activation_bits": list(header.scales),
             "bits_per_weight": 8 * parts["weights"] / architecture.weights(),
             "bits_per_template_point": 8 * parts["template"] / points,
+            "bits_per_component_number": 8 * parts["components"] / max(3 * points * architecture.components, 1),
             "bits_per_latent": 8 * parts["latents"] / (clouds * architecture.latent),
         },
         "settings": section.get("settings", {}),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from pcqaad.bitstream.components import read_components
 from pcqaad.bitstream.header import Header
 from pcqaad.bitstream.tags import in_section
 from pcqaad.decoder.architecture import Architecture
@@ -82,7 +83,9 @@ def read_model(container: Container, header: Header) -> IntegerModel:
     weights = {name: part.reshape(shape) for (name, shape), part in parts}
     of_grid = header.bits, header.origin, header.step_size
     of_weights = header.weight_step_sizes, scales, weights
-    model = IntegerModel(architecture, *of_grid, grid, *of_weights, header.latent_step_sizes, header.scales)
+    components = read_components(container, architecture, grid, header.bits)
+    of_latents = header.latent_step_sizes, header.scales
+    model = IntegerModel(architecture, *of_grid, grid, *of_weights, *of_latents, components)
     model.check()
     return model
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from pcqaad.bitstream.components import components_sections, count_components
 from pcqaad.bitstream.header import Header
 from pcqaad.bitstream.info import info_section, read_info
 from pcqaad.bitstream.latent_coding import LatentReader, appended_latents, check_groups_length, shortest_latents
 from pcqaad.bitstream.names import names_section, read_names
 from pcqaad.bitstream.network import check_lengths, network_sections
-from pcqaad.bitstream.tags import RAW_TAGS
+from pcqaad.bitstream.tags import LINEAR_TAG, RAW_TAGS
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel, Symbols
 from pcqaad.errors import SettingsError
@@ -28,7 +29,7 @@ def to_sections(
 
     Raises CloudError or SettingsError for a model that no reader would take.
     """
-    network = network_sections(model)
+    network = [*network_sections(model), *components_sections(model)]
     coding, latent_model, groups = shortest_latents(latents)
     grid = model.bits, model.origin, model.step_size
     step_sizes = model.weight_step_sizes, model.latent_step_sizes
@@ -54,7 +55,8 @@ def appended_sections(
     all_names = [*read_names(container, header.architecture.clouds), *names]
     coding, latent_model, groups = appended_latents(reader, latents)
     header = replace(header.appended(len(latents)), latent_contexts=coding.contexts, sequence=coding.sequence)
-    network = [Section(tag, container.section(tag), RAW) for tag in ("GAIN", "WGTS", "TMPL")]
+    kept = (tag for tag in ("GAIN", "WGTS", "TMPL", LINEAR_TAG) if tag in container)
+    network = [Section(tag, container.section(tag), RAW) for tag in kept]
     return _in_order(header, network, latent_model, groups, all_names, info)
 
 
@@ -75,11 +77,12 @@ def read_header(container: Container) -> Header:
 
     Raises FormatError.
     """
-    for tag in RAW_TAGS:
+    for tag in (*RAW_TAGS, *[LINEAR_TAG] * (LINEAR_TAG in container)):
         if container.entry(tag).coding != RAW:
             raise FormatError("expected a raw section, found a deflated one", where=tag)
     container.entry("NAME")  # raises where there is none
     header = Header.unpack(container.section("HEAD"))
     check_lengths(container, header.architecture)
     check_groups_length(container, header.architecture.clouds)
-    return header
+    components = count_components(container, header.architecture)
+    return replace(header, architecture=replace(header.architecture, components=components))

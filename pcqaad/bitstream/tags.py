@@ -12,12 +12,15 @@ TAGS = {
     "GAIN": "weight scales of inputs and neurons",
     "WGTS": "weights",
     "TMPL": "template",
+    "COMP": "displacement components of the template",
     "LMOD": "the latents' model",
     "LATS": "latents, in groups of clouds",
     "NAME": "names of the clouds",
     "info": "how the file was made and how good it is",
 }
 RAW_TAGS = ("HEAD", "GAIN", "WGTS", "TMPL", "LMOD", "LATS")
+# Raw as well, where a file has it.
+LINEAR_TAG = "COMP"
 
 
 @contextmanager

@@ -5,6 +5,9 @@ patch (paper, section 3.3 and Figure 1). `architecture.py` names the sizes and t
 letters everywhere: N clouds or B of them at once, M points in K patches of S, L latent numbers, shared layers W[0],
 W[1], ... wide and a patch's hidden layer H wide.
 
+A model may have a linear part beside the network: C displacement components, fields of 3 numbers a template point,
+which a cloud adds to its points. The first C numbers of its latent are their coefficients.
+
 | file             | class            | computes in       | latents | returns                                     |
 |------------------|------------------|-------------------|---------|---------------------------------------------|
 | `exact.py`       | `IntegerDecoder` | integers, numpy   | (L,)    | (M, 3) in the data's unit: what a file says |

@@ -36,6 +36,7 @@ class Architecture:
     patch: int  # H, width of a patch's hidden layer
     patches: int  # K, at most M
     residual: bool  # whether the network's output is added to the template point
+    components: int = 0  # C, displacement components of the template, driven by the first C latent numbers
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every weight tensor, in the order they are stored.
@@ -57,28 +58,34 @@ class Architecture:
         }
 
     def weights(self) -> int:
-        """Count the numbers in all weight tensors, biases included."""
+        """Count the numbers in all weight tensors, biases included. Components are no weights."""
         return sum(math.prod(shape) for shape in self.tensors().values())
 
     def paper_ratio(self) -> float:
         """Return the paper's ratio: floats of the data set to weights and latents.
 
         As the paper counts: no template, no biases, and no weights of the three input coordinates
-        (its 3311 : 1 for Skulls comes out of no other count).
+        (its 3311 : 1 for Skulls comes out of no other count). Components, which the paper has not, are counted.
         """
         counted = ("latent", "patch", "out", *(f"shared {i}" for i in range(1, len(self.shared))))
         weights = sum(math.prod(self.tensors()[name]) for name in counted)
+        weights += self.components * self.points * 3
         return self.clouds * self.points * 3 / (weights + self.clouds * self.latent)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model's numbers: `template` (M, 3), patch after patch; `latents` (N, L); `weights` by tensor name."""
+    """A model's numbers: `template` (M, 3), patch after patch; `latents` (N, L); `weights` by tensor name.
+
+    A cloud is the network's output, and the template where it is residual, plus the sum over its first C latent
+    numbers of each times its component (M, 3): the linear part.
+    """
 
     architecture: Architecture
     template: Array
     latents: Array
     weights: dict[str, Array]
+    components: Array | None = None  # (M, C, 3) displacements of the template's points; None where C is 0
 
 
 def too_large(architecture: Architecture) -> str:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pcqaad.decoder.architecture import Array
 from pcqaad.decoder.coordinates import Denormalisation
-from pcqaad.decoder.integer_model import HALF, Floats, IntegerModel, Ints, Symbols
+from pcqaad.decoder.integer_model import HALF, CloudParts, Floats, IntegerModel, Symbols
 from pcqaad.decoder.matrices import Matrices
 from pcqaad.decoder.patches import blocks, patch_sizes
 
@@ -27,16 +27,16 @@ class IntegerDecoder:
         self._sizes = patch_sizes(model.architecture.points, model.architecture.patches)
 
     def decode(self, latent: NDArray[np.floating]) -> Array:
-        """Decode any latent (L,) to points (M, 3) in the data's unit; raises ValueError as `cloud_parts` does."""
-        return self._points(self._model.cloud_parts(latent[None])[0])
+        """Decode any latent (L,) to points (M, 3) in the data's unit; raises ValueError as `model.clouds` does."""
+        return self._points(self._model.clouds(latent[None]))
 
     def decode_symbols(self, symbols: Symbols) -> Array:
         """Decode a latent (L,) in the symbols of a file."""
-        return self._points(self._model.cloud_parts_of_symbols(symbols[None])[0])
+        return self._points(self._model.clouds_of_symbols(symbols[None]))
 
-    def _points(self, cloud_part: Ints) -> Array:
+    def _points(self, cloud: CloudParts) -> Array:
         m = self._matrices
-        first = np.column_stack([m.bias + cloud_part * m.cloud, m.point])
+        first = np.column_stack([m.bias + cloud.first[0] * m.cloud, m.point])
         # Threads share a decoder, so every call has buffers of its own.
         work = _Buffers(max(len(first), *(len(w) for w in m.shared), m.patch.shape[1]))
         decoded = np.empty((m.inputs.shape[1], 3), np.int64)
@@ -45,6 +45,9 @@ class IntegerDecoder:
             for weights, table in zip([first, *m.shared, m.patch[patch]], m.tables, strict=True):
                 x = work.layer(weights, x, table, inputs)
             decoded[block] = np.floor(m.out[patch] @ x).T
+        if m.components is not None:
+            moved = cloud.coefficients[0].astype(np.float64) @ m.components
+            decoded += np.floor(moved + 0.5).astype(np.int64).reshape(decoded.shape)
         return self._denormalisation.points(decoded)
 
 

@@ -36,6 +36,7 @@ class BatchDecoder:
         self._cloud, self._point, self._bias, self._inputs = m.cloud, there(m.point), there(m.bias), there(m.inputs)
         self._shared, self._tables = list(map(there, m.shared)), list(map(there, m.tables))
         self._patch, self._out = there(m.patch), there(m.out)
+        self._components = None if m.components is None else there(m.components)
         self._sizes = patch_sizes(model.architecture.points, model.architecture.patches)
 
     @torch.no_grad()
@@ -46,12 +47,17 @@ class BatchDecoder:
         """
         if isinstance(latents, Tensor):
             latents = latents.detach().cpu().numpy()
-        parts = self._model.cloud_parts(latents).astype(np.float64)
-        clouds = torch.from_numpy(parts).to(self._device) * self._cloud + self._bias  # (B, W[0])
+        parts, coefficients = (
+            torch.from_numpy(part.astype(np.float64)).to(self._device) for part in self._model.clouds(latents)
+        )
+        clouds = parts * self._cloud + self._bias  # (B, W[0])
         decoded = torch.empty(len(clouds), self._inputs.shape[1], 3, dtype=torch.int64, device=self._device)
         together = _BLOCK_ON_CPU if self._device.type == "cpu" else _BLOCK_ON_GPU
         for patch, block in blocks(self._sizes, max(together // max(len(clouds), 1), 1)):
             decoded[:, block] = self._fold(clouds, patch, self._inputs[:, block])
+        if self._components is not None:
+            moved = coefficients @ self._components  # (B, 3 M)
+            decoded += (moved + 0.5).floor_().to(torch.int64).view(decoded.shape)
         # As `Denormalisation.points` does, here.
         decoded += torch.tensor(self._denormalisation.centre, device=self._device)
         points = decoded.to(torch.float64) * self._denormalisation.unit

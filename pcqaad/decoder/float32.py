@@ -26,6 +26,7 @@ class FloatDecoder:
         self._weights = model.weights
         index, self._inside = padded_patches(model.architecture.points, model.architecture.patches)
         self._points = model.template[index]  # (K, S, 3)
+        self._components = model.components
 
     def decode(self, latent: Array, observe: Observer | None = None) -> Array:
         """Decode a latent (L,) to normalised points (M, 3); `observe` is shown every activation on the way."""
@@ -35,7 +36,8 @@ class FloatDecoder:
         cloud = latent @ self._weights["latent"] + self._weights["bias 0"]
         for low in range(0, s, each):
             out[:, low : low + each] = self._fold(cloud, self._points[:, low : low + each], observe)
-        return out[self._inside]
+        points: Array = out[self._inside]
+        return points if self._components is None else points + displacements(latent, self._components)
 
     def _fold(self, cloud: Array, points: Array, observe: Observer | None) -> Array:
         """Return (K, s, 3) for a cloud's part of layer 0 (W[0],) and template points (K, s, 3)."""
@@ -53,6 +55,12 @@ class FloatDecoder:
         x = activate(last, x @ w["patch"] + points @ w["patch point"] + w["patch bias"][:, None])
         x = x @ w["out"] + w["out bias"][:, None]
         return points + x if self.architecture.residual else x
+
+
+def displacements(latent: Array, components: Array) -> Array:
+    """Return the linear part (M, 3) of a latent (L,) and components (M, C, 3), driven by its first C numbers."""
+    moved: Array = np.einsum("c,mcx->mx", latent[: components.shape[1]], components)
+    return moved
 
 
 def selu(x: Array) -> Array:

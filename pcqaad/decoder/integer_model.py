@@ -7,13 +7,15 @@ its partial sums exactly, in whatever order they are added.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcqaad.decoder.architecture import Architecture, Array, Model
+from pcqaad.decoder.components import COEFFICIENT_SCALE, LARGEST_COEFFICIENT, LARGEST_REACH, Components
 from pcqaad.decoder.step_sizes import StepSize, in_common, round_shift, step_size_values
 from pcqaad.decoder.weight_scales import WeightScales
 from pcqaad.formats.errors import FormatError
@@ -70,6 +72,13 @@ class Sum:
         return self.bound < _EXACT
 
 
+class CloudParts(NamedTuple):
+    """What latents (B, L) drive."""
+
+    first: Ints  # (B, W[0]) the clouds' own parts of layer 0, in 2**-CLOUD_SCALE
+    coefficients: Ints  # (B, C) of the components, in 2**-COEFFICIENT_SCALE
+
+
 @dataclass(frozen=True)
 class IntegerModel:
     """The part of a model that all clouds of a file share."""
@@ -84,6 +93,7 @@ class IntegerModel:
     weights: dict[str, Symbols]  # of each tensor
     latent_step_sizes: tuple[StepSize, ...]  # (L,) of each latent dimension
     scales: tuple[int, ...]  # F of each hidden layer's activations, the patches' last
+    components: Components | None = None  # the linear part, of as many components as the architecture says
 
     def check(self) -> None:
         """Raise FormatError where a sum could be too large to be exact."""
@@ -91,6 +101,8 @@ class IntegerModel:
         if largest >= LARGEST_LATENT_WEIGHT:
             problem = f"expected symbols of the latent part below {LARGEST_LATENT_WEIGHT}, found {largest}"
             raise FormatError(problem, where="WGTS")
+        if self.components is not None and (reach := self.components.reach) > LARGEST_REACH:
+            raise FormatError(f"expected components below 2^27 in all, found 2^{reach.bit_length()}", where="COMP")
         for layer, total in enumerate(self.sums()):
             if not total.exact:
                 problem = f"expected sums of layer {layer} below 2^53, found up to 2^{total.bound.bit_length()}"
@@ -119,8 +131,12 @@ class IntegerModel:
         patch = term("patch", *features[last - 1]), term("patch point", *of_template), term("patch bias")
         yield Sum(self.scales[last], patch)
         template = Term("", self.step_size.exponent, reach * self.step_size.mantissa)
-        out = term("out", *features[last]), term("out bias")
-        yield Sum(POINT_SCALE, (*out, template) if self.architecture.residual else out)
+        out = [term("out", *features[last]), term("out bias")]
+        if self.architecture.residual:
+            out.append(template)
+        if self.components is not None:
+            out.append(Term("", -POINT_SCALE, self.components.displacement_bound))
+        yield Sum(POINT_SCALE, tuple(out))
 
     def multiples(self, tensor: str) -> Ints:
         """Return a tensor in units of its step size: its symbols times their weight scales."""
@@ -132,12 +148,12 @@ class IntegerModel:
         """Return the template (M, 3) in units of its step size."""
         return self.grid.astype(np.int64) + np.array(self.origin, np.int64)
 
-    def cloud_parts_of_symbols(self, symbols: Symbols) -> Ints:
-        """Return the clouds' own parts of layer 0 (B, W[0]), in 2**-CLOUD_SCALE, for latents (B, L) of a file."""
+    def clouds_of_symbols(self, symbols: Symbols) -> CloudParts:
+        """Return what latents (B, L) of a file drive."""
         return self._cloud_parts(symbols.astype(np.int64) << _FRACTION_BITS)
 
-    def cloud_parts(self, latents: NDArray[np.floating]) -> Ints:
-        """Return the same for any latents (B, L), rounded to 1/1024 of a dimension's step size.
+    def clouds(self, latents: NDArray[np.floating]) -> CloudParts:
+        """Return what any latents (B, L) drive, rounded to 1/1024 of a dimension's step size.
 
         A file's own latents, of symbols below 2**20, give what their symbols give. Raises ValueError for latents that
         are not finite or too large.
@@ -154,7 +170,7 @@ class IntegerModel:
             raise ValueError("expected latents that are finite and of the size of the file's own")
         return self._cloud_parts(symbols)
 
-    def _cloud_parts(self, fine: Ints) -> Ints:
+    def _cloud_parts(self, fine: Ints) -> CloudParts:
         factors, low = in_common(self.latent_step_sizes)
         scaled = (fine.astype(object) * np.array(factors, object)).astype(np.int64)
         sums = scaled @ self.weights["latent"].astype(np.int64)
@@ -162,8 +178,16 @@ class IntegerModel:
         shift = low - _FRACTION_BITS + exponent + CLOUD_SCALE
         # In Python's integers: a shift to the left may leave 64 bits.
         parts = (round_shift(int(total) * mantissa, shift) for total in sums.ravel())
-        clipped = [min(max(part, -_LARGEST_CLOUD_PART), _LARGEST_CLOUD_PART) for part in parts]
-        return np.array(clipped, np.int64).reshape(sums.shape)
+        driven = fine[:, : self.architecture.components]
+        coefficients = (
+            round_shift(int(number) * mantissa, exponent - _FRACTION_BITS + COEFFICIENT_SCALE)
+            for row in driven
+            for number, (mantissa, exponent) in zip(row, self.latent_step_sizes, strict=False)
+        )
+        return CloudParts(
+            _clipped(parts, _LARGEST_CLOUD_PART).reshape(sums.shape),
+            _clipped(coefficients, LARGEST_COEFFICIENT).reshape(driven.shape),
+        )
 
     def dequantise(self, latents: Array) -> Model:
         """Return the numbers that this model stands for, in float32, with these latents (N, L)."""
@@ -172,7 +196,13 @@ class IntegerModel:
             for name, step in self.weight_step_sizes.items()
         }
         template = (self.template() * self.step_size.value).astype(np.float32)
-        return Model(self.architecture, template, latents, weights)
+        components = None if self.components is None else self.components.dequantise()
+        return Model(self.architecture, template, latents, weights, components)
+
+
+def _clipped(numbers: Iterable[int], largest: int) -> Ints:
+    """Return integers of any size in an array (n,), clipped to a size."""
+    return np.array([min(max(number, -largest), largest) for number in numbers], np.int64)
 
 
 def latent_reach(symbols: NDArray[np.signedinteger], step_sizes: tuple[StepSize, ...]) -> NDArray[np.object_]:

@@ -45,6 +45,7 @@ class Matrices:
     out: Floats  # (K, 3, H + 4), in units of 2**-POINT_SCALE, plus 1/2
     tables: list[Floats]  # activations of each hidden layer
     inputs: Floats  # (1 + 3, M) of all template points, one a column
+    components: Floats | None  # (C, 3 M) of the linear part; None without
 
     @classmethod
     def of(cls, model: IntegerModel) -> Matrices:
@@ -78,4 +79,6 @@ class Matrices:
         cloud = math.ldexp(1, scales[0] - CLOUD_SCALE)
         tables = [selu_table(scale).astype(np.float64) for scale in scales]
         inputs = np.concatenate([np.ones((1, model.architecture.points)), model.template().T])
-        return cls(*first, cloud, shared, np.concatenate(patch, -1), np.concatenate(out, -1), tables, inputs)
+        components = None if model.components is None else model.components.matrix()
+        of_patches = np.concatenate(patch, -1), np.concatenate(out, -1)
+        return cls(*first, cloud, shared, *of_patches, tables, inputs, components)

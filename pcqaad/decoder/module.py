@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import selu
 
@@ -38,6 +39,7 @@ class Decoder(nn.Module):
     Attributes:
         template: (M, 3), patch after patch.
         latents: (N, L), one row a cloud.
+        components: (M, C, 3), displacements that a latent's first C numbers are the coefficients of; None without.
         shared: the shared layers' weights, (inputs, outputs) each; the first has L + 3 inputs.
         shared_bias: their biases.
         patch: the two patch layers' weights, (K, W[-1] + 3, H) and (K, H, 3); the first sees the template point again.
@@ -46,6 +48,7 @@ class Decoder(nn.Module):
         in_patch: (K, S), False where padded.
     """
 
+    components: nn.Parameter | None
     patch_index: Tensor
     in_patch: Tensor
 
@@ -58,12 +61,14 @@ class Decoder(nn.Module):
         patches: int,
         residual: bool,
         generator: torch.Generator | None = None,
+        components: Tensor | None = None,
     ) -> None:
-        """Start from a template and latents; the weights are drawn, by torch's generator if by no other."""
+        """Start from a template, latents and components; weights are drawn, by torch's generator if by no other."""
         super().__init__()
         draw = partial(lecun, generator=generator)
         self.residual, self.patches = residual, patches
         self.template, self.latents = nn.Parameter(template.clone()), nn.Parameter(latents.clone())
+        self.register_parameter("components", None if components is None else nn.Parameter(components.clone()))
         widths = [latents.shape[1] + 3, *shared]
         self.shared = nn.ParameterList(draw(i, o, fan_in=i) for i, o in zip(widths[:-1], widths[1:], strict=True))
         self.shared_bias = nn.ParameterList(torch.zeros(o) for o in shared)
@@ -84,7 +89,9 @@ class Decoder(nn.Module):
         a = model.architecture
         template, latents = torch.from_numpy(model.template), torch.from_numpy(model.latents)
         # The weights drawn are replaced below: a generator of their own leaves torch's as it was.
-        decoder = cls(template, latents, a.shared, a.patch, a.patches, a.residual, torch.Generator())
+        components = None if model.components is None else torch.from_numpy(model.components)
+        layout = a.shared, a.patch, a.patches, a.residual
+        decoder = cls(template, latents, *layout, torch.Generator(), components)
         with torch.no_grad():
             for name, values in decoder._tensors().items():
                 values.copy_(torch.from_numpy(model.weights[name]))
@@ -99,9 +106,11 @@ class Decoder(nn.Module):
 
         shared, patch = tuple(len(bias) for bias in self.shared_bias), self.patch_bias[0].shape[2]
         sizes = len(self.latents), len(self.template), self.latents.shape[1]
-        architecture = Architecture(*sizes, shared, patch, self.patches, self.residual)
+        components = None if self.components is None else array(self.components)
+        count = 0 if components is None else components.shape[1]
+        architecture = Architecture(*sizes, shared, patch, self.patches, self.residual, count)
         weights = {name: array(values) for name, values in self._tensors().items()}
-        return Model(architecture, array(self.template), array(self.latents), weights)
+        return Model(architecture, array(self.template), array(self.latents), weights, components)
 
     def _tensors(self) -> dict[str, Tensor]:
         """Return views of the layers, as `Architecture.tensors` names and shapes them."""
@@ -121,8 +130,16 @@ class Decoder(nn.Module):
         """Return the layers."""
         return Weights(list(self.shared), list(self.shared_bias), list(self.patch), list(self.patch_bias))
 
-    def fold(self, latents: Tensor, points: Tensor, weights: Weights | None = None) -> Tensor:
-        """Decode template points by these layers or the decoder's own: (B, L), (K, S, 3) -> (K, B, S, 3)."""
+    def fold(
+        self, latents: Tensor, points: Tensor, weights: Weights | None = None, components: Tensor | None = None
+    ) -> Tensor:
+        """Decode template points by these layers or the decoder's own: (B, L), (K, S, 3) -> (K, B, S, 3).
+
+        `components` (K, S, C, 3) are those of the points, or what is to stand in for them; raises ValueError where the
+        decoder has some and none are given.
+        """
+        if components is None and self.components is not None:
+            raise ValueError("expected the points' components, found none")
         shared, shared_bias, patch, patch_bias = weights or self.weights()
         size = latents.shape[1]
         # The sum of one part for each cloud and one for each point: neither is computed twice.
@@ -136,7 +153,18 @@ class Decoder(nn.Module):
         again = torch.baddbmm(patch_bias[0], points, patch[0][:, width:])
         x = selu(hidden + again[:, None])
         out = torch.baddbmm(patch_bias[1], x.reshape(k, b * s, patch[1].shape[1]), patch[1]).view(k, b, s, 3)
-        return out + points[:, None] if self.residual else out
+        if self.residual:
+            out = out + points[:, None]
+        return out if components is None else out + _displacements(latents, components)
+
+    def fold_rows(self, latents: Tensor, rows: Tensor | NDArray[np.int64]) -> Tensor:
+        """Decode rows of the template by patches: (B, L), (K, S) -> (K, B, S, 3)."""
+        index = torch.as_tensor(rows, device=self.template.device)
+        return self.fold(latents, self.template[index], components=self.components_of(index))
+
+    def components_of(self, rows: Tensor) -> Tensor | None:
+        """Return the components (K, S, C, 3) of rows (K, S) of the template; None where the decoder has none."""
+        return None if self.components is None else self.components[rows]
 
     def draw(self, rng: np.random.Generator, count: int) -> Tensor:
         """Return about `count` random template points, the same number s of each patch: (K, s, 3)."""
@@ -150,4 +178,11 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Decode latents (B, L) to normalised points (B, M, 3), patch after patch."""
-        return self.fold(latents, self.patch_points()).transpose(0, 1)[:, self.in_patch]
+        return self.fold_rows(latents, self.patch_index).transpose(0, 1)[:, self.in_patch]
+
+
+def _displacements(latents: Tensor, components: Tensor) -> Tensor:
+    """Return the linear part of clouds: (B, L), (K, S, C, 3) -> (K, B, S, 3)."""
+    k, s, c, _ = components.shape
+    fields = components.transpose(1, 2).reshape(k, c, s * 3)
+    return (latents[:, :c] @ fields).view(k, len(latents), s, 3)

@@ -79,7 +79,7 @@ class _Sampled(nn.Module):
         self.decoder = decoder
 
     def forward(self, clouds: Tensor, rows: Tensor) -> Tensor:
-        folded = self.decoder.fold(self.decoder.latents[clouds], self.decoder.template[rows])  # (K, B, S, 3)
+        folded = self.decoder.fold_rows(self.decoder.latents[clouds], rows)  # (K, B, S, 3)
         return folded.transpose(0, 1).reshape(len(clouds), -1, 3)
 
 

@@ -62,8 +62,7 @@ class FrozenDecoder:
 
     def fold(self, latents: Tensor, rows: NDArray[np.int64]) -> Tensor:
         """Decode template points (K, P) by latents (R, L): (R, K * P, 3)."""
-        template = self.network.template[torch.from_numpy(rows).to(latents.device)]
-        return self.network.fold(latents, template).transpose(0, 1).flatten(1, 2)
+        return self.network.fold_rows(latents, rows).transpose(0, 1).flatten(1, 2)
 
     @torch.no_grad()
     def points(self, scores: Tensor, rows: NDArray[np.int64]) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -60,13 +61,23 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
 
         return sensitivity(values / factors, change)
 
-    drive = latent_drive(part)
+    gain = 1.0
+    if part.components is not None:
+        driven = replace(part, components=None)
+        norms = latent_drive(driven)
+        still = _decode_all(driven)
+        step_size = np.float32(max(float((part.latents * norms).std()) * _PROBE.step_size, FINEST_STEP_SIZE))
+        moved = _decode_all(replace(driven, latents=rounded(part.latents, step_size / norms)))
+        # Rounding moves each of the L numbers by a twelfth of a squared step size.
+        gain = math.sqrt(12 * float(np.square(moved - still).sum(2).mean()) / len(norms)) / float(step_size)
+    drive = latent_drive(part, gain)
     return Sensitivities(
         sensitivity(part.template, lambda d: replace(part, template=rounded(part.template, d))),
         sensitivity(part.latents * drive, lambda d: replace(part, latents=rounded(part.latents, d / drive))),
         {name: of_tensor(name) for name in part.weights},
         weight_scales,
         spacing,
+        gain,
     )
 
 
@@ -82,7 +93,8 @@ def activation_reach(model: Model, seed: int) -> tuple[float, ...]:
     with np.errstate(over="ignore", invalid="ignore"):
         for latent in part.latents:
             decoder.decode(latent, observe)
-    numbers = (reach, model.template, model.latents, *model.weights.values())
+    linear = () if model.components is None else (model.components,)
+    numbers = (reach, model.template, model.latents, *model.weights.values(), *linear)
     # False for NaN as well.
     if not all(np.abs(part).max() < _LARGEST_NUMBER for part in numbers):
         raise DivergenceError(f"the fit diverged: its model holds or makes numbers of {_LARGEST_NUMBER:.0e} and more")
@@ -100,6 +112,7 @@ def _part(model: Model, seed: int, clouds: int) -> Model:
         architecture=replace(architecture, clouds=len(kept), points=len(rows)),
         template=model.template[rows],
         latents=model.latents[kept],
+        components=None if model.components is None else model.components[rows],
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pcqaad.decoder.architecture import Model
+from pcqaad.decoder.components import Components
 from pcqaad.decoder.integer_model import (
     HALF,
     LARGEST_LATENT,
@@ -21,7 +22,7 @@ from pcqaad.decoder.integer_model import (
 from pcqaad.decoder.step_sizes import step_size_values
 from pcqaad.errors import DivergenceError
 from pcqaad.quantisation.probe import activation_reach
-from pcqaad.quantisation.step_sizes import StepSizes, to_symbols
+from pcqaad.quantisation.step_sizes import StepSizes, to_grid, to_symbols
 
 # How much larger the pre-activations of other clouds and points may be than those measured, before they saturate.
 _REACH_MARGIN = 1.5
@@ -44,13 +45,14 @@ def quantise(model: Model, step_sizes: StepSizes, seed: int = 0, reach: tuple[fl
 
     Raises DivergenceError where no step sizes make the sums of the model exact.
     """
-    points = to_symbols(model.template, step_sizes.template.value)
-    origin = points.min(0)
-    grid = points - origin
+    grid, origin, bits = to_grid(model.template, step_sizes.template)
+    components = None
+    if model.components is not None:
+        components = Components.encode(model.components, step_sizes.components, grid, bits)
     shared = IntegerModel(
         model.architecture,
-        max(int(grid.max()).bit_length(), 1),
-        (int(origin[0]), int(origin[1]), int(origin[2])),
+        bits,
+        origin,
         step_sizes.template,
         grid,
         step_sizes.weights,
@@ -58,6 +60,7 @@ def quantise(model: Model, step_sizes: StepSizes, seed: int = 0, reach: tuple[fl
         {name: to_symbols(w, step_sizes.within(name)) for name, w in model.weights.items()},
         step_sizes.latents,
         tuple(_scale(largest) for largest in reach or activation_reach(model, seed)),
+        components,
     )
     return _made_exact(model, Quantised(shared, to_symbols(model.latents, step_size_values(step_sizes.latents))))
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcqaad.decoder.architecture import Array, Model
+from pcqaad.decoder.components import STEP_SIZE_CODES, Components
 from pcqaad.decoder.integer_model import Symbols
 from pcqaad.decoder.step_sizes import StepSize, step_size_values
 from pcqaad.decoder.weight_scales import WeightScales
@@ -41,6 +42,7 @@ class Sensitivities:
     weights: dict[str, float]  # of each tensor
     weight_scales: WeightScales  # how much coarser the step sizes of some weights of a tensor are than of others
     spacing: float  # mean distance of a template point to the nearest other one, normalised
+    gain: float = 1.0  # how far the points move, root mean square, as a latent moves the first layer by 1
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class StepSizes:
     weights: dict[str, StepSize]  # of each tensor, to be multiplied by the weight scales in it
     weight_scales: WeightScales
     latents: tuple[StepSize, ...]  # of each dimension
+    components: tuple[StepSize, ...] = ()  # of each component of the linear part
 
     def within(self, tensor: str) -> NDArray[np.float64]:
         """Return the step sizes inside a weight tensor, to broadcast against it."""
@@ -58,8 +61,13 @@ class StepSizes:
 
     def round(self, model: Model) -> Model:
         """Return a model rounded to these step sizes, in float32: the quick way to judge them."""
+        components = None
+        if model.components is not None:
+            grid, _, bits = to_grid(model.template, self.template)
+            components = Components.encode(model.components, self.components, grid, bits).dequantise()
         return replace(
             model,
+            components=components,
             template=rounded(model.template, self.template.value),
             latents=rounded(model.latents, step_size_values(self.latents)),
             weights={name: rounded(w, self.within(name)) for name, w in model.weights.items()},
@@ -82,7 +90,7 @@ def choose_step_sizes(model: Model, sensitivities: Sensitivities, lambda_: float
         wanted = math.sqrt(lambda_ * values.size / sensitivity) if sensitivity > 0 else math.inf
         return min(max(wanted, finest), max(2 * largest, finest))
 
-    scales, drive = sensitivities.weight_scales, latent_drive(model)
+    scales, drive = sensitivities.weight_scales, latent_drive(model, sensitivities.gain)
     template = step_size(model.template, sensitivities.template)
     if smooth and sensitivities.spacing > 0:
         template = min(template, _SMOOTH_GRID * sensitivities.spacing)
@@ -96,14 +104,46 @@ def choose_step_sizes(model: Model, sensitivities: Sensitivities, lambda_: float
         {n: StepSize.nearest(d) for n, d in weights.items()},
         scales,
         tuple(StepSize.nearest(latent / float(d)) for d in drive),
+        () if model.components is None else component_step_sizes(model, lambda_),
     )
 
 
-def latent_drive(model: Model) -> Array:
-    """Return how strongly each latent dimension drives the first layer (L,): its step size is finer for that."""
-    norms = np.linalg.norm(model.weights["latent"], axis=1)
-    drive: Array = np.maximum(norms, max(float(norms.max()) * 1e-3, FINEST_STEP_SIZE)).astype(np.float32)
-    return drive
+def component_step_sizes(model: Model, lambda_: float) -> tuple[StepSize, ...]:
+    """Return the step sizes (C,) of a model's components at one lambda.
+
+    A coded number of a component is one of an orthonormal transform over its M points. Rounded with step size d it
+    moves them by d**2 / 12 in all, times its latent's mean square r. So per number s / n is r / (12 M), which measures
+    nothing: the formula at the top of this file, for numbers that are not 0. Those that are cost and err less.
+    """
+    architecture = model.architecture
+    spread = np.square(model.latents[:, : architecture.components].astype(np.float64)).mean(0)
+    wanted = np.sqrt(lambda_ * 12 * architecture.points / np.maximum(spread, FINEST_STEP_SIZE))
+    largest = StepSize.of(STEP_SIZE_CODES - 1).value
+    return tuple(StepSize.nearest(min(max(step, FINEST_STEP_SIZE), largest)) for step in wanted.tolist())
+
+
+def to_grid(template: Array, step_size: StepSize) -> tuple[Symbols, tuple[int, int, int], int]:
+    """Return a template (M, 3) as points of a grid from 0 on, where that lies, and the bits of a coordinate."""
+    points = to_symbols(template, step_size.value)
+    origin = points.min(0)
+    grid = points - origin
+    return grid, (int(origin[0]), int(origin[1]), int(origin[2])), max(int(grid.max()).bit_length(), 1)
+
+
+def latent_drive(model: Model, gain: float = 1.0) -> Array:
+    """Return how strongly each latent dimension moves the points (L,): its step size is finer for that.
+
+    Without components that is how strongly it drives the first layer. With them it is in units of movement: through
+    the first layer by a `gain`, and through its component.
+    """
+    drive = np.linalg.norm(model.weights["latent"], axis=1)
+    if model.components is not None:
+        moves = np.zeros(len(drive))
+        moves[: model.architecture.components] = np.sqrt(np.square(model.components).sum(2).mean(0))
+        drive = np.hypot(gain * drive, moves)
+    floor = max(float(drive.max()) * 1e-3, FINEST_STEP_SIZE)
+    raised: Array = np.maximum(drive, floor).astype(np.float32)
+    return raised
 
 
 def to_symbols(values: Array, step_size: float | np.floating | NDArray[np.floating]) -> Symbols:

@@ -77,7 +77,14 @@ class Trainer:
         self._sizes = patch_sizes(targets.points, network.patches)
 
     def quantisation_aware(self, step_sizes: StepSizes) -> None:
-        """From the next step on, train the network as a file of these step sizes would hold it."""
+        """From the next step on, train the network as a file of these step sizes would hold it.
+
+        Components stay at what the file decodes to: their transform has no gradient to pass straight through.
+        """
+        if self.network.components is not None:
+            rounded = step_sizes.round(self.network.arrays()).components
+            self.network.components.data.copy_(torch.from_numpy(rounded))
+            self.network.components.requires_grad_(False)
         self.descent = self._new_descent()
         self._quantisation = FakeQuantisation(self.network.arrays().architecture, step_sizes, self.device)
 
@@ -129,13 +136,13 @@ class Trainer:
     def _decode(self, clouds: NDArray[np.int64], points: NDArray[np.int64]) -> Tensor:
         """Decode clouds (B,) at template points (K, S), as a file would hold them: (B, K * S, 3)."""
         latents = self.network.latents[torch.from_numpy(clouds).to(self.device)]
-        template = self.network.template[torch.from_numpy(points).to(self.device)]
-        weights = None
+        rows = torch.from_numpy(points).to(self.device)
+        template, components, weights = self.network.template[rows], self.network.components_of(rows), None
         if self._quantisation is not None:
             latents = straight_through(latents, self._quantisation.latents)
             template = straight_through(template, self._quantisation.template)
             weights = self._quantisation.weights(self.network)
-        return self.network.fold(latents, template, weights).transpose(0, 1).flatten(1, 2)
+        return self.network.fold(latents, template, weights, components).transpose(0, 1).flatten(1, 2)
 
     def _gather(self, clouds: NDArray[np.int64], rows: NDArray[np.int64]) -> Tensor:
         """Return targets (B, S, 3) of clouds (B,): the rows (S,) of each."""

@@ -52,7 +52,7 @@ RULES = {
     "6 tables": "A reader MUST refuse a cell whose class has no tables, or whose table is empty",
     "6 bucket": "(refuse size = 0)",
     "6 count": "refuse 4096 · h + l ≥ size",
-    "7 sections": "All but `info` MUST be there, once each",
+    "7 sections": "All but `COMP` and `info` MUST be there, once each",
     "7 coding": "a reader MUST refuse another coding than the table's",
     "7.1 clouds": "2 to 2^24 |",
     "7.1 points": "1 to 2^24 |",
@@ -100,6 +100,11 @@ RULES = {
     "7.8 bias": "bias | e(bias) |",
     "7.8 output": "q, if residual |",
     "7.8 unit": "whatever their B",
+    "7.9 components": "1 to `L`",
+    "7.9 steps": "below 520",
+    "7.9 end": "A reader MUST refuse a section that ends before its fields",
+    "7.9 points to bytes": "where M · C is more than 2^18 + 4096 · the section's length",
+    "7.9 reach": "A reader MUST refuse R of 2^27 or more",
 }
 
 # What binds the reader or the writer of the text, or cannot be broken in a file: it holds integers and points, and
