@@ -18,6 +18,7 @@ from pcqaad.evaluation.metrics import percent
 from pcqaad.matching.gpu.auction import batched
 from pcqaad.monitor import Monitor, Stage, log
 from pcqaad.points.collect import CloudSet, Points
+from pcqaad.points.components import principal_components
 from pcqaad.points.fixed_point import Targets
 from pcqaad.quantisation.step_sizes import StepSizes
 from pcqaad.settings import Settings
@@ -32,7 +33,6 @@ from pcqaad.training.start import (
     first_matching,
     known_matching,
     ordered_template,
-    principal_components,
     untrained,
 )
 from pcqaad.training.trainer import Trainer, network_state

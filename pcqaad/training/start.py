@@ -44,8 +44,6 @@ class Start:
 
 
 _START = Start()
-# Coordinates that are decomposed at once, of all clouds together: 128 MB in float64.
-_COORDINATES_AT_ONCE = 1 << 24
 
 
 def choose_template(clouds: Targets, settings: Settings) -> int:
@@ -167,26 +165,6 @@ def _by_intermediates(
 
     for together in intermediates.generations(parents):
         yield from zip(together, optimal(map(pair, together)), strict=True)
-
-
-def principal_components(clouds: Targets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Decompose the clouds' coordinates (N, 3 M), less their mean over the clouds.
-
-    Returns left singular vectors (N, N) and singular values (N,), falling. The Gram matrix leads to them, part by part,
-    as N is small beside 3 M. Signs are fixed: equal data gives equal vectors.
-    """
-    count = len(clouds)
-    gram = np.zeros((count, count))
-    points = max(_COORDINATES_AT_ONCE // (3 * count), 1)
-    for low in range(0, clouds.points, points):
-        some = np.arange(low, min(low + points, clouds.points))
-        part = clouds.gather(np.arange(count), some).reshape(count, -1).astype(np.float64)
-        part -= part.mean(0)
-        gram += part @ part.T
-    values, vectors = np.linalg.eigh(gram)
-    vectors = vectors[:, ::-1]
-    vectors *= np.where(vectors[np.abs(vectors).argmax(0), np.arange(count)] < 0, -1, 1)
-    return vectors, np.sqrt(np.maximum(values[::-1], 0))
 
 
 def first_latents(basis: NDArray[np.float64], size: int, settings: Settings) -> NDArray[np.float32]:
