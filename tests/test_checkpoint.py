@@ -68,9 +68,9 @@ ATTACKS = {
     "weights of another shape": array("array network template", lambda a: a[1:]),
     "latents without a size": array("array network latents", lambda a: a[0]),
     "no template": without("array network template"),
-    "an average of another shape": array("array adam 0 exp_avg", lambda a: a[:1]),
-    "an average left out": without("array adam 0 exp_avg_sq"),
-    "an average of no parameter": lambda arrays: {**arrays, "array adam x y": arrays["array adam 0 exp_avg"]},
+    "an average of another shape": array("array descent 0 exp_avg", lambda a: a[:1]),
+    "an average left out": without("array descent 0 exp_avg_sq"),
+    "an average of no parameter": lambda arrays: {**arrays, "array descent x y": arrays["array descent 0 exp_avg"]},
 }
 
 

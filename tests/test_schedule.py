@@ -27,7 +27,7 @@ def test_the_rate_falls_from_its_whole_to_its_last_in_the_seconds_left(prepared)
     rates = []
 
     def note(_):
-        rates.append(trainer.optimiser.param_groups[0]["lr"])
+        rates.append(trainer.descent.rate)
 
     train(trainer, fitting(Schedule(settings, 2), prepared), lambda: next(seconds), pcqaad.Monitor(note))
     assert rates[0] == pytest.approx(0.01, rel=0.01)

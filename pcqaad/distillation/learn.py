@@ -24,10 +24,11 @@ from pcqaad.matching.assign import match_cells
 from pcqaad.monitor import SILENT, Monitor
 from pcqaad.parallel import in_parallel
 from pcqaad.points.collect import Points, collect
+from pcqaad.points.components import principal_components
 from pcqaad.seeds import Use, generator
 from pcqaad.settings import Settings
 from pcqaad.training.sizing import resolve
-from pcqaad.training.start import first_latents, first_matching, first_template, principal_components, untrained
+from pcqaad.training.start import first_latents, first_matching, first_template, untrained
 
 # Points of a cloud that a step decodes and compares.
 _SAMPLED_POINTS = 256

@@ -21,7 +21,7 @@ from pcqaad.settings import Settings
 # epochs, minutes or tuning change, the rate falls differently from here on than it would have done in one go.
 _FREE = ("epochs", "minutes", "device", "tolerance", "measure", "tune", "max_emkd")
 # Tells a checkpoint, and the version of its layout.
-_KIND = "pcqaad checkpoint 5"
+_KIND = "pcqaad checkpoint 6"
 _UNREADABLE = "not a checkpoint that can be read: remove it, or fit without --resume"
 
 

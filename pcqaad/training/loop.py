@@ -1,15 +1,11 @@
-"""The loop that every phase of a fit runs through, and a step of its descent."""
+"""The loop that every phase of a fit runs through."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-import torch
-
-from pcqaad.errors import DivergenceError
 from pcqaad.monitor import Monitor
 from pcqaad.training.schedule import Phase
 
@@ -45,21 +41,3 @@ def train(
         if time.monotonic() - saved > SAVE_EVERY:
             save()
             saved = time.monotonic()
-
-
-def follow_gradient(optimiser: torch.optim.Optimizer, loss: torch.Tensor, rate: float, step: int) -> float:
-    """Move what an optimiser trains down the gradient of a loss, and return it; raises DivergenceError for NaN."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
-    figure = float(loss.detach())
-    must_be_finite(figure, step)
-    return figure
-
-
-def must_be_finite(figure: float, step: int) -> None:
-    """Raise DivergenceError where a figure of a step is infinite or NaN: no model comes of it any more."""
-    if not math.isfinite(figure):
-        raise DivergenceError(f"the fit diverged at step {step}: give pcqaad.Settings a lower learning_rate")

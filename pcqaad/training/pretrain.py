@@ -15,7 +15,7 @@ from pcqaad.losses.criteria import criterion
 from pcqaad.points.fixed_point import Targets
 from pcqaad.seeds import Use, generator, torch_seed
 from pcqaad.settings import Settings
-from pcqaad.training.loop import follow_gradient, must_be_finite
+from pcqaad.training.descent import Descent, must_be_finite
 from pcqaad.training.pointnet import PointNet
 from pcqaad.training.schedule import Schedule
 
@@ -60,7 +60,7 @@ class ChamferTrainer:
         self._targets, self._settings, self._device = targets, settings, device
         self.schedule = Schedule(settings, len(targets))
         parameters = [*decoder.parameters(), *self.encoder.parameters()]
-        self._optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate)
+        self._descent = Descent(parameters)
 
     def descend(self, rate: float) -> dict[str, float]:
         """Make one step at a rate, and return its loss."""
@@ -70,7 +70,7 @@ class ChamferTrainer:
         wanted = self._sample(self.schedule.clouds_of(self.step, Use.PRETRAIN_CLOUDS, wrapped=True), rows)
         predicted = self.decoder.fold(self.encoder(wanted), points).transpose(0, 1).flatten(1, 2)  # (B, K * S, 3)
         must_be_finite(float(predicted.detach().abs().max()), self.step)
-        return {"loss": follow_gradient(self._optimiser, _LOSS(predicted, wanted), rate, self.step)}
+        return {"loss": self._descent.follow(_LOSS(predicted, wanted), rate, self.step)}
 
     def _sample(self, clouds: NDArray[np.int64], points: NDArray[np.int64]) -> Tensor:
         """Return the same rows (S,) of clouds (B,), in whatever order their points lie: (B, S, 3)."""

@@ -28,7 +28,7 @@ class Sizing:
     most_patches: int = 128
     smallest_latent: int = 2  # numbers
     largest_latent: int = 256  # numbers
-    steps: int = 2000  # of a fit, whatever the size of the set: more gain little
+    steps: int = 10_000  # of a fit, whatever the size of the set: one to three minutes of a core
     # A network for a budget is sized by what a file takes after quantisation-aware training, about.
     weight: float = 5.0  # bits
     template_point: float = 10.0  # bits
@@ -57,7 +57,8 @@ def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.f
     if epochs is None and settings.minutes is None:
         # An epoch draws every cloud once, and a step draws `batch` of them.
         epochs = max(1, round(_SIZING.steps * batch / clouds))
-    settings = replace(settings, batch=batch, sample=min(settings.sample, points), epochs=epochs)
+    rematch = 0 if settings.registered else settings.rematch
+    settings = replace(settings, batch=batch, sample=min(settings.sample, points), epochs=epochs, rematch=rematch)
     return replace(settings, shared=chosen.shared, patch=chosen.patch, patches=patches, latent=latent)
 
 

@@ -24,7 +24,7 @@ from pcqaad.points.fixed_point import Targets, permute_some
 from pcqaad.quantisation.step_sizes import StepSizes
 from pcqaad.seeds import Use, generator
 from pcqaad.settings import Settings
-from pcqaad.training.loop import follow_gradient, must_be_finite
+from pcqaad.training.descent import Descent, must_be_finite
 from pcqaad.training.quantisation_aware import FakeQuantisation, straight_through
 from pcqaad.training.schedule import Schedule
 
@@ -46,10 +46,11 @@ _AVERAGED_STEPS = 50
 
 
 class Trainer:
-    """A network, its optimiser and its matching, one step after another.
+    """A network, its descent and its matching, one step after another.
 
     Attributes:
         network: being fitted.
+        descent: what moves it.
         targets: the clouds in assigned order: row j of a cloud is the target of template point j.
         assignments: (N, M) where that row stood in the cloud as given.
         schedule: of the fit.
@@ -64,7 +65,7 @@ class Trainer:
         self.network, self.targets, self.assignments, self.settings = network, targets, assignments, settings
         self.step, self.device = 0, network.template.device
         self.solver = None if self.device.type == "cpu" else batched(self.device)
-        self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+        self.descent = self._new_descent()
         self._quantisation: FakeQuantisation | None = None
         self._percent = percent
         self._distances: deque[float] = deque(maxlen=_AVERAGED_STEPS)
@@ -84,18 +85,26 @@ class Trainer:
             rounded = step_sizes.round(self.network.arrays()).components
             self.network.components.data.copy_(torch.from_numpy(rounded))
             self.network.components.requires_grad_(False)
-        self.optimiser = torch.optim.Adam(self.network.parameters())
+        self.descent = self._new_descent()
         self._quantisation = FakeQuantisation(self.network.arrays().architecture, step_sizes, self.device)
+
+    def _new_descent(self) -> Descent:
+        network = self.network
+        # The last layer's outputs are coordinates, whose sizes differ: Muon would move all alike, and loses by it.
+        matrices = [*network.shared, network.patch[0]] if self.settings.optimiser == "muon" else []
+        return Descent(list(network.parameters()), matrices)
 
     def descend(self, rate: float) -> dict[str, float]:
         """Make one step at a rate, re-match, and return the loss and a bound of the EM-kD from above.
 
-        It is the mean distance to the assigned targets over the last steps, in percent of the clouds' diagonal.
+        It is the mean distance to the assigned targets over the last steps, in percent of the clouds' diagonal. Of
+        known pairs it is the error per vertex, and called so.
         """
         loss, distance = self._train_step(rate)
         self._rematch()
         self._distances.append(distance)
-        return {"loss": loss, "emkd_percent": self._percent * float(np.mean(self._distances))}
+        name = "vertex_error_percent" if self.settings.registered else "emkd_percent"
+        return {"loss": loss, name: self._percent * float(np.mean(self._distances))}
 
     def _train_step(self, rate: float) -> tuple[float, float]:
         """Draw clouds and points, decode, swap, descend. Returns the loss and the mean distance to the targets."""
@@ -117,7 +126,7 @@ class Trainer:
             rng = generator(self.settings.seed, Use.COMPARED_POINTS, self.step)
             drawn = self._gather(clouds, rng.choice(self.targets.points, points.size, replace=False))
             loss = self._criterion(predicted, drawn)
-        return follow_gradient(self.optimiser, loss, rate, self.step), float(squared.detach().sqrt().mean())
+        return self.descent.follow(loss, rate, self.step), float(squared.detach().sqrt().mean())
 
     def _draw_points(self) -> NDArray[np.int64]:
         """Draw the step's template points (K, S), the same for all of its clouds."""
@@ -168,25 +177,14 @@ class Trainer:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all arrays that a resumed fit needs."""
-        arrays = network_state(self.network)
-        for i, slots in self.optimiser.state_dict()["state"].items():
-            arrays |= {f"adam {i} {name}": value.cpu().numpy() for name, value in slots.items()}
-        return arrays
+        return network_state(self.network) | self.descent.state()
 
     def load_state(self, arrays: dict[str, NDArray[Any]], step: int) -> None:
         """Go on from `state` at a step; raises KeyError, RuntimeError or ValueError for that of another network."""
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         of_network = {n.removeprefix("network "): t for n, t in tensors.items() if n.startswith("network ")}
         self.network.load_state_dict(of_network)
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name in (n for n in tensors if n.startswith("adam ")):
-            _, index, slot = name.split(" ")
-            slots.setdefault(int(index), {})[slot] = tensors[name]
-        for i, parameter in enumerate(self.network.parameters()):
-            expected = {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
-            if slots and {n: t.shape for n, t in slots.get(i, {}).items()} != expected:
-                raise ValueError(f"expected Adam's averages of parameter {i}")
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
+        self.descent.load_state(arrays)
         self.step = step
 
 
