@@ -23,6 +23,7 @@ import numpy as np
 import pcqaad
 from pcqaad.bitstream.sections import read_header, to_sections
 from pcqaad.decoder.architecture import Architecture
+from pcqaad.decoder.components import Components
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel
 from pcqaad.decoder.step_sizes import StepSize
@@ -35,7 +36,8 @@ _MOST_SECONDS = 20
 # As CONTRIBUTING.md states them: bytes of memory in any case, for every byte of the file, weight, and so on.
 _ALWAYS, _PER_BYTE, _PER_BYTE_OF_NAMES = 96 << 20, 64, 4
 _PER_WEIGHT, _PER_NEURON, _PER_POINT, _PER_LATENT, _PER_CLOUD = 160, 8192, 1000, 120, 300
-STATED = _PER_WEIGHT, _PER_NEURON, _PER_POINT, _PER_LATENT, _PER_CLOUD, _PER_BYTE, _PER_BYTE_OF_NAMES
+_PER_NUMBER = 100  # of the components
+STATED = _PER_WEIGHT, _PER_NEURON, _PER_POINT, _PER_NUMBER, _PER_LATENT, _PER_CLOUD, _PER_BYTE, _PER_BYTE_OF_NAMES
 
 
 def most_memory(data: bytes) -> int:
@@ -48,24 +50,28 @@ def most_memory(data: bytes) -> int:
         return most
     widest = max(*shape.shared, shape.patch)
     network = _PER_WEIGHT * shape.weights() + _PER_NEURON * widest + _PER_POINT * shape.points
+    network += _PER_NUMBER * 3 * shape.points * shape.components
     return most + network + shape.clouds * (_PER_CLOUD + _PER_LATENT * shape.latent) + _PER_BYTE_OF_NAMES * names
 
 
 def little_file() -> bytes:
     """Return a file of random integers that is read many times as fast as the golden one."""
     rng = np.random.default_rng(0)
-    shape = Architecture(clouds=5, points=12, latent=2, shared=(3,), patch=3, patches=2, residual=True)
+    shape = Architecture(clouds=5, points=12, latent=2, shared=(3,), patch=3, patches=2, residual=True, components=2)
+    grid = np.rint(rng.normal(4, 1, (12, 3))).clip(0, 7).astype(np.int32)
+    fields = rng.laplace(0, 0.05, (12, 2, 3)).astype(np.float32)
     model = IntegerModel(
         shape,
         3,
         (-4, -3, -5),
         StepSize(9, -8),
-        np.rint(rng.normal(4, 1, (12, 3))).clip(0, 7).astype(np.int32),
+        grid,
         {name: StepSize(int(rng.integers(8, 16)), -8) for name in shape.tensors()},
         WeightScales({"patch": np.array([0, 3, 1], np.int32)}, rng.integers(0, 4, (2, 3), dtype=np.int32)),
         {name: np.rint(rng.laplace(0, 30, size)).astype(np.int32) for name, size in shape.tensors().items()},
         (StepSize(8, -6), StepSize(15, -7)),
         (12, 11),
+        Components.encode(fields, (StepSize(9, -10), StepSize(15, -11)), grid, 3),
     )
     latents = np.rint(rng.normal(0, 40, (5, 2))).astype(np.int32)
     names = [f"cloud {i}" for i in range(5)]

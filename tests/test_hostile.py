@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import struct
 import tracemalloc
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel
 from pcqaad.decoder.step_sizes import StepSize
 from pcqaad.decoder.weight_scales import WeightScales
+from pcqaad.formats.coding.fields import encode_fields
+from pcqaad.formats.coding.point_sets import encode_points
 from tests import mutate, reference
 from tests.cli.commands import refused
 from tests.hostile import small
@@ -83,6 +86,9 @@ def test_what_the_forgeries_differ_from_is_read() -> None:
     assert pcqaad.Collection(bound)[0].tobytes() == reference.decode_file(bound)[0].tobytes()
     for head, symbol in ((fine, most + 1), (coarse, most)):
         assert "sums of layer 0" in refusal(small.file(HEAD=head, WGTS=small.weight_tensors(t1=symbol)))
+    linear = small.file(COMP=small.components(255, small.ONE), LMOD=small.model(9))
+    assert pcqaad.Collection(linear)[0].tobytes() == reference.decode_file(linear)[0].tobytes()
+    assert not np.array_equal(pcqaad.Collection(linear)[0], collection[0])
     for row in ({"coding": 77}, {"size": 2**32 - 1}, {"coding": 1, "size": 2**31}, {"checksum": 0}):
         unknown = small.added(Row(b"xtra", **row))
         pcqaad.Collection(unknown).check()
@@ -108,10 +114,20 @@ def test_a_refusal_takes_little_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("clouds", "latent", "width", "points"),
-    [(2, 1, 700, 4), (2, 1, 16000, 4), (2, 1, 1, 200_000), (1000, 400, 1, 4), (100_000, 1, 1, 4)],
+    ("clouds", "latent", "width", "points", "count"),
+    [
+        (2, 1, 700, 4, 0),
+        (2, 1, 16000, 4, 0),
+        (2, 1, 1, 200_000, 0),
+        (1000, 400, 1, 4, 0),
+        (100_000, 1, 1, 4, 0),
+        (2, 1, 1, 200_000, 1),
+        (2, 60, 1, 5000, 60),
+    ],
 )
-def test_reading_takes_no_more_memory_than_stated(clouds: int, latent: int, width: int, points: int) -> None:
+def test_reading_takes_no_more_memory_than_stated(
+    clouds: int, latent: int, width: int, points: int, count: int
+) -> None:
     """Files of a few bytes that ask for much: within the bounds of what they say of themselves."""
     names = b"\0".join(b"%d" % i for i in range(clouds))
     streams = small.groups(*[small.STREAM] * -(-clouds // 64))
@@ -122,6 +138,14 @@ def test_reading_takes_no_more_memory_than_stated(clouds: int, latent: int, widt
         clouds=clouds, latent=latent, widths=widths, width=width, points=points, latent_steps=[small.ONE] * latent
     )
     data = small.file(HEAD=header, LATS=streams, NAME=names, TMPL=corner)
+    if count:
+        # Points all over the place, so that the fields have something to halve.
+        spread = np.random.default_rng(0).integers(0, 2**9, (points, 3))
+        template, _ = encode_points([spread[::2], spread[1::2]], 9)
+        fields, _ = encode_fields(np.ones((points, 3 * count)), spread, 9)
+        linear = struct.pack(f"<{1 + count}H", count, *[small.ONE] * count) + fields
+        header = small.head(latent=latent, points=points, latent_steps=[small.ONE] * latent, bits=9)
+        data = small.file(HEAD=header, TMPL=template, COMP=linear, LATS=streams, NAME=names)
     tracemalloc.start()
     try:
         collection = pcqaad.Collection(data)
@@ -136,6 +160,7 @@ def test_reading_takes_no_more_memory_than_stated(clouds: int, latent: int, widt
 def test_the_bounds_of_memory_are_those_of_the_contributors_guide() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     of = "%s bytes for every weight, %s for every neuron of the widest layer, %s for every point, "
+    of += "%s for every number of a component, "
     of += "%s for every latent number, %s for every cloud, %s for every byte of the file and %s for every byte of names"
     assert of % mutate.STATED in text
 

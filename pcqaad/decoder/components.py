@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pcqaad.decoder.architecture import Array
 from pcqaad.decoder.step_sizes import CODES, StepSize, step_size_values
-from pcqaad.formats.coding.fields import FRACTION_BITS, decode_fields, encode_fields
+from pcqaad.formats.coding.fields import FRACTION_BITS, decode_fields, encode_fields, round_fields
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -45,10 +45,17 @@ class Components:
 
         Raises ValueError for components that are not finite, or of too many steps.
         """
-        points, count, _ = components.shape
-        steps = components / step_size_values(step_sizes)[:, None]
-        coded, decoded = encode_fields(steps.reshape(points, 3 * count), grid, bits)
+        coded, decoded = encode_fields(_steps(components, step_sizes), grid, bits)
         return cls(tuple(step_sizes), coded, _values(decoded, step_sizes))
+
+    @classmethod
+    def rounded(
+        cls, components: Array, step_sizes: Sequence[StepSize], grid: npt.NDArray[np.integer], bits: int
+    ) -> Components:
+        """Return what `encode` does, but for the bytes, in half the time."""
+        return cls(
+            tuple(step_sizes), b"", _values(round_fields(_steps(components, step_sizes), grid, bits), step_sizes)
+        )
 
     @classmethod
     def decode(
@@ -81,6 +88,12 @@ class Components:
         """
         flat = self.values.transpose(1, 0, 2).reshape(self.values.shape[1], -1)
         return np.ldexp(flat.astype(np.float64), -COEFFICIENT_SCALE)
+
+
+def _steps(components: Array, step_sizes: Sequence[StepSize]) -> Floats:
+    """Return components (M, C, 3) as fields (M, 3 C), in their steps."""
+    steps: Floats = components / step_size_values(step_sizes)[:, None]
+    return steps.reshape(len(components), -1)
 
 
 def _values(decoded: Ints, step_sizes: Sequence[StepSize]) -> Ints:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pcqaad.decoder.architecture import Model
-from pcqaad.decoder.components import Components
+from pcqaad.decoder.components import COEFFICIENT_SCALE, LARGEST_COEFFICIENT, LARGEST_REACH
 from pcqaad.decoder.integer_model import (
     HALF,
     LARGEST_LATENT,
@@ -22,7 +22,7 @@ from pcqaad.decoder.integer_model import (
 from pcqaad.decoder.step_sizes import step_size_values
 from pcqaad.errors import DivergenceError
 from pcqaad.quantisation.probe import activation_reach
-from pcqaad.quantisation.step_sizes import StepSizes, to_grid, to_symbols
+from pcqaad.quantisation.step_sizes import StepSizes, code_components, to_grid, to_symbols
 
 # How much larger the pre-activations of other clouds and points may be than those measured, before they saturate.
 _REACH_MARGIN = 1.5
@@ -46,9 +46,6 @@ def quantise(model: Model, step_sizes: StepSizes, seed: int = 0, reach: tuple[fl
     Raises DivergenceError where no step sizes make the sums of the model exact.
     """
     grid, origin, bits = to_grid(model.template, step_sizes.template)
-    components = None
-    if model.components is not None:
-        components = Components.encode(model.components, step_sizes.components, grid, bits)
     shared = IntegerModel(
         model.architecture,
         bits,
@@ -60,7 +57,7 @@ def quantise(model: Model, step_sizes: StepSizes, seed: int = 0, reach: tuple[fl
         {name: to_symbols(w, step_sizes.within(name)) for name, w in model.weights.items()},
         step_sizes.latents,
         tuple(_scale(largest) for largest in reach or activation_reach(model, seed)),
-        components,
+        code_components(model, step_sizes),
     )
     return _made_exact(model, Quantised(shared, to_symbols(model.latents, step_size_values(step_sizes.latents))))
 
@@ -79,6 +76,10 @@ def _made_exact(model: Model, quantised: Quantised) -> Quantised:
         latents = to_symbols(model.latents, step_size_values(shared.latent_step_sizes))
     while np.abs(shared.weights["latent"]).max() >= LARGEST_LATENT_WEIGHT:
         shared = _coarser(model, shared, "latent")
+    if shared.components is not None:
+        driven = np.abs(model.latents[:, : model.architecture.components]).max()
+        if shared.components.reach > LARGEST_REACH or driven >= LARGEST_COEFFICIENT >> COEFFICIENT_SCALE:
+            raise DivergenceError("the fit diverged: its components or their coefficients are too large to be exact")
     for layer in range(len(shared.scales) + 1):
         while not (total := list(shared.sums())[layer]).exact:
             finest = min(total.terms, key=lambda term: term.exponent)

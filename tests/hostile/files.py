@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from tests.hostile.small import (
     Field,
     added,
     bits,
+    components,
     file,
     groups,
     head,
@@ -177,6 +179,8 @@ def _sections() -> Iterator[Forgery]:
         body = deflated(SECTIONS[tag])
         row = {"coding": DEFLATE, "body": body, "length": len(body), "size": len(SECTIONS[tag])}
         yield Forgery("7 coding", lying(tag, **row))
+    body = components(0, ONE)
+    yield Forgery("7 coding", added(Row(b"COMP", deflated(body), DEFLATE, size=len(body))))
 
 
 def _header() -> Iterator[Forgery]:
@@ -333,7 +337,27 @@ def _sums() -> Iterator[Forgery]:
         yield Forgery("7.8 unit", file(HEAD=head(steps=finest)))
 
 
+def _linear() -> Iterator[Forgery]:
+    # Steps of 2**-37 make the displacements too large for the sum that they join.
+    fine = {"HEAD": head(steps=[*[ONE] * 7, 192])}
+    yield Forgery("7.8 components", file(**fine, COMP=components(255, ONE)))
+    for count in (0, 2, 65535):
+        yield Forgery("7.9 components", file(COMP=components(0, ONE, count=count)))
+    for code in (520, 65535):
+        yield Forgery("7.9 steps", file(COMP=components(0, code)))
+    for cut in range(4):
+        yield Forgery("7.9 end", file(COMP=components(0, ONE)[:cut]))
+    yield Forgery("2 end", file(COMP=components(0, ONE)[:4]))
+    yield Forgery("4 words", file(COMP=components(0, ONE)[:-1]))
+    yield Forgery("5 no table", file(COMP=struct.pack("<HH", 1, ONE) + model(None) + STREAM))
+    many = {"HEAD": head(latent=2, points=2**18), "COMP": components(0, ONE, ONE)}
+    yield Forgery("7.9 points to bytes", file(**many))
+    for low in (256, -256, 2**31 - 1):
+        yield Forgery("7.9 reach", file(COMP=components(low, ONE)))
+    yield Forgery("7.9 reach", file(HEAD=head(latent=2), COMP=components(128, ONE, ONE)))
+
+
 FORGERIES = [
     *(forgery for make in (_container, _groups, _bits, _tables, _rans, _arrays, _points) for forgery in make()),
-    *(forgery for make in (_sections, _header, _contents, _names, _info, _sums) for forgery in make()),
+    *(forgery for make in (_sections, _header, _contents, _names, _info, _sums, _linear) for forgery in make()),
 ]

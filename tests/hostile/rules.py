@@ -100,6 +100,7 @@ RULES = {
     "7.8 bias": "bias | e(bias) |",
     "7.8 output": "q, if residual |",
     "7.8 unit": "whatever their B",
+    "7.8 components": "components, if any |",
     "7.9 components": "1 to `L`",
     "7.9 steps": "below 520",
     "7.9 end": "A reader MUST refuse a section that ends before its fields",

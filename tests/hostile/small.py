@@ -101,6 +101,12 @@ def groups(*streams: bytes, count: int | None = None, checksum: int | None = Non
     return counted + struct.pack("<I", right) + rows + b"".join(streams)
 
 
+def components(low: int, *codes: int, count: int | None = None) -> bytes:
+    """Section COMP: fields whose mean over all points is `low` steps; the points are one, four times."""
+    counted = struct.pack(f"<{1 + len(codes)}H", len(codes) if count is None else count, *codes)
+    return counted + model(low) + STREAM
+
+
 SECTIONS = {
     "HEAD": head(),
     "GAIN": model(0, 0) + STREAM,
