@@ -177,7 +177,11 @@ def test_training_for_the_file_holds_components_at_what_it_decodes_to() -> None:
         held = network.arrays()
         assert held.components is not None
         assert np.array_equal(held.components, coded.dequantise())
+        assert np.array_equal(held.template, steps.round(moved).template)
         assert not np.array_equal(held.latents, moved.latents)
+    # The file holds these very values.
+    again = code_components(network.arrays(), steps)
+    assert again is not None and np.array_equal(again.dequantise(), coded.dequantise())
     # Finer step sizes find again what coarser ones left out.
     trainer.quantisation_aware(choose_step_sizes(moved, probe(moved), 1e-11))
     finer = network.arrays().components
