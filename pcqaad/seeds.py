@@ -48,6 +48,8 @@ class Use(IntEnum):
     DOUBTED_PAIRS = 28
     # Verifying.
     FLOOR_HALVES = 29
+    # components of clouds
+    COMPONENT_POINTS = 30
 
 
 def generator(seed: int, use: Use, *at: int) -> np.random.Generator:
