@@ -22,7 +22,7 @@ from pcqaad.decoder.architecture import Array
 from pcqaad.decoder.exact import IntegerDecoder
 from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.evaluation.metrics import measure, percent
-from pcqaad.evaluation.verify import read_originals
+from pcqaad.evaluation.originals import read_originals
 from pcqaad.formats.clouds.find import find_clouds
 
 SCALES = (4, 6, 8, 10, 12)

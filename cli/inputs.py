@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from pcqaad.cli.errors import CommandError
 from pcqaad.cli.show.text import plural
 from pcqaad.formats.clouds.find import CloudSource, LazyClouds, LazyMeshes, find_clouds
+from pcqaad.formats.errors import FormatError
 from pcqaad.monitor import Monitor, Progress, Stage, log
+
+# Meshes whose faces are compared: reading them takes as long as reading that many clouds.
+_COMPARED = 3
 
 
 def choose_clouds(inputs: Sequence[str], every: int, min_points: int, monitor: Monitor) -> list[CloudSource]:
@@ -31,6 +37,23 @@ def choose_clouds(inputs: Sequence[str], every: int, min_points: int, monitor: M
         text = "%s of fewer than %s points left out, %s kept"
         log.warning(text, plural(left_out, "cloud"), f"{min_points:,}", f"{len(kept):,}")
     return kept
+
+
+def same_faces(sources: Sequence[CloudSource]) -> bool:
+    """Say whether clouds seem to be registered meshes: of the first few, as many vertices and the same faces.
+
+    A file that has no faces, or cannot be read, says nothing here.
+    """
+    few = sources[:_COMPARED]
+    if len(few) < 2 or any(source.load_mesh is None for source in few):
+        return False
+    try:
+        if len({source.count() for source in few}) > 1:
+            return False
+        first, *others = (source.read_mesh().triangles for source in few)
+    except FormatError:
+        return False
+    return all(np.array_equal(first, other) for other in others)
 
 
 def read_lazily(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -32,8 +32,9 @@ Clouds = Sequence[Points] | Sequence[Mesh]
 _COARSE_FLOAT32 = 1e-4
 # Bytes of the smallest file: its table of sections, its header, and its provenance.
 _SMALLEST_FILE = 300
-# Bytes of a budget that are kept for the fidelity, which is measured last, but for a name in it.
-_FIDELITY_BYTES = 256
+# Bytes of a budget that are kept for the fidelity, which is measured last, but for a name in it; and for the errors
+# per vertex.
+_FIDELITY_BYTES, _PER_VERTEX_BYTES = 256, 128
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def fit(
     names: Sequence[str] | None = None,
     unit: str = "",
     points: int | None = None,
+    registered: bool | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
     monitor: Monitor = SILENT,
@@ -85,6 +87,7 @@ def fit(
         names: one per cloud.
         unit: of the coordinates, for the record.
         points: M, which all are brought to by random subsampling; None takes the smallest cloud's.
+        registered: whether point j of every cloud is the same point; None leaves it to the settings.
         checkpoint: a file to save the fit's state to, at intervals and when stopped.
         resume: go on from that file, if it is there: to the result of an unbroken fit, where the epochs are the same.
         monitor: told of progress; when it stops the fit, its checkpoint stays.
@@ -98,6 +101,8 @@ def fit(
         Interrupted: stopped.
     """
     asked = settings or Settings()
+    if registered is not None:
+        asked = replace(asked, registered=registered)
     device = devices.choose(asked.device)
     run = Run(asked, device, checkpoint, resume, monitor)
     try:
@@ -109,7 +114,9 @@ def fit(
         model = trainer.network.arrays()
 
         # A promise of the file is measured on all clouds of its record.
-        evaluator = Evaluator(collected, asked.measure if asked.max_emkd is None else RECORDED_CLOUDS, monitor)
+        by_pairs = asked.registered and asked.max_emkd is None
+        measured = asked.measure if asked.max_emkd is None else RECORDED_CLOUDS
+        evaluator = Evaluator(collected, measured, monitor, by_pairs)
         provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
         info = {"unit": unit, "settings": trainer.settings.as_json(), "fidelity": {}, "encoder": provenance}
         size = partial(_size_before_fidelity, evaluator=evaluator, info=info)
@@ -128,10 +135,12 @@ def _collect(
     if settings.surface is not None:
         called = names if names is not None else default_names(len(clouds))
         clouds = Surfaces(cast(Sequence[Mesh], clouds), called, settings.surface, settings.seed)
-    collected = collect(cast(Sequence[Points], clouds), names, points, settings.seed, monitor)
+    collected = collect(cast(Sequence[Points], clouds), names, points, settings.seed, monitor, settings.registered)
     count, sizes = collected.targets.points, collected.sizes
     if sizes.max() > count:
         between = f"{sizes.min():,} to {sizes.max():,}"
+        if settings.registered:
+            between = f"{sizes.max():,}"
         log.warning("clouds hold %s points: brought to %s each by random subsampling", between, f"{count:,}")
     if collected.diagonal == 0:
         log.warning("most clouds are one point, repeated: their diagonal is 0, and so is every error in percent of it")
@@ -153,4 +162,5 @@ def _size_before_fidelity(quantised: Quantised, evaluator: Evaluator, info: dict
     """Return the bytes that a file takes at most once its fidelity is in it."""
     names = evaluator.clouds.names
     sections = to_sections(quantised.shared, quantised.latents, evaluator.denormalisation, names, info)
-    return len(pack(sections)) + _FIDELITY_BYTES + max(len(name.encode()) for name in names)
+    kept = _FIDELITY_BYTES + _PER_VERTEX_BYTES * evaluator.clouds.registered
+    return len(pack(sections)) + kept + max(len(name.encode()) for name in names)

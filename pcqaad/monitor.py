@@ -29,6 +29,7 @@ class Stage(str, Enum):
     TUNE = "quantisation-aware training"
     QUANTISE = "quantising"
     MEASURE = "measuring"
+    FLOOR = "measuring the sampling floor"
     DECODE = "decoding"
     SEARCH = "searching"
     LEARN = "learning"

@@ -44,6 +44,10 @@ class Use(IntEnum):
     PAIRS = 25
     GIVEN_POINTS = 26
     LEFTOVER_COLUMNS = 27
+    # Known pairs.
+    DOUBTED_PAIRS = 28
+    # Verifying.
+    FLOOR_HALVES = 29
 
 
 def generator(seed: int, use: Use, *at: int) -> np.random.Generator:

@@ -34,7 +34,8 @@ class Settings:
     residual: bool = True  # the network moves the template point instead of placing it: it learns far faster
 
     # The start.
-    template: str = "medoid"  # the cloud nearest to all others; "random": any, as in the paper
+    registered: bool = False  # point j of every cloud is the same point: nothing is matched, nor re-matched
+    template: str = "medoid"  # the cloud nearest to all others; registered ones' mean; "random": any, as in the paper
     matching: str = "optimal"  # see CHOICES; "greedy" leaves an error twice as large where true partners exist
     intermediates: int = 64  # clouds by way of which those far from the template are matched; 0: none
     greedy_cell: int = 256  # points of a cell of QAAD_GREEDY: smaller is faster and looser
@@ -77,6 +78,11 @@ class Settings:
             raise SettingsError(f"{given[0]} and {given[1]} cannot both be asked for; give one")
         if self.criterion != "matched":
             parse(self.criterion)
+        if self.registered:
+            for name, agrees in _REGISTERED.items():
+                if not agrees(value := getattr(self, name)):
+                    text = f"registered and {name} {value!r} cannot both be asked for"
+                    raise SettingsError(f"{text}: one keeps the given pairs, the other makes its own")
         if self.latent_init == "encoder" and self.latent is None:
             raise SettingsError("latent_init from the encoder needs a latent size, which it cannot choose: give latent")
         if self.latent_init == "encoder" and self.batch < 2:
@@ -103,6 +109,14 @@ CHOICES = {
     "device": ("auto", "cpu", "cuda"),
 }
 _GOALS = ("max_bytes", "ratio", "max_emkd")
+# What goes with known pairs: choices by which no others are made.
+_REGISTERED: dict[str, Callable[[Any], bool]] = {
+    "criterion": "matched".__eq__,
+    "matching": "optimal".__eq__,
+    "latent_init": ("components", "random").__contains__,
+    "reassign": lambda value: not value,
+    "surface": lambda value: value is None,
+}
 
 
 def _are_widths(widths: tuple[int, ...]) -> bool:

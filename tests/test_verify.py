@@ -113,6 +113,6 @@ def test_points_are_no_originals_of_what_was_drawn_from_meshes(drawn_file, meshe
 
 def test_an_unknown_metric_is_refused(fitted_file):
     with pytest.raises(
-        pcqaad.SettingsError, match="unknown metric 'hausdorff', expected one of emkd, emd, chamfer, d1"
+        pcqaad.SettingsError, match="unknown metric 'hausdorff', expected one of emkd, emd, chamfer, d1, d2, surf"
     ):
         pcqaad.verify(fitted_file, metrics=("hausdorff",))

@@ -15,7 +15,7 @@ import click
 import pcqaad
 from pcqaad.cli import options
 from pcqaad.cli.errors import StoppedError, misuse, need_torch
-from pcqaad.cli.inputs import choose_clouds, read_lazily
+from pcqaad.cli.inputs import choose_clouds, read_lazily, same_faces
 from pcqaad.cli.main import ARGUMENTS
 from pcqaad.cli.outputs import QAAD, check_output
 from pcqaad.cli.progress import watched
@@ -52,6 +52,7 @@ Examples:
   pcqaad compress scans.h5:female/clouds -o scans.qaad --unit m --minutes 30
   pcqaad compress skulls/ -o skulls.qaad --preset paper-skulls --seed 7
   pcqaad compress skulls/ -o skulls.qaad --ratio 500
+  pcqaad compress registrations/ -o scans.qaad --registered
   pcqaad compress COMA/ -o coma.qaad --sample-surface 16384 --every 10
   pcqaad compress skulls/ -o skulls.qaad --resume
 """
@@ -68,6 +69,11 @@ Examples:
     metavar="M",
     type=options.COUNT,
     help="Draw M points from the faces of each mesh, uniformly by area, instead of its vertices.",
+)
+@click.option(
+    "--registered",
+    is_flag=True,
+    help="Point j is the same point in every cloud, as in registered meshes: pairs are kept, not looked for.",
 )
 @click.option("--every", metavar="N", type=options.COUNT, default=1, help="Take the first of every N clouds.")
 @click.option("--min-points", metavar="M", type=options.COUNT, default=1, help="Leave out clouds of fewer points.")
@@ -135,6 +141,8 @@ def command(
             log.warning("%s is ignored and will be overwritten; add --resume to continue it", checkpoint)
         if resume and not checkpoint.exists():
             log.warning("%s is not there: nothing to continue, the fit starts from the beginning", checkpoint)
+        if not settings.registered and settings.surface is None and same_faces(sources):
+            log.warning("faces are the same in all files looked at: if their points are too, give --registered")
         clouds, names, monitor = read_lazily(sources, monitor, meshes=settings.surface is not None)
         # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
         from pcqaad.codec import fit

@@ -30,6 +30,7 @@ Examples:
   pcqaad verify skulls.qaad
   pcqaad verify skulls.qaad skulls/ --metric emkd --metric d1
   pcqaad verify skulls.qaad skulls/ --metric emd --effort high
+  pcqaad verify scans.qaad meshes/ --metric d2 --metric surface
   pcqaad verify skulls.qaad skulls/ --fail-above 0.5 --report skulls.html
 """
 )
@@ -41,7 +42,8 @@ Examples:
     type=click.Choice(list(METRICS)),
     multiple=True,
     default=("emkd",),
-    help="Metric to measure; may be given several times. emd shows two bounds of the true earth mover's distance.",
+    help="Metric to measure; may be given several times. emd shows two bounds of the true earth mover's distance. "
+    "surface is of decoded points to the originals' faces.",
 )
 @click.option(
     "--cell",

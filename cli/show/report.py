@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from pcqaad.cli.show.beside import beside
 from pcqaad.cli.show.chart import chart
 from pcqaad.cli.show.metric import Metric, metrics_of
 from pcqaad.cli.show.text import figure, size
@@ -59,6 +60,7 @@ def page(file: str, result: Mapping[str, Any]) -> str:
         f"latents read and checked. Errors {made if result['metrics'] else 'were not recorded'}.</p>",
         _cards(sizes),
         *map(_section, metrics_of(result)),
+        *(["<h2>Beside them</h2>", _cards(dict(figures))] if (figures := beside(result)) else []),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

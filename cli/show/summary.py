@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pcqaad.cli.show.beside import beside, of_diagonal, per_vertex
 from pcqaad.cli.show.metric import metrics_of
 from pcqaad.cli.show.text import METRICS, columns, figure, length, pairs, plural, seconds, size
 
@@ -87,6 +88,8 @@ def verified(file: str, result: Mapping[str, Any]) -> str:
             for metric, figures in zip(metrics, found, strict=True)
         ]
         parts.append(columns(["metric", *labels, "source"], rows))
+    if figures_beside := beside(result):
+        parts.append(pairs(figures_beside))
     worst = (metric.worst(_WORST) for metric in metrics)
     return "\n\n".join([*parts, *(columns(labels, rows) for labels, rows in worst if len(rows) > 1)])
 
@@ -113,6 +116,7 @@ def _fidelity(info: Mapping[str, Any]) -> list[tuple[str, str]]:
             (f"{name} (cell {recorded['cell']:,})", f"{_mean(recorded, unit)}{over}"),
             ("worst cloud", f"{recorded['worst']['name']}, mean {length(recorded['worst']['mean'], unit)}"),
         ]
+        rows += per_vertex(recorded, unit)
         if (rise := recorded.get("rise")) is not None:
             side = "above" if rise >= 0 else "below"
             rows.append(("quantised", f"{figure(100 * abs(rise))} % {side} the error of the float model"))
@@ -128,7 +132,7 @@ def _fidelity(info: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _mean(errors: Mapping[str, Any], unit: str) -> str:
-    return f"mean {length(errors['mean'], unit)}, {figure(errors['mean_percent'])} % of the diagonal"
+    return f"mean {of_diagonal(errors, unit)}"
 
 
 def _plain(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pcqaad.cli.errors import printable
 
-METRICS = {"emkd": "EM-kD", "emd": "EMD", "chamfer": "Chamfer", "d1": "D1"}
+METRICS = {"emkd": "EM-kD", "emd": "EMD", "chamfer": "Chamfer", "d1": "D1", "d2": "D2", "surface": "surface"}
 
 
 def size(count: int) -> str:

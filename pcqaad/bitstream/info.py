@@ -66,6 +66,16 @@ class Worst(TypedDict):
     mean: float
 
 
+class VertexErrors(TypedDict):
+    """Distances between known pairs of points, over all points of the measured clouds."""
+
+    mean: float
+    rms: float
+    p95: float  # 95 % of the points are no farther off
+    worst: float  # of the farthest point
+    mean_percent: float  # of the diagonal
+
+
 class Errors(TypedDict, total=False):
     """Recorded errors of clouds; metric, cell, mean, mean_percent and worst are there. Lengths in the data's unit."""
 
@@ -86,6 +96,7 @@ class Fidelity(Errors, total=False):
     """Errors of the clouds that the model was fitted to."""
 
     measured: int  # clouds, always there
+    per_vertex: VertexErrors  # where the clouds were registered
 
 
 class AppendedFidelity(Errors, total=False):
@@ -196,6 +207,11 @@ def sampling(info: Mapping[str, Any]) -> tuple[int, int | None]:
     return seed, surface
 
 
+def registered(info: Mapping[str, Any]) -> bool:
+    """Say whether point j of every cloud was given as the same point: then the same ones of larger clouds stayed."""
+    return info.get("settings", {}).get("registered", False) is True
+
+
 def info_section(info: dict[str, Any]) -> Section:
     """Return the section of an object; raises SettingsError where its text is too long."""
     text = json.dumps(info, separators=(",", ":"), allow_nan=False).encode()
@@ -236,6 +252,8 @@ def _problem(info: Any) -> str:
     surface = settings.get("surface")
     if surface is not None and not (_is_a(surface, int) and surface >= 1):
         return "expected an integer of at least 1 as surface"
+    if not isinstance(settings.get("registered", False), bool):
+        return "expected true or false as registered"
     if info.get("fidelity") and not _is_record(info["fidelity"], "measured"):
         return "expected numbers and names as fidelity, found others or none"
     appended = info.get("appended", [])
@@ -279,6 +297,8 @@ def _is_record(record: Any, counted: str) -> bool:
 
 def _is_a(value: Any, kind: Any) -> bool:
     """Say whether a value of JSON is of a type: true is no number, and an integer is a float too."""
+    if kind is VertexErrors:
+        return isinstance(value, dict) and all(_is_a(value.get(key), float) for key in get_type_hints(VertexErrors))
     if kind is Worst:
         return isinstance(value, dict) and _is_a(value.get("name"), str) and _is_a(value.get("mean"), float)
     if isinstance(value, bool):

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 from pcqaad.bitstream.collection import Collection
 from pcqaad.distillation.distances import Distances, of_samples
-from pcqaad.evaluation.verify import References, read_originals
+from pcqaad.evaluation.originals import References, read_originals
 from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.parallel import in_parallel
 from pcqaad.points.collect import Normalisation, Points

@@ -1,8 +1,8 @@
-"""How far decoded clouds lie from the originals: EM-kD, Chamfer and point-to-point errors."""
+"""How far decoded clouds lie from the originals: EM-kD, Chamfer, point-to-point, point-to-plane and surface errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import tee
 from typing import Any
@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from pcqaad.errors import SettingsError
+from pcqaad.errors import CloudError, SettingsError
+from pcqaad.evaluation import point_to_plane
+from pcqaad.evaluation.reference import Reference
+from pcqaad.evaluation.surface import Surface
 from pcqaad.matching.assign import TOGETHER, Matching, match_all, match_cells, match_many
 from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.parallel import in_parallel
@@ -116,17 +119,50 @@ def d1(a: Points, b: Points) -> Errors:
     return max((Errors.of(_nearest(a, b)), Errors.of(_nearest(b, a))), key=lambda e: e.mean_squared)
 
 
+def d2(reference: Reference, decoded: Points) -> Errors:
+    """Point-to-plane error D2 of decoded points (n, 3): the worse direction, as codecs report it.
+
+    Raises CloudError for clouds that are empty or not finite.
+    """
+    check_cloud(reference.points, "cloud"), check_cloud(decoded, "cloud")
+    there, back = point_to_plane.distances(reference, decoded)
+    return max((Errors.of(there), Errors.of(back)), key=lambda e: e.mean_squared)
+
+
+def surface(reference: Reference, decoded: Points) -> Errors:
+    """Distances of decoded points (n, 3) to the surface of the original, whose faces are known.
+
+    Raises CloudError where they are not, or where a triangle names no vertex.
+    """
+    if reference.mesh is None or not len(reference.mesh[1]):
+        raise CloudError("expected an original with faces, found points alone")
+    return Errors.of(Surface(reference.mesh).nearest(check_cloud(decoded, "cloud"))[0])
+
+
+def beyond(reference: Reference, decoded: Points, part: float) -> tuple[float, float]:
+    """Return the shares of points that are farther from the other cloud than a part of the original's own diagonal.
+
+    That is of the decoded points (n, 3), to the nearest original one, and the other way round.
+    """
+    limit = part * reference.diagonal
+    ways = _nearest(decoded, reference.points), _nearest(reference.points, decoded)
+    there, back = (float((distances > limit).mean()) for distances in ways)
+    return there, back
+
+
 def _nearest(of: Points, among: Points) -> NDArray[np.float64]:
     of, among = check_cloud(of, "cloud"), check_cloud(among, "cloud")
     distances: NDArray[np.float64] = cKDTree(among).query(of)[0]
     return distances
 
 
-METRICS = ("emkd", "emd", "chamfer", "d1")
+METRICS = ("emkd", "emd", "chamfer", "d1", "d2", "surface")
+# What can be worked out of an original and its decoded points.
+Work = Callable[[Reference, Points], Any]
 
 
 def measure(
-    pairs: Iterable[tuple[Points, Points]],
+    pairs: Iterable[tuple[Points | Reference, Points]],
     metrics: Sequence[str] = ("emkd",),
     cell: int = CELL,
     effort: str = "normal",
@@ -146,28 +182,54 @@ def measure(
         SettingsError: there is no such device.
         Interrupted: stopped.
     """
-    measures: dict[str, Callable[[Points, Points], Errors]] = {
+    references = ((a if isinstance(a, Reference) else Reference(a), b) for a, b in pairs)
+    found: dict[str, list[Errors]] = work_out(
+        references, works(metrics, cell, effort), cell, device, monitor=monitor, stage=stage, total=total
+    )
+    return found
+
+
+def works(metrics: Sequence[str], cell: int, effort: str) -> dict[str, Work]:
+    """Return what works out each of some metrics of a pair."""
+    every: dict[str, Work] = {
         # The pairs keep all cores busy.
-        "emkd": lambda a, b: emkd(a, b, cell, workers=1),
-        "emd": lambda a, b: emd(a, b, effort),
-        "chamfer": chamfer,
-        "d1": d1,
+        "emkd": lambda a, b: emkd(a.points, b, cell, workers=1),
+        "emd": lambda a, b: emd(a.points, b, effort),
+        "chamfer": lambda a, b: chamfer(a.points, b),
+        "d1": lambda a, b: d1(a.points, b),
+        "d2": d2,
+        "surface": surface,
     }
-    there = [name for name in metrics if name == "emkd" and _on_gpu(device)]
-    here = [name for name in metrics if name not in there]
+    return {name: every[name] for name in metrics}
 
-    def measure_here(pair: tuple[Points, Points]) -> dict[str, Errors]:
-        return {name: measures[name](*pair) for name in here}
 
-    measured: Iterator[dict[str, Errors]]
+def work_out(
+    pairs: Iterable[tuple[Reference, Points]],
+    wanted: Mapping[str, Work],
+    cell: int,
+    device: str,
+    *,
+    monitor: Monitor,
+    stage: Stage,
+    total: int,
+) -> dict[str, list[Any]]:
+    """Work out what is wanted of every pair, as `measure` does: a list over the pairs for each name."""
+    there = [name for name in wanted if name == "emkd" and _on_gpu(device)]
+    here = [name for name in wanted if name not in there]
+
+    def measure_here(pair: tuple[Reference, Points]) -> dict[str, Any]:
+        return {name: wanted[name](*pair) for name in here}
+
+    measured: Iterator[dict[str, Any]]
     if there:
         # `tee` keeps no more pairs than are matched together.
         pairs, for_there = tee(pairs)
-        both = zip(in_parallel(measure_here, pairs), _emkd_on(device, for_there, cell), strict=True)
+        arrays = ((a.points, b) for a, b in for_there)
+        both = zip(in_parallel(measure_here, pairs), _emkd_on(device, arrays, cell), strict=True)
         measured = (errors | {"emkd": matched} for errors, matched in both)
     else:
         measured = in_parallel(measure_here, pairs)
-    found: dict[str, list[Errors]] = {name: [] for name in metrics}
+    found: dict[str, list[Any]] = {name: [] for name in wanted}
     for done, errors in enumerate(measured, 1):
         for name, of_pair in errors.items():
             found[name].append(of_pair)
@@ -205,6 +267,18 @@ def summarise(errors: Sequence[Errors], names: Sequence[str], reference_diagonal
     if bounds := [e.at_least for e in errors if e.at_least is not None]:
         summary["at_least"] = float(np.mean(bounds))
     return {**summary, "worst": {"name": names[worst], "mean": errors[worst].mean}}
+
+
+def vertex_errors(distances: NDArray[np.floating], reference_diagonal: float) -> dict[str, float]:
+    """Summarise the distances (N, M) between known pairs of points: `worst` is the largest of all, `p95` tops 95 %."""
+    mean = float(distances.mean(dtype=np.float64))
+    return {
+        "mean": mean,
+        "rms": float(np.mean([np.square(row, dtype=np.float64).mean() for row in distances])) ** 0.5,
+        "p95": float(np.percentile(distances, 95)),
+        "worst": float(distances.max()),
+        "mean_percent": percent(mean, reference_diagonal),
+    }
 
 
 def percent(length: float, reference_diagonal: float) -> float:

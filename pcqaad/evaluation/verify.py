@@ -4,37 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
 from pcqaad.bitstream.collection import Collection
-from pcqaad.bitstream.info import AppendedFidelity, Bytes, sampling
-from pcqaad.errors import CloudError, SettingsError
-from pcqaad.evaluation.metrics import CELL, METRICS, measure, summarise
-from pcqaad.formats.clouds.find import find_clouds
-from pcqaad.monitor import SILENT, Monitor
-from pcqaad.points.collect import Points, check_cloud, diagonal, subsample
-from pcqaad.points.surface import Mesh, draw
+from pcqaad.bitstream.info import AppendedFidelity, Bytes, VertexErrors
+from pcqaad.errors import SettingsError
+from pcqaad.evaluation.floor import CLOUDS, Floor, sampling_floor
+from pcqaad.evaluation.metrics import CELL, METRICS, Work, beyond, summarise, work_out, works
+from pcqaad.evaluation.originals import Originals, References
+from pcqaad.evaluation.point_to_plane import NEIGHBOURS
+from pcqaad.evaluation.reference import Reference
+from pcqaad.monitor import SILENT, Monitor, Stage
+from pcqaad.points.collect import Points
+
+# The part of a cloud's own diagonal that points are counted beyond.
+_FAR = 0.01
 
 
-class Source(Protocol):
-    """A cloud that can be read, as `pcqaad.formats.clouds.find.find_clouds` finds them."""
+class Beyond(TypedDict):
+    """Percent of points that are farther from the other cloud than 1 % of the original's own diagonal."""
 
-    @property
-    def name(self) -> str:
-        """The name the cloud has in the file."""
-
-    def read(self) -> Any:
-        """Read it: something with `points` (n, 3)."""
-
-    def read_mesh(self) -> Any:
-        """Read its faces too: something with `vertices` (v, 3) and `triangles` (t, 3)."""
-
-
-# The originals of a file's clouds. Files, folders and sources are found by name, arrays and meshes come in order.
-References: TypeAlias = Path | str | Sequence[Path | str] | Sequence[Source] | Sequence[Points] | Sequence[Mesh]
+    decoded: float  # of the decoded points, from the nearest original one
+    original: float  # of the original points, from the nearest decoded one
 
 
 class Verification(TypedDict, total=False):
@@ -42,8 +37,11 @@ class Verification(TypedDict, total=False):
 
     Lengths are in the data's unit. `metrics` has an entry for each metric: `mean`, `rms`, `mean_squared`, `sum`,
     `mean_percent` of `diagonal`, `worst` with a `name` and its `mean`, `per_cloud` where it was measured, `at_least`
-    where a lower bound is proven, and `psnr` for D1. `source` is "measured" or "recorded"; `appended` holds the
-    records of appended clouds.
+    where a lower bound is proven, `psnr` for D1 and D2, and `normals`, where those of D2 are from. Where they were
+    measured, `floor` is the sampling floor of EM-kD and `beyond_one_percent` the share of points far off. `source` is
+    "measured" or "recorded"; `appended` holds the
+    records of appended clouds. `per_vertex` is there where the clouds were registered, as it was recorded: a file
+    does not keep the order of points, by which alone it could be measured again.
     """
 
     clouds: int
@@ -56,7 +54,10 @@ class Verification(TypedDict, total=False):
     source: str
     diagonal: float | None
     metrics: dict[str, Mapping[str, Any]]
+    floor: Floor
+    beyond_one_percent: Beyond
     appended: list[AppendedFidelity]
+    per_vertex: VertexErrors
 
 
 def verify(
@@ -75,8 +76,8 @@ def verify(
         file: opened, or its path. Everything in it is read and checked.
         references: the originals. Files and folders, as for `pcqaad compress`, whose clouds are found by name; or
             arrays (n, 3) in the order of the file's clouds, or meshes, (vertices, triangles), where the file's points
-            were drawn from such. None reports the errors that were recorded at encoding.
-        metrics: of "emkd", "emd", "chamfer", "d1".
+            were drawn from such or a metric uses faces. None reports the errors that were recorded at encoding.
+        metrics: of "emkd", "emd", "chamfer", "d1", "d2", and "surface", which needs originals with faces.
         cell: points of a cell of EM-kD.
         effort: "normal" or "high": how narrow a bracket around the earth mover's distance has to be.
         device: "cpu", or "cuda" to match EM-kD there.
@@ -105,29 +106,46 @@ def verify(
         "paper_ratio": info["paper_ratio"],
         "metrics": {},
     }
+    recorded = info["fidelity"]
+    if "per_vertex" in recorded:
+        result["per_vertex"] = recorded["per_vertex"]
     if references is None:
-        recorded = info["fidelity"]
         result |= {"source": "recorded", "diagonal": recorded.get("diagonal"), "appended": info["appended"]}
         if recorded:
             result["metrics"]["emkd"] = recorded
         return result
 
-    originals = read_originals(file, references)
+    originals = Originals(file, references, faces="d2" in metrics, needed="surface" in metrics)
     diagonals: list[float] = []
+    with_faces: list[bool] = []
 
-    def pairs() -> Iterator[tuple[Points, Points]]:
+    def pairs() -> Iterator[tuple[Reference, Points]]:
         # One at a time: a data set may be larger than memory.
         for i, original in enumerate(originals):
             diagonals.append(original.diagonal)
-            yield original.points, file[i]
+            with_faces.append(original.mesh is not None)
+            yield original, file[i]
 
-    found = measure(pairs(), metrics, cell, effort, device, monitor=monitor, total=len(file))
+    wanted: dict[str, Work] = {**works(metrics, cell, effort), "beyond": partial(beyond, part=_FAR)}
+    found = work_out(pairs(), wanted, cell, device, monitor=monitor, stage=Stage.MEASURE, total=len(file))
     reference_diagonal = float(np.median(diagonals))
-    result |= {"source": "measured", "diagonal": reference_diagonal}
+    there, back = 100 * np.mean(found.pop("beyond"), 0)
+    result |= {
+        "source": "measured",
+        "diagonal": reference_diagonal,
+        "beyond_one_percent": {"decoded": float(there), "original": float(back)},
+    }
+    if "emkd" in metrics:
+        some = np.unique(np.linspace(0, len(file) - 1, min(len(file), CLOUDS)).round()).astype(int).tolist()
+        clouds = (originals[i].points for i in some)
+        if floor := sampling_floor(clouds, reference_diagonal, cell, device, monitor, len(some)):
+            result["floor"] = floor
     for name, errors in found.items():
         figures = summarise(errors, file.names, reference_diagonal)
-        if name == "d1":
+        if name in ("d1", "d2"):
             figures["psnr"] = _psnr(figures["mean_squared"], reference_diagonal)
+        if name == "d2":
+            figures["normals"] = _normals(with_faces)
         figures["per_cloud"] = [
             {"name": n, **{key: value for key, value in asdict(e).items() if value is not None}}
             for n, e in zip(file.names, errors, strict=True)
@@ -136,65 +154,10 @@ def verify(
     return result
 
 
-class Original(NamedTuple):
-    """The cloud that a cloud of a file was made from.
-
-    Attributes:
-        points: (M, 3), drawn and subsampled as they were for the fit.
-        diagonal: of the bounding box of all its points, data units.
-    """
-
-    points: Points
-    diagonal: float
-
-
-def read_originals(collection: Collection, references: References) -> Iterator[Original]:
-    """Find the original of every cloud, and read them one by one.
-
-    Raises CloudError where one is missing and, once it is its turn, where one is malformed or holds too few points;
-    FormatError where the file records a sampling that no fit makes.
-    """
-    found = _in_order(collection, references)
-    count, (seed, surface) = collection.info["points"], sampling(collection.info)
-
-    def read(index: int, name: str) -> Original:
-        original = found[index]
-        from_source = hasattr(original, "read")
-        if surface:
-            mesh = original.read_mesh() if from_source else None
-            points = draw((mesh.vertices, mesh.triangles) if mesh else original, name, surface, seed, index)
-        elif isinstance(original, tuple):
-            raise CloudError(f"{name}: expected points (n, 3), as the file's were not drawn from meshes, found a mesh")
-        else:
-            points = check_cloud(original.read().points if from_source else original, name)
-        if len(points) < count:
-            raise CloudError(f"{name}: the original holds {len(points)} points, the file {count}")
-        return Original(subsample(points, count, seed, index), diagonal([points]))
-
-    return (read(i, name) for i, name in enumerate(collection.names))
-
-
-def _in_order(collection: Collection, references: References) -> Sequence[Any]:
-    """Return a source, an array or a mesh for each cloud; raises CloudError where one is missing."""
-    given: Any = [references] if isinstance(references, (str, Path)) else references
-    first = given[0] if len(given) else None
-    file, names = collection.info["file"] or "the file", collection.names
-    if isinstance(first, (str, Path)):
-        given = find_clouds(given)
-    elif not hasattr(first, "read"):
-        if len(given) != len(names):
-            raise CloudError(f"{file}: expected the originals of all {len(names)} clouds in order, found {len(given)}")
-        # Not as a list: they may be read from a disk when they are asked for.
-        found: Sequence[Any] = given
-        return found
-    by_name = {source.name: source for source in given}
-    if missing := [name for name in names if name not in by_name]:
-        like = [name for name in by_name if name.endswith(f"/{missing[0]}")]
-        if len(like) > 1:
-            raise CloudError(f"{file}: two originals of {missing[0]!r} are among the inputs, {like[0]} and {like[1]}")
-        others = f", nor those of {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise CloudError(f"{file}: the original of {missing[0]!r} is not among the inputs{others}")
-    return [by_name[name] for name in names]
+def _normals(with_faces: Sequence[bool]) -> str:
+    """Say where the originals' normals are from."""
+    estimated = f"{NEIGHBOURS} nearest points"
+    return "faces" if all(with_faces) else f"faces or {estimated}" if any(with_faces) else estimated
 
 
 def _psnr(mean_squared: float, peak: float) -> float | None:

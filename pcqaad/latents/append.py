@@ -11,7 +11,7 @@ import numpy as np
 
 from pcqaad import devices
 from pcqaad.bitstream.collection import Collection
-from pcqaad.bitstream.info import sampling
+from pcqaad.bitstream.info import registered, sampling
 from pcqaad.decoder.integer_model import LARGEST_LATENT, Symbols, dequantise_latents, latent_reach
 from pcqaad.errors import CloudError, DivergenceError
 from pcqaad.evaluation.metrics import CELL, measure, summarise
@@ -139,14 +139,14 @@ def _read(
     The seed of the file's fit draws the points that stay, so `verify` finds the same ones.
     """
     count, (fit_seed, _) = int(collection.info["points"]), sampling(collection.info)
-    normalisation = Normalisation.of(collection.denormalisation)
+    normalisation, alike = Normalisation.of(collection.denormalisation), registered(collection.info)
     targets = Targets(allocate((len(clouds), count, 3), np.uint16))
     larger = 0
     for i, cloud in checked_clouds(clouds, names, Stage.READ, monitor):
         if len(cloud) < count:
             raise CloudError(f"{names[i]}: holds {len(cloud)} points, the clouds of the file {count}")
         larger += len(cloud) > count
-        points = normalised(subsample(cloud, count, fit_seed, len(collection) + i), names[i], normalisation)
+        points = normalised(subsample(cloud, count, fit_seed, len(collection) + i, alike), names[i], normalisation)
         check_near(names[i], float(np.linalg.norm(np.median(points, 0))), plan.farthest_middle)
         targets.put(i, points)
     if larger:

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,6 +21,7 @@ from pcqaad.points.fixed_point import Targets, box
 from pcqaad.seeds import subsample_generator
 
 Points = NDArray[np.floating]
+Rows = TypeVar("Rows", bound=NDArray[Any])
 
 # Bytes of an array; larger ones lie in a temporary file.
 _IN_MEMORY = 4_000_000_000
@@ -62,6 +63,7 @@ class CloudSet:
     diagonal: float  # median over the clouds of their bounding boxes' diagonals, data units
     sizes: NDArray[np.int64]  # (N,) the numbers of points as given
     fingerprint: int  # a checksum of the points, which tells this collection from another
+    registered: bool = False  # whether point j of every cloud was given as the same point
 
 
 def diagonal(clouds: Sequence[Points]) -> float:
@@ -70,16 +72,22 @@ def diagonal(clouds: Sequence[Points]) -> float:
 
 
 def collect(
-    clouds: Sequence[Points], names: Sequence[str] | None, points: int | None, seed: int, monitor: Monitor = SILENT
+    clouds: Sequence[Points],
+    names: Sequence[str] | None,
+    points: int | None,
+    seed: int,
+    monitor: Monitor = SILENT,
+    registered: bool = False,
 ) -> CloudSet:
     """Bring clouds (n_i, 3) to one number of points by random subsampling, and normalise them.
 
     Each cloud is asked for twice, in order, and none is kept: any sequence will do that reads them from a disk. Names
     are numbers where there are none; `points` is the smallest cloud's where it is None; the seed draws those that stay.
+    Of `registered` clouds, in which point j is the same everywhere, the same ones stay.
 
     Raises:
         CloudError: there are fewer than 2 clouds, or one is malformed, smaller than `points`, beyond float32, far from
-            all others, or another when it is asked for again.
+            all others, or another when it is asked for again; or registered ones hold different numbers of points.
         SettingsError: names or points do not go with the clouds.
         Interrupted: stopped.
     """
@@ -94,6 +102,8 @@ def collect(
         sizes[i], boxes[i] = len(cloud), box(cloud)
         if not (farthest := np.abs(boxes[i]).max()) <= LARGEST:
             raise CloudError(f"{names[i]}: expected coordinates of at most {LARGEST:.3g}, found {farthest:.3g}")
+    if registered:
+        _check_alike(sizes, names)
     count = points or int(sizes.min())
     if count > MAX_POINTS:
         raise CloudError(f"the smallest cloud holds {count:,} points: expected at most {MAX_POINTS:,}; give --points")
@@ -112,9 +122,20 @@ def collect(
     for i, cloud in checked_clouds(clouds, names, Stage.NORMALISE, monitor):
         if len(cloud) != sizes[i] or not np.array_equal(boxes[i], box(cloud)):
             raise CloudError(f"{names[i]}: changed while the clouds were read")
-        targets.put(i, normalisation.normalise(subsample(cloud, count, seed, i)))
+        targets.put(i, normalisation.normalise(subsample(cloud, count, seed, i, registered)))
         fingerprint = targets.checksum(i, fingerprint)
-    return CloudSet(targets, names, normalisation, median, sizes, fingerprint)
+    return CloudSet(targets, names, normalisation, median, sizes, fingerprint, registered)
+
+
+def _check_alike(sizes: NDArray[np.int64], names: Sequence[str]) -> None:
+    """Raise CloudError, by the first odd one's name, unless all clouds are of one size."""
+    found, counts = np.unique(sizes, return_counts=True)
+    if len(found) == 1:
+        return
+    usual = found[counts.argmax()]
+    odd, other = int((sizes != usual).argmax()), int((sizes == usual).argmax())
+    text = f"{names[odd]}: holds {sizes[odd]:,} points, but {names[other]} {usual:,}"
+    raise CloudError(f"{text}: registered clouds have the same points; leave it out, or fit without registered")
 
 
 def default_names(count: int, first: int = 0) -> list[str]:
@@ -175,9 +196,12 @@ def allocate(shape: tuple[int, ...], of: DTypeLike) -> NDArray[Any]:
             raise Error(f"{folder}: {text}") from error
 
 
-def subsample(cloud: Points, count: int, seed: int, index: int) -> Points:
-    """Keep `count` random points of cloud number `index`, in their order; the same ones for the same seed."""
+def subsample(cloud: Rows, count: int, seed: int, index: int, registered: bool = False) -> Rows:
+    """Keep `count` random points of cloud number `index`, in their order; the same ones for the same seed.
+
+    Of `registered` clouds, those of one size all keep the same ones.
+    """
     if len(cloud) == count:
         return cloud
-    kept = subsample_generator(seed, index).choice(len(cloud), count, replace=False)
-    return cloud[np.sort(kept)]
+    kept = subsample_generator(seed, 0 if registered else index).choice(len(cloud), count, replace=False)
+    return cast(Rows, cloud[np.sort(kept)])

@@ -44,6 +44,16 @@ class Surfaces(Sequence[Points]):
 
 def draw(mesh: Mesh, name: str, points: int, seed: int, number: int) -> Points:
     """Return the points (points, 3) of mesh number `number` of a collection; raises CloudError by its name."""
+    vertices, triangles = check_mesh(mesh, name)
+    try:
+        drawn = sample_surface(vertices, triangles, points, surface_generator(seed, number))
+    except CloudError as error:
+        raise CloudError(f"{name}: {error}") from error
+    return drawn.astype(np.result_type(np.float32, vertices.dtype))
+
+
+def check_mesh(mesh: Mesh, name: str) -> Mesh:
+    """Return the vertices (v, 3), finite, and triangles (t, 3) of a mesh as arrays; raises CloudError for another."""
     try:
         vertices, triangles = mesh
         vertices, triangles = np.asarray(vertices), np.asarray(triangles)
@@ -51,12 +61,14 @@ def draw(mesh: Mesh, name: str, points: int, seed: int, number: int) -> Points:
         raise CloudError(f"{name}: expected a mesh, its vertices (v, 3) and triangles (t, 3)") from error
     if triangles.ndim != 2 or triangles.shape[1] != 3 or triangles.dtype.kind not in "iu":
         raise CloudError(f"{name}: expected triangles of integers (t, 3), found {triangles.dtype} {triangles.shape}")
-    vertices = check_cloud(vertices, name)
-    try:
-        drawn = sample_surface(vertices, triangles, points, surface_generator(seed, number))
-    except CloudError as error:
-        raise CloudError(f"{name}: {error}") from error
-    return drawn.astype(np.result_type(np.float32, vertices.dtype))
+    return check_cloud(vertices, name), triangles
+
+
+def check_corners(triangles: NDArray[np.integer], vertices: int) -> None:
+    """Raise CloudError where a triangle (t, 3) names none of the vertices 0 to `vertices` - 1."""
+    if len(triangles) and not (triangles.min() >= 0 and triangles.max() < vertices):
+        wrong = triangles.min() if triangles.min() < 0 else triangles.max()
+        raise CloudError(f"expected faces of vertices 0 to {vertices - 1}, found vertex {wrong}")
 
 
 def sample_surface(
@@ -69,9 +81,7 @@ def sample_surface(
 
     Raises CloudError where a triangle (t, 3) names none of the vertices (v, 3), or none has an area.
     """
-    if len(triangles) and not (triangles.min() >= 0 and triangles.max() < len(vertices)):
-        wrong = triangles.min() if triangles.min() < 0 else triangles.max()
-        raise CloudError(f"expected faces of vertices 0 to {len(vertices) - 1}, found vertex {wrong}")
+    check_corners(triangles, len(vertices))
     a, b, c = (vertices[triangles[:, i]].astype(np.float64) for i in range(3))
     u, v = b - a, c - a
     total = np.cumsum(np.linalg.norm(np.cross(u, v), axis=1))

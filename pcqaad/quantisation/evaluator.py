@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pcqaad.decoder.architecture import Model
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.exact import IntegerDecoder
 from pcqaad.decoder.float32 import FloatDecoder
-from pcqaad.evaluation.metrics import CELL, Errors, measure, percent, summarise
+from pcqaad.evaluation.metrics import CELL, Errors, measure, percent, summarise, vertex_errors
 from pcqaad.monitor import Monitor, Stage
-from pcqaad.points.collect import CloudSet, Points
+from pcqaad.points.collect import CloudSet, Points, allocate
 from pcqaad.quantisation.quantise import Quantised
 
 # Clouds of a larger set that its recorded fidelity is measured on: one of 65,536 points takes a core a second or two.
@@ -32,6 +33,7 @@ class Evaluator:
     clouds: CloudSet  # the originals, with their targets in assigned order
     measured: int  # how many clouds a candidate is measured on, at most
     monitor: Monitor  # told of every cloud
+    by_pairs: bool = False  # whether candidates are judged by the distances of known pairs, and not by EM-kD
 
     @property
     def denormalisation(self) -> Denormalisation:
@@ -68,8 +70,15 @@ class Evaluator:
         return measure(pairs, monitor=self.monitor, stage=stage, total=len(sample))["emkd"]
 
     def error(self, decode: Decode) -> float:
-        """Return the mean EM-kD, normalised, of the clouds that candidates are measured on."""
-        errors = self.errors(decode, self.sample(self.measured), Stage.QUANTISE)
+        """Return the mean EM-kD or vertex error, normalised, of the clouds that candidates are measured on."""
+        sample = self.sample(self.measured)
+        if self.by_pairs:
+            means: list[float] = []
+            for i in sample:
+                means.append(float(self._distances(decode(i), i).mean()))
+                self.monitor.update(Stage.QUANTISE, len(means), len(sample), "clouds")
+            return float(np.mean(means))
+        errors = self.errors(decode, sample, Stage.QUANTISE)
         return float(np.mean([e.mean for e in errors]))
 
     def percent(self, error: float) -> float:
@@ -80,19 +89,44 @@ class Evaluator:
         """Return the mean distance, normalised, of some clouds to their assigned targets: cheap to take."""
         sample = self.sample(self.measured)
         decode = self.floats(model)
-        moves = (decode(i) - self.clouds.targets[i] for i in sample[:: max(len(sample) // _ASSIGNED_CLOUDS, 1)])
-        return float(np.mean([np.linalg.norm(move, axis=1).mean() for move in moves]))
+        few = sample[:: max(len(sample) // _ASSIGNED_CLOUDS, 1)]
+        return float(np.mean([self._distances(decode(i), i).mean() for i in few]))
+
+    def _distances(self, decoded: Points, cloud: int) -> Points:
+        """Return the distances (M,), normalised, of a cloud's decoded points to their assigned targets."""
+        distances: Points = np.linalg.norm(decoded - self.clouds.targets[cloud], axis=1)
+        return distances
 
     def fidelity(self, quantised: Quantised, degradation: float) -> dict[str, Any]:
-        """Return what the file records of its clouds: EM-kD in the data's unit (SPEC.md, section 7.6)."""
-        sample = self.sample(RECORDED_CLOUDS)
-        errors = self.errors(self.integers(quantised), sample, Stage.MEASURE)
-        errors = [e.scaled(self.clouds.normalisation.scale) for e in errors]
+        """Return what the file records of its clouds, in the data's unit (SPEC.md, section 7.6).
+
+        That is EM-kD and, where pairs are known, the errors per vertex.
+        """
+        sample, scale = self.sample(RECORDED_CLOUDS), self.clouds.normalisation.scale
+        decode, per_vertex = self.integers(quantised), {}
+        if self.clouds.registered:
+            decode = self._noting(decode, distances := allocate((len(sample), self.clouds.targets.points), np.float32))
+        errors = [e.scaled(scale) for e in self.errors(decode, sample, Stage.MEASURE)]
+        if self.clouds.registered:
+            distances *= np.float32(scale)
+            per_vertex = {"per_vertex": vertex_errors(distances, self.clouds.diagonal)}
         return {
             "metric": "emkd",
             "cell": CELL,
             "measured": len(sample),
             "diagonal": self.clouds.diagonal,
             **summarise(errors, [self.clouds.names[i] for i in sample], self.clouds.diagonal),
+            **per_vertex,
             "rise": degradation,
         }
+
+    def _noting(self, decode: Decode, distances: NDArray[np.float32]) -> Decode:
+        """Return the same, which writes the distances (M,) of the clouds into rows (N, M) as it decodes them."""
+        rows = iter(distances)
+
+        def noting(i: int) -> Points:
+            decoded = decode(i)
+            next(rows)[:] = self._distances(decoded, i)
+            return decoded
+
+        return noting

@@ -26,7 +26,15 @@ from pcqaad.training.loop import train
 from pcqaad.training.pretrain import ChamferTrainer
 from pcqaad.training.schedule import Schedule, fitting, pretraining, tuning
 from pcqaad.training.sizing import resolve
-from pcqaad.training.start import first_latents, first_matching, first_template, principal_components, untrained
+from pcqaad.training.start import (
+    doubt_pairs,
+    first_latents,
+    first_matching,
+    known_matching,
+    ordered_template,
+    principal_components,
+    untrained,
+)
 from pcqaad.training.trainer import Trainer, network_state
 
 
@@ -49,10 +57,14 @@ class Run:
         """
         targets = clouds.targets
         kept = self._load(clouds)
-        if kept is None and self._asked.latent_init != "encoder":
+        if kept is None and self._asked.latent_init != "encoder" and not self._asked.registered:
             # Before the template is chosen, which may have a matcher to compile.
             self._monitor.update(Stage.MATCH, 0, len(targets), "clouds")
-        template = first_template(targets, self._asked)
+        template, order = ordered_template(targets, self._asked)
+        if kept is None and self._asked.registered:
+            doubt_pairs(targets, self._asked)
+            elapsed = self._clock()
+            kept = Checkpoint(known_matching(order, len(targets)), 0, elapsed, elapsed, {})
         if kept is None:
             kept = self._match(targets, template)
             self._save(clouds, kept)

@@ -57,7 +57,8 @@ def resolve(settings: Settings, clouds: int, points: int, spectrum: NDArray[np.f
     if epochs is None and settings.minutes is None:
         # An epoch draws every cloud once, and a step draws `batch` of them.
         epochs = max(1, round(_SIZING.steps * batch / clouds))
-    settings = replace(settings, batch=batch, sample=min(settings.sample, points), epochs=epochs)
+    rematch = 0 if settings.registered else settings.rematch
+    settings = replace(settings, batch=batch, sample=min(settings.sample, points), epochs=epochs, rematch=rematch)
     return replace(settings, shared=chosen.shared, patch=chosen.patch, patches=patches, latent=latent)
 
 

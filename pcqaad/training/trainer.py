@@ -83,12 +83,14 @@ class Trainer:
     def descend(self, rate: float) -> dict[str, float]:
         """Make one step at a rate, re-match, and return the loss and a bound of the EM-kD from above.
 
-        It is the mean distance to the assigned targets over the last steps, in percent of the clouds' diagonal.
+        It is the mean distance to the assigned targets over the last steps, in percent of the clouds' diagonal. Of
+        known pairs it is the error per vertex, and called so.
         """
         loss, distance = self._train_step(rate)
         self._rematch()
         self._distances.append(distance)
-        return {"loss": loss, "emkd_percent": self._percent * float(np.mean(self._distances))}
+        name = "vertex_error_percent" if self.settings.registered else "emkd_percent"
+        return {"loss": loss, name: self._percent * float(np.mean(self._distances))}
 
     def _train_step(self, rate: float) -> tuple[float, float]:
         """Draw clouds and points, decode, swap, descend. Returns the loss and the mean distance to the targets."""

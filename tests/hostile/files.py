@@ -283,11 +283,13 @@ def _info() -> Iterator[Forgery]:
         "mean_percent": 0,
         "worst": {"name": "a", "mean": 0},
     }
+    per_vertex = {"mean": 0.0, "rms": 0.0, "p95": 0.0, "worst": 0.0, "mean_percent": 0.0}
     wrong = [
         {"unit": 3},
         {"settings": []},
         {"settings": {"seed": "x"}},
         *({"settings": {"surface": value}} for value in ("x", True, 0, 1.5)),
+        *({"settings": {"registered": value}} for value in (1, "true", None)),
         {"encoder": "x"},
         {"fidelity": 1},
         *({"fidelity": {k: v for k, v in fidelity.items() if k != key}} for key in fidelity),
@@ -297,6 +299,8 @@ def _info() -> Iterator[Forgery]:
         *({"appended": value} for value in ("abc", {"a": 1}, [1], [{}], [fidelity], [fidelity | {"clouds": "z"}])),
         {"fidelity": fidelity | {"worst": {"name": 1, "mean": 0}}},
         {"fidelity": fidelity | {"worst": {"name": "a"}}},
+        *({"fidelity": fidelity | {"per_vertex": value}} for value in (1, [], {}, per_vertex | {"p95": True})),
+        *({"fidelity": fidelity | {"per_vertex": per_vertex | {key: "x"}}} for key in per_vertex),
         {"fidelity": fidelity | {"metric": "\x1b"}},
     ]
     for info in wrong:

@@ -1,0 +1,34 @@
+"""The figures that metrics are read beside: the sampling floor, points that are far off, errors per vertex."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pcqaad.cli.show.text import figure, length, plural
+
+
+def beside(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a label and a text for each of these figures that `verify` found."""
+    rows, unit = [], result["unit"]
+    if floor := result.get("floor"):
+        halves = f"estimated from halves of {plural(floor['measured'], 'original')}"
+        rows.append(("sampling floor of EM-kD", f"{of_diagonal(floor, unit)}; {halves}"))
+    if far := result.get("beyond_one_percent"):
+        shares = f"{figure(far['decoded'])} % of decoded points, {figure(far['original'])} % of original ones"
+        rows.append(("over 1 % of the diagonal off", shares))
+    return rows + per_vertex(result, unit, " (recorded)")
+
+
+def per_vertex(result: Mapping[str, Any], unit: str, source: str = "") -> list[tuple[str, str]]:
+    """Return a row for the errors per vertex, where pairs were known; none elsewhere."""
+    found = result.get("per_vertex")
+    if not found:
+        return []
+    rest = "rms {}, 95 % below {}, worst {}".format(*(length(found[key], unit) for key in ("rms", "p95", "worst")))
+    return [("per vertex", f"mean {of_diagonal(found, unit)}; {rest}{source}")]
+
+
+def of_diagonal(errors: Mapping[str, Any], unit: str) -> str:
+    """Return a mean as a length and as a part of the diagonal."""
+    return f"{length(errors['mean'], unit)}, {figure(errors['mean_percent'])} % of the diagonal"
