@@ -26,6 +26,7 @@ from benchmarks import (
     throughput,
 )
 from benchmarks.peers import levels, pca, zstd
+from examples.bodies import write_mesh
 from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.evaluation.reference import Reference
 from pcqaad.formats.clouds.ply import write_ply
@@ -315,6 +316,24 @@ def test_peers_stand_in_one_table(tmp_path, capsys, monkeypatch):
     binary.write_text("#!/bin/sh\necho no such option >&2\nexit 3\n")
     with pytest.raises(SystemExit, match="no such option"):
         rate_distortion.main(list(map(str, call)))
+
+
+def test_meshes_are_judged_by_their_surface(tmp_path, capsys):
+    pytest.importorskip("DracoPy")
+    u, v = np.mgrid[0:12, 0:12] / 11
+    corner = np.arange(11 * 12).reshape(11, 12)[:, :-1].ravel()
+    triangles = np.concatenate([corner[:, None] + (0, 12, 1), corner[:, None] + (1, 12, 13)])
+    for i in range(3):
+        sheet = np.stack([u, v, (0.2 + 0.1 * i) * np.sin(5 * u) * v], -1).reshape(-1, 3)
+        write_mesh(tmp_path / f"{i}.ply", sheet.astype(np.float32), triangles)
+    call = (tmp_path, "--no-pcqaad", "--bits", 6, 9, "--zstd-bits")
+    rows = figures(rate_distortion, capsys, *call)["rows"]
+    assert [row["codec"] for row in rows] == ["Draco"] * 2 + ["Draco, meshes"] * 2
+    for fine, coarse in (rows[:2], rows[2:]):
+        assert 0 < fine["surface_percent"] < coarse["surface_percent"] / 4
+        assert all(row["surface_percent"] <= row["d1_percent"] for row in (fine, coarse))
+    # Of fewer points no faces are known.
+    assert "surface_percent" not in figures(rate_distortion, capsys, *call, "--points", 100)["rows"][0]
 
 
 def test_a_missing_peer_is_named_with_what_to_do(tmp_path, capsys, monkeypatch):
