@@ -1,1 +1,1 @@
-"""Symbols to bits and back: range coding, its probability models, sets of grid points."""
+"""Symbols to bits and back: range coding, its probability models, sets of grid points, fields over them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pcqaad.decoder.architecture import Array
 from pcqaad.decoder.module import Decoder
 from pcqaad.decoder.patches import draw_points, patch_sizes
 from pcqaad.losses.criteria import criterion
@@ -67,6 +68,7 @@ class Trainer:
         self.solver = None if self.device.type == "cpu" else batched(self.device)
         self.descent = self._new_descent()
         self._quantisation: FakeQuantisation | None = None
+        self._components: Array | None = None  # as they were before they were first rounded
         self._percent = percent
         self._distances: deque[float] = deque(maxlen=_AVERAGED_STEPS)
         self._criterion = None
@@ -79,10 +81,14 @@ class Trainer:
     def quantisation_aware(self, step_sizes: StepSizes) -> None:
         """From the next step on, train the network as a file of these step sizes would hold it.
 
-        Components stay at what the file decodes to: their transform has no gradient to pass straight through.
+        Components stay at what the file decodes to: their transform has no gradient to pass straight through. With
+        other step sizes they are rounded anew, from what they were at first.
         """
         if self.network.components is not None:
-            rounded = step_sizes.round(self.network.arrays()).components
+            model = self.network.arrays()
+            if self._components is None:
+                self._components = model.components
+            rounded = step_sizes.round(replace(model, components=self._components)).components
             self.network.components.data.copy_(torch.from_numpy(rounded))
             self.network.components.requires_grad_(False)
         self.descent = self._new_descent()
