@@ -20,6 +20,7 @@ from pcqaad.formats.container.container import pack, write_container
 from pcqaad.monitor import SILENT, Monitor, log
 from pcqaad.points.collect import CloudSet, Points, collect, default_names
 from pcqaad.points.surface import Mesh, Surfaces
+from pcqaad.quantisation.duration import seconds_to_encode
 from pcqaad.quantisation.evaluator import RECORDED_CLOUDS, Evaluator
 from pcqaad.quantisation.quantise import Quantised
 from pcqaad.quantisation.rate_control import Encoded, encode
@@ -105,16 +106,17 @@ def fit(
         limit = asked.budget(len(clouds), collected.targets.points)
         if limit is not None and limit < _SMALLEST_FILE:
             raise GoalError(f"a file of {limit:,} bytes cannot be made: expected {_SMALLEST_FILE:,} at least")
-        trainer = run.train(collected)
-        model = trainer.network.arrays()
-
         # A promise of the file is measured on all clouds of its record.
-        evaluator = Evaluator(collected, asked.measure if asked.max_emkd is None else RECORDED_CLOUDS, monitor)
+        promised = asked.max_emkd is not None
+        measured = RECORDED_CLOUDS if promised else asked.measure
+        evaluator = Evaluator(collected, measured, monitor, promised, asked.seed)
+        trainer = run.train(collected, partial(seconds_to_encode, evaluator=evaluator))
+        model = trainer.network.arrays()
         provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
         info = {"unit": unit, "settings": trainer.settings.as_json(), "fidelity": {}, "encoder": provenance}
         size = partial(_size_before_fidelity, evaluator=evaluator, info=info)
         encoded = encode(model, evaluator, trainer.settings, partial(run.tune, trainer), limit, size)
-        info["fidelity"] = evaluator.fidelity(encoded.quantised, encoded.degradation)
+        info["fidelity"] = evaluator.fidelity(encoded.quantised, encoded.degradation, encoded.errors)
         provenance["steps"] = trainer.step
     except Interrupted as stopped:
         raise Interrupted(run.resumable) from stopped

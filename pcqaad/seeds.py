@@ -44,6 +44,9 @@ class Use(IntEnum):
     PAIRS = 25
     GIVEN_POINTS = 26
     LEFTOVER_COLUMNS = 27
+    # Quantisation.
+    CALIBRATION = 28
+    JUDGED_POINTS = 29
 
 
 def generator(seed: int, use: Use, *at: int) -> np.random.Generator:

@@ -33,3 +33,22 @@ def test_the_rate_falls_from_its_whole_to_its_last_in_the_seconds_left(prepared)
     assert rates[0] == pytest.approx(0.01, rel=0.01)
     assert rates[-1] < 2 * LAST_RATE * 0.01
     assert all(a >= b for a, b in itertools.pairwise(rates))
+
+
+def test_training_leaves_the_seconds_that_are_reserved():
+    settings = pcqaad.Settings(minutes=1, tune=0.0)
+    phase = fitting(Schedule(settings, 2, reserved=15), 5)
+    assert phase.done(0, 44.9) < 1 <= phase.done(0, 45)
+    # The rate has fallen by then.
+    assert phase.rate_at(100, phase.done(100, 45)) == pytest.approx(LAST_RATE * settings.learning_rate)
+
+
+def test_progress_counts_the_seconds_of_the_whole_fit():
+    schedule = Schedule(pcqaad.Settings(minutes=1), 2, reserved=15)
+    assert schedule.told(100, 45) == (45, 60, "seconds")
+
+
+def test_epochs_end_a_fit_whatever_is_reserved():
+    schedule = Schedule(pcqaad.Settings(epochs=10), 2, reserved=15)
+    assert schedule.part(5, 1e9) == 0.5
+    assert schedule.told(5, 1e9) == (5, 10, "steps")

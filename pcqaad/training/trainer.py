@@ -21,11 +21,9 @@ from pcqaad.matching.gpu.auction import batched
 from pcqaad.matching.reassignment import reassign
 from pcqaad.parallel import in_parallel
 from pcqaad.points.fixed_point import Targets, permute_some
-from pcqaad.quantisation.step_sizes import StepSizes
 from pcqaad.seeds import Use, generator
 from pcqaad.settings import Settings
 from pcqaad.training.loop import follow_gradient, must_be_finite
-from pcqaad.training.quantisation_aware import FakeQuantisation, straight_through
 from pcqaad.training.schedule import Schedule
 
 Assignments = NDArray[np.int32]
@@ -65,7 +63,6 @@ class Trainer:
         self.step, self.device = 0, network.template.device
         self.solver = None if self.device.type == "cpu" else batched(self.device)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-        self._quantisation: FakeQuantisation | None = None
         self._percent = percent
         self._distances: deque[float] = deque(maxlen=_AVERAGED_STEPS)
         self._criterion = None
@@ -74,11 +71,6 @@ class Trainer:
             self._criterion = criterion(name, **parameters)
         self.schedule = Schedule(settings, len(targets))
         self._sizes = patch_sizes(targets.points, network.patches)
-
-    def quantisation_aware(self, step_sizes: StepSizes) -> None:
-        """From the next step on, train the network as a file of these step sizes would hold it."""
-        self.optimiser = torch.optim.Adam(self.network.parameters())
-        self._quantisation = FakeQuantisation(self.network.arrays().architecture, step_sizes, self.device)
 
     def descend(self, rate: float) -> dict[str, float]:
         """Make one step at a rate, re-match, and return the loss and a bound of the EM-kD from above.
@@ -118,15 +110,10 @@ class Trainer:
         return draw_points(rng, self._sizes, self.settings.sample)
 
     def _decode(self, clouds: NDArray[np.int64], points: NDArray[np.int64]) -> Tensor:
-        """Decode clouds (B,) at template points (K, S), as a file would hold them: (B, K * S, 3)."""
+        """Decode clouds (B,) at template points (K, S): (B, K * S, 3)."""
         latents = self.network.latents[torch.from_numpy(clouds).to(self.device)]
         template = self.network.template[torch.from_numpy(points).to(self.device)]
-        weights = None
-        if self._quantisation is not None:
-            latents = straight_through(latents, self._quantisation.latents)
-            template = straight_through(template, self._quantisation.template)
-            weights = self._quantisation.weights(self.network)
-        return self.network.fold(latents, template, weights).transpose(0, 1).flatten(1, 2)
+        return self.network.fold(latents, template).transpose(0, 1).flatten(1, 2)
 
     def _gather(self, clouds: NDArray[np.int64], rows: NDArray[np.int64]) -> Tensor:
         """Return targets (B, S, 3) of clouds (B,): the rows (S,) of each."""
