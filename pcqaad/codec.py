@@ -109,7 +109,7 @@ def fit(
         # A promise of the file is measured on all clouds of its record.
         promised = asked.max_emkd is not None
         measured = RECORDED_CLOUDS if promised else asked.measure
-        evaluator = Evaluator(collected, measured, monitor, promised, asked.seed)
+        evaluator = Evaluator(collected, measured, run.timed(), promised, asked.seed)
         trainer = run.train(collected, partial(seconds_to_encode, evaluator=evaluator))
         model = trainer.network.arrays()
         provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
@@ -118,6 +118,7 @@ def fit(
         encoded = encode(model, evaluator, trainer.settings, partial(run.tune, trainer), limit, size)
         info["fidelity"] = evaluator.fidelity(encoded.quantised, encoded.degradation, encoded.errors)
         provenance["steps"] = trainer.step
+        run.ended()
     except Interrupted as stopped:
         raise Interrupted(run.resumable) from stopped
     return Fitted(model, encoded, collected.names, evaluator.denormalisation, trainer.settings, info, limit, checkpoint)

@@ -12,6 +12,7 @@ from pcqaad.points.fixed_point import Targets
 from pcqaad.training.loop import train
 from pcqaad.training.schedule import LAST_RATE, Schedule, fitting
 from pcqaad.training.trainer import Trainer
+from tests.generators import population
 
 
 @pytest.mark.parametrize("prepared", [0.0, 40.0])
@@ -52,3 +53,15 @@ def test_epochs_end_a_fit_whatever_is_reserved():
     schedule = Schedule(pcqaad.Settings(epochs=10), 2, reserved=15)
     assert schedule.part(5, 1e9) == 0.5
     assert schedule.told(5, 1e9) == (5, 10, "steps")
+
+
+def test_a_fit_of_minutes_is_whole_once_and_at_its_end():
+    seen = []
+    settings = pcqaad.Settings(minutes=0.03, rematch=0, measure=2, device="cpu")
+    pcqaad.fit(population(4, 64), settings, monitor=pcqaad.Monitor(seen.append))
+    first = next(i for i, progress in enumerate(seen) if progress.unit == "seconds")
+    shares = [progress.done / progress.total for progress in seen[first:]]
+    assert {progress.unit for progress in seen[first:]} == {"seconds"}
+    assert shares[-1] == 1
+    assert max(shares[:-1]) < 1
+    assert all(a <= b for a, b in itertools.pairwise(shares))

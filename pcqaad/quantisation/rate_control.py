@@ -39,6 +39,7 @@ class ToleranceSearch:
     # float32 can meet no tolerance: then the finest tried is kept, and the record says what it costs.
     roundings: int = 20
     coarser: int = 8  # coarser step sizes tried in the end
+    coarser_whole: int = 3  # and on whole clouds
     near: float = 0.8  # part of the tolerance that ends that
     longest: float = 4.0  # largest factor between two lambdas there
     shortest: float = 1.1  # least factor there
@@ -117,7 +118,7 @@ class _Search:
         """Find the finest step sizes at which the file keeps to its budget."""
         model = self._tuned()
         lambda_ = self._leading_lambda(model, self._settings.tolerance)
-        return self._measured_whole(self._candidate(model, self._filling_lambda(model, lambda_, budget, size)))
+        return self._whole_candidate(model, self._filling_lambda(model, lambda_, budget, size))
 
     def within_error(self, wanted: float) -> Encoded:
         """Find the coarsest step sizes whose EM-kD is at most `wanted` percent of the diagonal."""
@@ -150,8 +151,8 @@ class _Search:
             if found.degradation < tolerance:
                 break
             lambda_ = found.lambda_ * min(0.9 * tolerance / found.degradation, 0.8)
-            found = self._measured_whole(self._candidate(model, lambda_))
-        return found
+            found = self._whole_candidate(model, lambda_)
+        return self._coarsened(found, tolerance, self._whole_candidate, _TOLERANCE.coarser_whole)
 
     def _below(self, tolerance: float) -> Encoded:
         """Train on, and quantise finely: the model may end below an error that it does not reach yet."""
@@ -186,19 +187,26 @@ class _Search:
             lambda_ *= min(0.9 * tolerance / found.degradation, 0.8)
         return found
 
-    def _coarsened(self, best: Encoded, tolerance: float) -> Encoded:
+    def _coarsened(
+        self,
+        best: Encoded,
+        tolerance: float,
+        candidate: Callable[[Model, float], Encoded] | None = None,
+        tries: int = _TOLERANCE.coarser,
+    ) -> Encoded:
         """Go on to coarser step sizes as far as the tolerance reaches.
 
         Distances to assigned targets say more of a degradation than comes of it, and tuning can end well below the
         float model's error: the first step sizes found are seldom the coarsest.
         """
         longest, unit = _TOLERANCE.longest, max(abs(tolerance), _TOLERANCE.smallest)
-        for _ in range(_TOLERANCE.coarser):
+        candidate = candidate or self._candidate
+        for _ in range(tries):
             room = (tolerance - best.degradation) / unit
             if room < 1 - _TOLERANCE.near or longest < _TOLERANCE.shortest:
                 break
             stride = min(1 + room / 2, longest)
-            coarser = self._candidate(best.model, best.lambda_ * stride)
+            coarser = candidate(best.model, best.lambda_ * stride)
             if coarser.degradation < tolerance:
                 best = coarser
             else:
@@ -263,6 +271,9 @@ class _Search:
         """Measure a candidate on whole clouds."""
         errors, base = self._whole_errors(self._evaluator.integers(found.quantised)), self._whole_error()
         return replace(found, errors=errors, degradation=_mean(errors) / base - 1 if base else 0.0)
+
+    def _whole_candidate(self, model: Model, lambda_: float) -> Encoded:
+        return self._measured_whole(Encoded(model, lambda_, self._quantised(model, lambda_), 0.0))
 
     def _whole_errors(self, decode: Decode) -> dict[int, Errors]:
         return self._evaluator.errors(decode, self._evaluator.confirmed(), Stage.QUANTISE)

@@ -17,14 +17,14 @@ from pcqaad.decoder.module import Decoder
 from pcqaad.errors import CheckpointError, Interrupted
 from pcqaad.evaluation.metrics import percent
 from pcqaad.matching.gpu.auction import batched
-from pcqaad.monitor import Monitor, Stage, log
+from pcqaad.monitor import Monitor, Progress, Stage, log
 from pcqaad.points.collect import CloudSet, Points
 from pcqaad.points.fixed_point import Targets
 from pcqaad.settings import Settings
 from pcqaad.training.checkpoint import Checkpoint
 from pcqaad.training.loop import train
 from pcqaad.training.pretrain import ChamferTrainer
-from pcqaad.training.schedule import Schedule, fitting, pretraining, tuning
+from pcqaad.training.schedule import NEARLY, Schedule, fitting, pretraining, tuning
 from pcqaad.training.sizing import resolve
 from pcqaad.training.start import first_latents, first_matching, first_template, principal_components, untrained
 from pcqaad.training.trainer import Trainer, network_state
@@ -149,6 +149,24 @@ class Run:
             save()
             raise
         save()
+
+    def timed(self) -> Monitor:
+        """Return a monitor that is told the seconds of the whole fit where its minutes end it, whatever it is doing."""
+        show, minutes = self._monitor.show, self._asked.minutes
+        if show is None or minutes is None or self._asked.epochs is not None:
+            return self._monitor
+
+        def told(progress: Progress) -> None:
+            done = min(self._clock(), NEARLY * 60 * minutes)
+            show(replace(progress, done=done, total=60 * minutes, unit="seconds"))
+
+        return Monitor(told, self._monitor.should_stop)
+
+    def ended(self) -> None:
+        """Tell that all is done, where minutes end the fit."""
+        if self._asked.minutes is not None and self._asked.epochs is None:
+            whole = 60 * self._asked.minutes
+            self._monitor.update(Stage.MEASURE, whole, whole, "seconds")
 
     def _clock(self) -> float:
         """Return the seconds that the fit has taken, those before an interruption included."""

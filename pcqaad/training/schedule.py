@@ -14,6 +14,8 @@ from pcqaad.settings import Settings
 
 # The part of a rate that is left in the end: the last steps then move less than quantisation will.
 LAST_RATE = 0.01
+# The part of its minutes that a fit may claim before it ends.
+NEARLY = 0.99
 # The rate at which tuning begins, in learning rates.
 TUNING_RATE = 0.2
 
@@ -68,7 +70,7 @@ class Schedule:
         minutes = self.settings.minutes
         if minutes and seconds / self.seconds > steps / self.steps:
             # Of the whole fit, of which training is not the end.
-            return min(seconds, 60 * minutes), 60 * minutes, "seconds"
+            return min(seconds, NEARLY * 60 * minutes), 60 * minutes, "seconds"
         # A phase of whole steps may make one more.
         return min(steps, self.steps), self.steps, "steps"
 
