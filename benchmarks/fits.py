@@ -58,7 +58,7 @@ def fit(
     began = time.monotonic()
     fitted = pcqaad.fit(clouds, settings, points=points, monitor=shown(label))
     seconds = time.monotonic() - began
-    targets = collect(clouds, None, points, settings.seed).targets
+    targets = collect(clouds, None, points, settings.seed, registered=settings.registered).targets
     errors = measure(zip(targets, decoded(fitted.model), strict=True), metrics)
     found = {f"{name}_percent": percent(common.mean(each), common.DIAGONAL) for name, each in errors.items()}
     return fitted, {**found, "seconds": seconds}

@@ -20,6 +20,7 @@ from pcqaad.formats.container.container import pack, write_container
 from pcqaad.monitor import SILENT, Monitor, log
 from pcqaad.points.collect import CloudSet, Points, collect, default_names
 from pcqaad.points.surface import Mesh, Surfaces
+from pcqaad.quantisation.duration import seconds_to_encode
 from pcqaad.quantisation.evaluator import RECORDED_CLOUDS, Evaluator
 from pcqaad.quantisation.quantise import Quantised
 from pcqaad.quantisation.rate_control import Encoded, encode
@@ -110,19 +111,20 @@ def fit(
         limit = asked.budget(len(clouds), collected.targets.points)
         if limit is not None and limit < _SMALLEST_FILE:
             raise GoalError(f"a file of {limit:,} bytes cannot be made: expected {_SMALLEST_FILE:,} at least")
-        trainer = run.train(collected)
-        model = trainer.network.arrays()
-
         # A promise of the file is measured on all clouds of its record.
-        by_pairs = asked.registered and asked.max_emkd is None
-        measured = asked.measure if asked.max_emkd is None else RECORDED_CLOUDS
-        evaluator = Evaluator(collected, measured, monitor, by_pairs)
+        promised = asked.max_emkd is not None
+        measured = RECORDED_CLOUDS if promised else asked.measure
+        by_pairs = asked.registered and not promised
+        evaluator = Evaluator(collected, measured, run.timed(), promised, asked.seed, by_pairs)
+        trainer = run.train(collected, partial(seconds_to_encode, evaluator=evaluator))
+        model = trainer.network.arrays()
         provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
         info = {"unit": unit, "settings": trainer.settings.as_json(), "fidelity": {}, "encoder": provenance}
         size = partial(_size_before_fidelity, evaluator=evaluator, info=info)
         encoded = encode(model, evaluator, trainer.settings, partial(run.tune, trainer), limit, size)
-        info["fidelity"] = evaluator.fidelity(encoded.quantised, encoded.degradation)
+        info["fidelity"] = evaluator.fidelity(encoded.quantised, encoded.degradation, encoded.errors)
         provenance["steps"] = trainer.step
+        run.ended()
     except Interrupted as stopped:
         raise Interrupted(run.resumable) from stopped
     return Fitted(model, encoded, collected.names, evaluator.denormalisation, trainer.settings, info, limit, checkpoint)

@@ -26,7 +26,7 @@ class Stage(str, Enum):
     PRETRAIN = "training with an encoder"
     MATCH = "matching"
     FIT = "fitting"
-    TUNE = "quantisation-aware training"
+    TUNE = "tuning"
     QUANTISE = "quantising"
     MEASURE = "measuring"
     FLOOR = "measuring the sampling floor"

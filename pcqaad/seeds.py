@@ -48,6 +48,10 @@ class Use(IntEnum):
     DOUBTED_PAIRS = 28
     # Verifying.
     FLOOR_HALVES = 29
+    # Quantisation.
+    CALIBRATION = 30
+    JUDGED_POINTS = 31
+    COMPONENT_POINTS = 32
 
 
 def generator(seed: int, use: Use, *at: int) -> np.random.Generator:

@@ -44,7 +44,7 @@ class Settings:
     # The steps.
     criterion: str = "matched"  # squared distance to the assigned point; or a loss of nearest neighbours, see above
     epochs: int | None = None  # passes in which every cloud is drawn once; None: as many as `minutes` holds
-    minutes: float | None = None  # wall clock until training ends, reading and matching before it included
+    minutes: float | None = None  # wall clock of the whole fit, from reading to the file
     batch: int = 16  # clouds of a step (paper, section 4.2)
     sample: int = 128  # points of a cloud at a step: on a CPU more steps beat more points, down to this many
     optimiser: str = "muon"  # of the matrices, with Adam for all else, halves the error; "adam" for all, the paper's
@@ -56,7 +56,7 @@ class Settings:
     rematch: int = 1024  # pairs re-matched to decoded points at a step, whole clouds in turn; 0: none
 
     # The file.
-    tune: float = 0.15  # last part of the fit, quantisation-aware training: it saves a bit less than one a number
+    tune: float = 0.0  # last part of the fit, at a low rate that falls: rest for a schedule that is constant
     tolerance: float = 0.01  # part by which quantisation may raise the float model's EM-kD
     measure: int = 16  # clouds on which that is measured, spread over the collection
 

@@ -1,10 +1,12 @@
 """The benchmarks' figures keep to the laws that their columns state."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 import pcqaad
 from benchmarks import (
@@ -16,14 +18,19 @@ from benchmarks import (
     criteria,
     decoding,
     distillation,
+    judging,
     rate_distortion,
+    recipe,
     scales,
     size,
     throughput,
 )
+from benchmarks.peers import levels, pca, zstd
+from examples.bodies import write_mesh
 from pcqaad.decoder.float32 import FloatDecoder
+from pcqaad.evaluation.reference import Reference
 from pcqaad.formats.clouds.ply import write_ply
-from pcqaad.points.collect import collect
+from pcqaad.points.collect import collect, diagonal
 from tests.generators import population
 
 
@@ -183,7 +190,8 @@ def test_learned_weightings_are_judged_beside_their_start(tmp_path, capsys):
 def test_rates_and_distortions_are_of_the_files_and_points(tmp_path, capsys):
     pytest.importorskip("DracoPy")
     np.save(tmp_path / "six.npy", np.stack(population(6)))
-    options = ("--points", 200, "--bits", 4, 7, 10, "--ratios", 5, 100000, "--epochs", 2, "--latent", 2)
+    few = ("--points", 200, "--bits", 4, 7, 10, "--zstd-bits")
+    options = (*few, "--ratios", 5, 100000, "--epochs", 2, "--latent", 2)
     printed = figures(rate_distortion, capsys, tmp_path / "six.npy", *options, "-o", tmp_path / "c.png")
     assert json.loads((tmp_path / "c.json").read_text()) == printed
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
@@ -204,11 +212,157 @@ def test_rates_and_distortions_are_of_the_files_and_points(tmp_path, capsys):
 
 def test_another_number_of_points_has_no_emkd():
     cloud = population(1)[0]
-    row = rate_distortion.judge([cloud], [cloud[:-1]], 100)
-    assert row["emkd_percent"] is None
-    assert row["d1_percent"] > 0
-    same = rate_distortion.judge([cloud], [cloud[::-1]], 100)
-    assert (same["emkd_percent"], same["d1_percent"], same["d1_psnr"]) == (0, 0, None)
+    original, across = [Reference(cloud, 5.0)], 5.0
+    row = judging.judge(original, [cloud[:-1]], 100, across)
+    assert row["emkd_percent"] is None and "vertex_percent" not in row
+    assert row["d1_percent"] > row["d2_percent"] > 0
+    same = judging.judge(original, [cloud[::-1]], 100, across)
+    assert (same["emkd_percent"], same["d1_percent"], same["d1_psnr"], same["far_percent"]) == (0, 0, None, 0)
+    moved = judging.judge(original, [cloud + np.float32([3, 0, 4])], 100, across, coded=1200, paired=True)
+    assert moved["vertex_percent"] == pytest.approx(100, rel=1e-4)
+    assert moved["far_percent"] > 90 and moved["ratio"] == 144
+
+
+def test_rows_are_marked_by_what_no_smaller_one_beats():
+    rows = [
+        {"bytes": 10, "d1_percent": 3, "d2_percent": 1},
+        {"bytes": 20, "d1_percent": 2, "d2_percent": 1},
+        {"bytes": 30, "d1_percent": 2.5, "emkd_percent": 4},
+    ]
+    judging.mark(rows)
+    assert [row["unbeaten"] for row in rows] == ["D1, D2", "D1", "EM-kD"]
+
+
+def moving(count=12, points=400, seed=0):
+    """Return registered clouds (count, points, 3) that three smooth fields move."""
+    rng = np.random.default_rng(seed)
+    still = population(1, points=points)[0].astype(np.float64)
+    fields = np.stack([np.sin(still @ rng.standard_normal((3, 3)) + rng.standard_normal(3)) for _ in range(3)])
+    weights = np.cumsum(rng.standard_normal((count, 3)), 0) * (0.2, 0.1, 0.05)
+    return (still + np.tensordot(weights, fields, 1)).astype(np.float32)
+
+
+def test_components_decode_from_their_bytes_to_the_error_they_state(monkeypatch):
+    clouds = moving()
+    across = diagonal(list(clouds))
+    monkeypatch.setattr(pca, "STEPS", (0.001, 0.004, 0.016))
+    files = pca.frontier(clouds, across)
+    assert len(files) > 2
+    for small, large in zip(files, files[1:], strict=False):
+        assert len(small.data) < len(large.data) and small.error > large.error
+    for file in files:
+        decoded = pca.decode_clouds(file.data)
+        apart = np.linalg.norm(decoded - clouds[:, file.order], axis=2).mean()
+        assert apart == pytest.approx(file.error, rel=1e-4)
+        assert len(np.unique(file.order)) == clouds.shape[1]
+    # Three fields are all that there is: what is left is rounding.
+    assert files[-1].choice.fields == 3 and files[-1].error < 0.001 * across
+    raw = clouds[:, :, 0].size * 12
+    assert len(files[-1].data) < raw / 20
+
+
+def test_smooth_fields_are_predicted_from_coarser_points():
+    points = np.random.default_rng(0).random((500, 3))
+    plan = levels.plan(points)
+    assert sorted(np.concatenate([level.points for level in plan])) == list(range(500))
+    known = set(plan[0].points)
+    for level in plan[1:]:
+        assert set(level.neighbours.ravel()) <= known
+        np.testing.assert_allclose(level.weights.sum(1), 1, atol=1e-9)
+        known |= set(level.points)
+    field = np.sin(points @ [1.0, 2.0, 3.0])
+    finest = plan[-1]
+    missed = field[finest.points] - (field[finest.neighbours] * finest.weights).sum(1)
+    assert np.abs(missed).mean() < 0.1 * field.std()
+
+
+FAKE_TMC3 = """#!{python}
+import pathlib, pickle, sys
+given = dict(each[2:].split("=", 1) for each in sys.argv[1:])
+stream = pathlib.Path(given["compressedStreamPath"])
+if given["mode"] == "0":
+    names = [given["uncompressedDataPath"] % i for i in range(int(given["frameCount"]))]
+    stream.write_bytes(pickle.dumps([pathlib.Path(name).read_bytes() for name in names]))
+else:
+    for i, data in enumerate(pickle.loads(stream.read_bytes())):
+        pathlib.Path(given["reconstructedDataPath"] % i).write_bytes(data)
+"""
+
+
+def test_peers_stand_in_one_table(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("zstandard")
+    monkeypatch.setattr(pca, "STEPS", (0.002, 0.008))
+    np.save(tmp_path / "moving.npy", moving(8, 200))
+    binary = tmp_path / "tmc3"
+    binary.write_text(FAKE_TMC3.format(python=sys.executable))
+    binary.chmod(0o755)
+    peers = ("--bits", "--zstd-bits", 8, 12, "--tmc3", binary, "--octree-bits", 7, 9, "--trisoup", "8:3")
+    call = (tmp_path / "moving.npy", "--registered", "--no-pcqaad", "--sizes", 0.01, 5, "--measure", 3, *peers)
+    printed = figures(rate_distortion, capsys, *call)
+    assert (printed["clouds"], printed["judged"], printed["registered"]) == (8, 3, True)
+    codecs = [row["codec"] for row in printed["rows"]]
+    assert codecs == ["PCA"] * 2 + ["zstd"] * 3 + ["G-PCC octree"] * 2 + ["G-PCC trisoup"]
+    small, impossible, lossless, *grids = printed["rows"]
+    assert "the smallest file takes" in impossible["refused"]
+    assert small["bytes"] <= 5000 and small["vertex_percent"] > 0.999 * small["emkd_percent"] > 0
+    assert lossless["emkd_percent"] == lossless["vertex_percent"] == 0
+    for row in grids:
+        # Each axis is off by half a step at most.
+        bits = int(row["asked"].split()[0])
+        assert 0 < row["d1_percent"] < 100 / (2**bits - 1)
+    assert printed["pca_frontier"][0]["bytes"] > 10
+    text = rate_distortion.text(printed)
+    assert "unbeaten" in text and "pca frontier" not in text
+    binary.write_text("#!/bin/sh\necho no such option >&2\nexit 3\n")
+    with pytest.raises(SystemExit, match="no such option"):
+        rate_distortion.main(list(map(str, call)))
+
+
+def test_meshes_are_judged_by_their_surface(tmp_path, capsys):
+    pytest.importorskip("DracoPy")
+    u, v = np.mgrid[0:12, 0:12] / 11
+    corner = np.arange(11 * 12).reshape(11, 12)[:, :-1].ravel()
+    triangles = np.concatenate([corner[:, None] + (0, 12, 1), corner[:, None] + (1, 12, 13)])
+    for i in range(3):
+        sheet = np.stack([u, v, (0.2 + 0.1 * i) * np.sin(5 * u) * v], -1).reshape(-1, 3)
+        write_mesh(tmp_path / f"{i}.ply", sheet.astype(np.float32), triangles)
+    call = (tmp_path, "--no-pcqaad", "--bits", 6, 9, "--zstd-bits")
+    rows = figures(rate_distortion, capsys, *call)["rows"]
+    assert [row["codec"] for row in rows] == ["Draco"] * 2 + ["Draco, meshes"] * 2
+    for fine, coarse in (rows[:2], rows[2:]):
+        assert 0 < fine["surface_percent"] < coarse["surface_percent"] / 4
+        assert all(row["surface_percent"] <= row["d1_percent"] for row in (fine, coarse))
+    # Of fewer points no faces are known.
+    assert "surface_percent" not in figures(rate_distortion, capsys, *call, "--points", 100)["rows"][0]
+
+
+def test_a_missing_peer_is_named_with_what_to_do(tmp_path, capsys, monkeypatch):
+    np.save(tmp_path / "moving.npy", moving(2, 50))
+    monkeypatch.setattr(rate_distortion, "find_spec", lambda _: None)
+    with pytest.raises(SystemExit):
+        rate_distortion.main([str(tmp_path / "moving.npy"), "--bits"])
+    assert "no zstandard here: pip install 'pcqaad[benchmarks]'" in capsys.readouterr().err
+
+
+def test_registered_clouds_of_two_sizes_are_refused(tmp_path, capsys):
+    for i, cloud in enumerate((moving()[0], moving()[0][:-1])):
+        write_ply(tmp_path / f"{i}.ply", cloud)
+    with pytest.raises(SystemExit):
+        rate_distortion.main([str(tmp_path), "--registered", "--bits", "--zstd-bits"])
+    assert "expected one number, found [399, 400]" in capsys.readouterr().err
+
+
+def test_integers_come_back_from_the_smallest_order():
+    pytest.importorskip("zstandard")
+    clouds = moving()
+    sizes = {}
+    for registered in (True, False):
+        decoded, sizes[registered] = zstd.of_integers(clouds, 10, registered)
+        step = float((clouds.max((0, 1)) - clouds.min((0, 1))).max()) / 1023
+        for cloud, found in zip(clouds, decoded, strict=True):
+            reach = np.abs(cloud - found).max() if registered else cKDTree(found).query(cloud)[0].max()
+            assert reach < 0.9 * step
+    assert sizes[True] < 0.8 * zstd.of_floats(clouds)[1]
 
 
 def test_completion_compares_criteria_on_the_same_task(tmp_path, capsys):
@@ -237,6 +391,21 @@ def test_completion_compares_criteria_on_the_same_task(tmp_path, capsys):
     with pytest.raises(SystemExit):
         completion.main([*map(str, call), "--held", "1"])
     assert "holds figures of another run" in capsys.readouterr().err
+
+
+def test_recipes_are_fits_of_a_grid_at_their_seconds(tmp_path, capsys):
+    np.save(tmp_path / "moving.npy", moving(4, 150))
+    given = (tmp_path / "moving.npy", "--latent", 2, "--cpu-seconds", 0.1, "--registered")
+    printed = figures(recipe, capsys, *given, "--over", "sample=16,64", "learning_rate=0.005")
+    assert printed["registered"]
+    assert sorted(row["sample"] for row in printed["rows"]) == [16, 64]
+    errors = [row["emkd_percent"][0] for row in printed["rows"]]
+    assert errors == sorted(errors) and all(row["steps"][0] >= 1 for row in printed["rows"])
+    assert dict([recipe.read_field("schedule=cosine,constant")]) == {"schedule": ["cosine", "constant"]}
+    assert recipe.read_field("reassign=true,false")[1] == [True, False]
+    with pytest.raises(SystemExit):
+        recipe.main([str(tmp_path / "moving.npy"), "--over", "samples=3"])
+    assert "a field of pcqaad.Settings, found 'samples=3'" in capsys.readouterr().err
 
 
 def test_the_parts_of_a_file_are_all_of_it(capsys):

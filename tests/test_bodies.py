@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from examples import bodies
+from pcqaad.formats.clouds.ply import read_ply_mesh
 
 
 def model_is_built():
@@ -40,6 +41,20 @@ def test_left_and_right_mirror_each_other():
             np.testing.assert_allclose(mirror @ matrix @ mirror, right[bone.translate({76: "R", 82: "L"})], atol=1e-12)
 
 
+def test_motions_are_smooth_and_keep_to_the_limits_of_poses():
+    for seed in range(5):
+        motion, again = (bodies.Motion(np.random.default_rng(seed)) for _ in range(2))
+        frames = [motion.at(i / bodies.RATE) for i in range(300)]
+        assert frames[7] == again.at(7 / bodies.RATE)
+        for name, values in {name: np.array([a[name] for a in frames]) for name in frames[0]}.items():
+            least, most = bodies.FINE[name[:-2]] if name not in bodies.limits() else bodies.limits()[name][2:]
+            assert least <= values.min() < values.max() <= most
+            # No jump: the way of a frame is about that of the frame before.
+            assert np.abs(np.diff(values, 2)).max() < 12
+        stride = [np.sign(a["hip.L"] - a["hip.R"]) for a in frames]
+        assert np.count_nonzero(np.diff(stride)) > 10  # legs take turns
+
+
 def test_without_the_model_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "anny", None)
     bodies.load_model.cache_clear()
@@ -68,3 +83,33 @@ def test_vertices_are_the_same_ones_in_another_order():
     assert not np.array_equal(cloud, mesh[used].astype(np.float32))
     with pytest.raises(ValueError, match=f"expected at most {len(used)} points"):
         next(bodies.population(1, len(used) + 1, 3, vertices=True))
+
+
+@needs_anny
+def test_people_in_motion_keep_their_shape_and_their_vertices(tmp_path):
+    bodies.main([str(tmp_path), "--motion", "--registered", "--count", "6", "--people", "2", "--seed", "3"])
+    meshes = [read_ply_mesh(file)[:2] for file in sorted(tmp_path.glob("*.ply"))]
+    assert all(np.array_equal(triangles, meshes[0][1]) for _, triangles in meshes)
+    used = np.unique(bodies.skin())
+    assert np.array_equal(meshes[0][1], np.searchsorted(used, bodies.skin()))
+    clouds = [vertices for vertices, _ in meshes]
+    (shuffled,) = list(bodies.population(6, len(used), 3, vertices=True, people=2))[4:5]
+    assert {tuple(p) for p in shuffled} == {tuple(p) for p in clouds[4]}
+    # A skull keeps its size whatever the pose; another person's is another.
+    head = np.argsort(clouds[0][:, 2])[-200:]
+    sizes = [np.linalg.norm(cloud[head[:, None]] - cloud[head[:5]], axis=2).mean() for cloud in clouds]
+    assert np.ptp(sizes[:3]) < 1e-3 * sizes[0] and np.ptp(sizes[3:]) < 1e-3 * sizes[3]
+    assert abs(sizes[0] - sizes[3]) > 5e-3 * sizes[0]
+    # Frames that follow each other are near; and they move.
+    moved = [np.linalg.norm(a - b, axis=1).mean() for a, b in zip(clouds, clouds[1:], strict=False)]
+    assert 0 < max(moved[0], moved[1]) < 0.1 < np.linalg.norm(clouds[0] - clouds[3], axis=1).mean()
+    fewer = next(bodies.registered(6, 500, 3, 2))
+    assert fewer[0].shape == (500, 3) and not len(fewer[1])
+    assert {tuple(p) for p in fewer[0]} <= {tuple(p) for p in clouds[0]}
+
+
+@needs_anny
+def test_more_people_than_frames_are_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        bodies.main([str(tmp_path / "out"), "--motion", "--count", "2"])
+    assert "expected 1 to 2 people" in capsys.readouterr().err

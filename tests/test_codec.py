@@ -21,7 +21,7 @@ from pcqaad.quantisation.probe import probe
 from pcqaad.quantisation.quantise import quantise
 from pcqaad.quantisation.step_sizes import choose_step_sizes, search_lambda
 from pcqaad.settings import PRESETS, Settings
-from pcqaad.training.quantisation_aware import FakeQuantisation, straight_through
+from pcqaad.training.quantisation_aware import straight_through
 from pcqaad.training.run import Run
 from pcqaad.training.sizing import latent_size, resolve
 from tests.conftest import SMALL, stop_in
@@ -143,7 +143,7 @@ def test_a_fit_learns(fitted, originals):
     assert file.architecture.clouds == 6
     with_template = np.mean([pcqaad.emkd(originals[0], x).mean for x in originals[1:]])
     evaluator = Evaluator(collect(originals, None, None, 0), 1, SILENT)
-    assert evaluator.clouds.normalisation.scale * evaluator.error(evaluator.floats(file)) < 0.5 * with_template
+    assert evaluator.clouds.normalisation.scale * evaluator.error(file) < 0.5 * with_template
 
 
 @pytest.mark.parametrize("reassign", [False, True])
@@ -215,15 +215,17 @@ def test_a_killed_fit_resumes_to_the_same_bytes(originals, fitted_file, names, t
     assert not checkpoint.exists()
 
 
-def test_a_fit_killed_while_it_is_tuned_resumes_to_the_same_bytes(originals, fitted_file, names, tmp_path):
+def test_a_fit_killed_while_it_is_tuned_resumes_to_the_same_bytes(originals, names, tmp_path):
     checkpoint, path = tmp_path / "x.checkpoint", tmp_path / "x.qaad"
     common = {"names": names, "unit": "mm", "checkpoint": checkpoint}
-    settings = Settings(**SMALL, device="cpu")
+    settings = Settings(**SMALL, tune=0.2, device="cpu")
     with pytest.raises(pcqaad.Interrupted) as stopped:
         pcqaad.fit(originals, settings, **common, **stop_in(Stage.TUNE, 2))
     assert stopped.value.resumable
     pcqaad.fit(originals, settings, **common, resume=True).save(path)
-    assert path.read_bytes() == fitted_file.read_bytes()
+    unbroken = tmp_path / "unbroken.qaad"
+    pcqaad.fit(originals, settings, names=names, unit="mm").save(unbroken)
+    assert path.read_bytes() == unbroken.read_bytes()
 
 
 def test_rounding_is_what_the_file_will_hold_and_its_gradient_passes_through():
@@ -232,30 +234,6 @@ def test_rounding_is_what_the_file_will_hold_and_its_gradient_passes_through():
     assert torch.equal(rounded.detach(), torch.tensor([0.5, -0.5, 3.0]))
     (rounded * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert torch.equal(values.grad, torch.tensor([1.0, 2.0, 3.0]))
-
-
-def test_a_network_in_tuning_decodes_as_its_rounded_model(fitted):
-    model = fitted.model
-    steps = choose_step_sizes(model, probe(model), 1e-4)
-    network, near = Decoder.of(model), steps.round(model)
-    rounding = FakeQuantisation(model.architecture, steps, torch.device("cpu"))
-    with torch.no_grad():
-        latents = straight_through(network.latents, rounding.latents)
-        points = straight_through(network.patch_points(), rounding.template)
-        tuned = network.fold(latents, points, rounding.weights(network))
-        expected = Decoder.of(near)(torch.from_numpy(near.latents))
-    assert torch.allclose(tuned.transpose(0, 1)[:, network.in_patch], expected, atol=1e-5)
-    assert not torch.allclose(expected, network(network.latents), atol=1e-3)
-
-
-def test_quantisation_aware_training_takes_coarser_step_sizes_at_the_same_tolerance(originals):
-    def bits(**choices):
-        fitted = pcqaad.fit(originals, Settings(**choices, device="cpu"))
-        assert fitted.encoded.degradation < 0.01
-        return -np.mean([np.log2(step.value) for step in fitted.encoded.quantised.shared.weight_step_sizes.values()])
-
-    # The same 36 steps before it.
-    assert bits(epochs=90, tune=0.6) < bits(epochs=36, tune=0) - 0.5
 
 
 def test_a_smooth_template_has_a_grid_finer_than_its_points_are_apart(fitted):
@@ -402,7 +380,7 @@ def test_a_smaller_lambda_quantises_finer(fitted):
     assert np.all(np.abs(model.latents - fitted.model.latents) <= 0.5001 * latent_step_sizes + 1e-7)
 
 
-@pytest.mark.parametrize("lambda_", [1e-30, 1e-12])
+@pytest.mark.parametrize("lambda_", [1e-30, 1e-15])
 def test_a_model_quantised_as_finely_as_can_be_decodes_like_the_floats(fitted, originals, lambda_):
     quantised = quantise(fitted.model, choose_step_sizes(fitted.model, probe(fitted.model), lambda_))
     quantised.shared.check()

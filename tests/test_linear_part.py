@@ -15,11 +15,9 @@ from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.decoder.module import Decoder
 from pcqaad.formats.container.container import Container, pack
-from pcqaad.points.fixed_point import Targets
 from pcqaad.quantisation.probe import probe
 from pcqaad.quantisation.quantise import Quantised, quantise
 from pcqaad.quantisation.step_sizes import choose_step_sizes, code_components, latent_drive
-from pcqaad.training.trainer import Trainer
 
 PLACED = Denormalisation((0, 0, 0), 2.0**-20)
 
@@ -154,37 +152,3 @@ def test_components_of_a_module_survive_the_way_through_arrays() -> None:
     assert again.architecture == fitted.architecture
     assert again.components is not None
     assert np.array_equal(again.components, fitted.components)
-
-
-def test_training_for_the_file_holds_components_at_what_it_decodes_to() -> None:
-    fitted = model(1.0)
-    steps = choose_step_sizes(fitted, probe(fitted), 1e-7)
-    targets = Targets(np.empty((12, 400, 3), np.uint16))
-    for i, latent in enumerate(fitted.latents):
-        targets.put(i, FloatDecoder(fitted).decode(latent))
-    settings = pcqaad.Settings(sample=64, rematch=0)
-    network = Decoder.of(fitted)
-    trainer = Trainer(network, targets, np.tile(np.arange(400, dtype=np.int32), (12, 1)), settings)
-    trainer.descend(1e-3)
-    moved = network.arrays()
-    assert moved.components is not None and fitted.components is not None
-    assert not np.array_equal(moved.components, fitted.components)
-    trainer.quantisation_aware(steps)
-    coded = code_components(moved, steps)
-    assert coded is not None
-    for _ in range(2):
-        trainer.descend(1e-3)
-        held = network.arrays()
-        assert held.components is not None
-        assert np.array_equal(held.components, coded.dequantise())
-        assert np.array_equal(held.template, steps.round(moved).template)
-        assert not np.array_equal(held.latents, moved.latents)
-    # The file holds these very values.
-    again = code_components(network.arrays(), steps)
-    assert again is not None and np.array_equal(again.dequantise(), coded.dequantise())
-    # Finer step sizes find again what coarser ones left out.
-    trainer.quantisation_aware(choose_step_sizes(moved, probe(moved), 1e-11))
-    finer = network.arrays().components
-    assert finer is not None
-    errors = [np.square(components - moved.components).mean() for components in (finer, coded.dequantise())]
-    assert errors[0] < errors[1] / 100

@@ -12,6 +12,7 @@ from pcqaad.points.fixed_point import Targets
 from pcqaad.training.loop import train
 from pcqaad.training.schedule import LAST_RATE, Schedule, fitting
 from pcqaad.training.trainer import Trainer
+from tests.generators import population
 
 
 @pytest.mark.parametrize("prepared", [0.0, 40.0])
@@ -33,3 +34,34 @@ def test_the_rate_falls_from_its_whole_to_its_last_in_the_seconds_left(prepared)
     assert rates[0] == pytest.approx(0.01, rel=0.01)
     assert rates[-1] < 2 * LAST_RATE * 0.01
     assert all(a >= b for a, b in itertools.pairwise(rates))
+
+
+def test_training_leaves_the_seconds_that_are_reserved():
+    settings = pcqaad.Settings(minutes=1, tune=0.0)
+    phase = fitting(Schedule(settings, 2, reserved=15), 5)
+    assert phase.done(0, 44.9) < 1 <= phase.done(0, 45)
+    # The rate has fallen by then.
+    assert phase.rate_at(100, phase.done(100, 45)) == pytest.approx(LAST_RATE * settings.learning_rate)
+
+
+def test_progress_counts_the_seconds_of_the_whole_fit():
+    schedule = Schedule(pcqaad.Settings(minutes=1), 2, reserved=15)
+    assert schedule.told(100, 45) == (45, 60, "seconds")
+
+
+def test_epochs_end_a_fit_whatever_is_reserved():
+    schedule = Schedule(pcqaad.Settings(epochs=10), 2, reserved=15)
+    assert schedule.part(5, 1e9) == 0.5
+    assert schedule.told(5, 1e9) == (5, 10, "steps")
+
+
+def test_a_fit_of_minutes_is_whole_once_and_at_its_end():
+    seen = []
+    settings = pcqaad.Settings(minutes=0.03, rematch=0, measure=2, device="cpu")
+    pcqaad.fit(population(4, 64), settings, monitor=pcqaad.Monitor(seen.append))
+    first = next(i for i, progress in enumerate(seen) if progress.unit == "seconds")
+    shares = [progress.done / progress.total for progress in seen[first:]]
+    assert {progress.unit for progress in seen[first:]} == {"seconds"}
+    assert shares[-1] == 1
+    assert max(shares[:-1]) < 1
+    assert all(a <= b for a, b in itertools.pairwise(shares))

@@ -14,6 +14,7 @@ from pcqaad.decoder.float32 import FloatDecoder, selu, selu_slope
 from pcqaad.decoder.weight_scales import LEVELS, WeightScales
 from pcqaad.formats.coding.symbols import Model as SymbolModel
 from pcqaad.formats.container.container import pack
+from pcqaad.quantisation.calibration import Calibration
 from pcqaad.quantisation.probe import probe
 from pcqaad.quantisation.quantise import quantise
 from pcqaad.quantisation.step_sizes import choose_step_sizes
@@ -53,7 +54,7 @@ def test_codes_survive_their_row():
 
 
 def test_what_moves_the_points_most_gets_the_finest_steps(model):
-    weight_scales = choose_weight_scales(model)
+    weight_scales = choose_weight_scales(Calibration(model))
     assert weight_scales.rows["patch"].argmin() == 0
     assert weight_scales.columns[0].argmin() == 2
     assert weight_scales.columns[1].min() > weight_scales.columns[0, 2]

@@ -78,7 +78,7 @@ Examples:
 @click.option("--every", metavar="N", type=options.COUNT, default=1, help="Take the first of every N clouds.")
 @click.option("--min-points", metavar="M", type=options.COUNT, default=1, help="Leave out clouds of fewer points.")
 @click.option("--epochs", metavar="E", type=options.COUNT, help="Passes over the collection.")
-@click.option("--minutes", metavar="T", type=options.POSITIVE, help="Minutes until training ends.")
+@click.option("--minutes", metavar="T", type=options.POSITIVE, help="Minutes of the whole fit.")
 @click.option("--max-bytes", metavar="N", type=Bytes(), help="Largest size of the file: 200000, 200kB, 1.5MB.")
 @click.option("--ratio", metavar="R", type=options.POSITIVE, help="Least ratio of raw float32 coordinates to file.")
 @click.option(

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.decoder.architecture import Model
+from pcqaad.decoder.architecture import Architecture, Model
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.exact import IntegerDecoder
 from pcqaad.decoder.float32 import FloatDecoder
+from pcqaad.decoder.patches import draw_points, patch_sizes
 from pcqaad.evaluation.metrics import CELL, Errors, measure, percent, summarise, vertex_errors
 from pcqaad.monitor import Monitor, Stage
 from pcqaad.points.collect import CloudSet, Points, allocate
 from pcqaad.quantisation.quantise import Quantised
+from pcqaad.seeds import Use, generator
 
 # Clouds of a larger set that its recorded fidelity is measured on: one of 65,536 points takes a core a second or two.
 RECORDED_CLOUDS = 128
 # Clouds that the distances to assigned targets are measured on: these only lead the search.
 _ASSIGNED_CLOUDS = 8
+# The part of the points that candidates are judged by, and their least number: another part says the same.
+_JUDGED_PART = 1 / 16
+_JUDGED_POINTS = 2048
+# Points of all clouds together on which whole clouds have the last word; of no fewer clouds than these.
+_CONFIRMED_POINTS = 2**18
+_CONFIRMED_CLOUDS = 2
 # Returns the points (M, 3) of a cloud, normalised.
 Decode = Callable[[int], Points]
 
@@ -33,6 +41,8 @@ class Evaluator:
     clouds: CloudSet  # the originals, with their targets in assigned order
     measured: int  # how many clouds a candidate is measured on, at most
     monitor: Monitor  # told of every cloud
+    promised: bool = False  # whether all points of all these clouds have the last word, or fewer of large ones
+    seed: int = 0  # of the points that candidates are judged by
     by_pairs: bool = False  # whether candidates are judged by the distances of known pairs, and not by EM-kD
 
     @property
@@ -44,6 +54,20 @@ class Evaluator:
         """Return at most `most` clouds, evenly spread."""
         count = len(self.clouds.targets)
         return [int(i) for i in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
+
+    def judged(self, architecture: Architecture) -> NDArray[np.int64]:
+        """Return the rows (m,) of the template by which candidates are judged, as many of each patch; or all."""
+        points = architecture.points
+        wanted = max(round(points * _JUDGED_PART), _JUDGED_POINTS)
+        if wanted >= points:
+            return np.arange(points)
+        rng = generator(self.seed, Use.JUDGED_POINTS)
+        return draw_points(rng, patch_sizes(points, architecture.patches), wanted).ravel()
+
+    def confirmed(self) -> list[int]:
+        """Return the clouds that have the last word, whole: those that candidates are measured on, or a few large."""
+        few = max(_CONFIRMED_POINTS // self.clouds.targets.points, _CONFIRMED_CLOUDS)
+        return self.sample(self.measured if self.promised else min(self.measured, few))
 
     def floats(self, model: Model) -> Decode:
         """Return what decodes a float model.
@@ -64,49 +88,74 @@ class Evaluator:
         decoder = IntegerDecoder(quantised.shared, self.denormalisation)
         return lambda i: self.clouds.normalisation.normalise(decoder.decode_symbols(quantised.latents[i]))
 
-    def errors(self, decode: Decode, sample: Sequence[int], stage: Stage) -> list[Errors]:
+    def errors(self, decode: Decode, sample: Sequence[int], stage: Stage) -> dict[int, Errors]:
         """Measure EM-kD, normalised, of some clouds."""
         pairs = ((self.clouds.targets[i], decode(i)) for i in sample)
-        return measure(pairs, monitor=self.monitor, stage=stage, total=len(sample))["emkd"]
+        found = measure(pairs, monitor=self.monitor, stage=stage, total=len(sample))["emkd"]
+        return dict(zip(sample, found, strict=True))
 
-    def error(self, decode: Decode) -> float:
-        """Return the mean EM-kD or vertex error, normalised, of the clouds that candidates are measured on."""
+    def error(self, model: Model | Quantised) -> float:
+        """Return the mean EM-kD or vertex error, normalised, of the clouds that candidates are measured on.
+
+        A part of their points decides.
+        """
+        architecture = model.architecture if isinstance(model, Model) else model.shared.architecture
+        rows = self.judged(architecture)
         sample = self.sample(self.measured)
+        decode = self._decode_part(model, rows)
         if self.by_pairs:
-            means: list[float] = []
-            for i in sample:
-                means.append(float(self._distances(decode(i), i).mean()))
-                self.monitor.update(Stage.QUANTISE, len(means), len(sample), "clouds")
-            return float(np.mean(means))
-        errors = self.errors(decode, sample, Stage.QUANTISE)
-        return float(np.mean([e.mean for e in errors]))
+            self.monitor.update(Stage.QUANTISE)
+            return float(np.mean([self._distances(decode(i), i, rows).mean() for i in sample]))
+        pairs = ((self.clouds.targets[i][rows], decode(i)) for i in sample)
+        found = measure(pairs, monitor=self.monitor, stage=Stage.QUANTISE, total=len(sample))["emkd"]
+        return float(np.mean([e.mean for e in found]))
+
+    def _decode_part(self, model: Model | Quantised, rows: NDArray[np.int64]) -> Decode:
+        """Return what decodes the rows of the template alone, as many of each patch."""
+        if isinstance(model, Model):
+            architecture = replace(model.architecture, points=len(rows))
+            components = None if model.components is None else model.components[rows]
+            template = model.template[rows]
+            return self.floats(replace(model, architecture=architecture, template=template, components=components))
+        shared = model.shared
+        architecture = replace(shared.architecture, points=len(rows))
+        linear = shared.components
+        if linear is not None:
+            linear = replace(linear, values=linear.values[rows])
+        part = replace(shared, architecture=architecture, grid=shared.grid[rows], components=linear)
+        return self.integers(replace(model, shared=part))
 
     def percent(self, error: float) -> float:
         """Return a normalised error in percent of the clouds' diagonal."""
         return percent(error * self.clouds.normalisation.scale, self.clouds.diagonal)
 
     def assigned_error(self, model: Model) -> float:
-        """Return the mean distance, normalised, of some clouds to their assigned targets: cheap to take."""
-        sample = self.sample(self.measured)
-        decode = self.floats(model)
+        """Return the mean distance, normalised, of a part of some clouds to its assigned targets: cheap to take."""
+        sample, rows = self.sample(self.measured), self.judged(model.architecture)
+        decode = self._decode_part(model, rows)
         few = sample[:: max(len(sample) // _ASSIGNED_CLOUDS, 1)]
-        return float(np.mean([self._distances(decode(i), i).mean() for i in few]))
+        return float(np.mean([self._distances(decode(i), i, rows).mean() for i in few]))
 
-    def _distances(self, decoded: Points, cloud: int) -> Points:
-        """Return the distances (M,), normalised, of a cloud's decoded points to their assigned targets."""
-        distances: Points = np.linalg.norm(decoded - self.clouds.targets[cloud], axis=1)
+    def _distances(self, decoded: Points, cloud: int, rows: NDArray[np.int64] | None = None) -> Points:
+        """Return the distances (m,), normalised, of a cloud's decoded rows, or all, to their assigned targets."""
+        target = self.clouds.targets[cloud]
+        distances: Points = np.linalg.norm(decoded - (target if rows is None else target[rows]), axis=1)
         return distances
 
-    def fidelity(self, quantised: Quantised, degradation: float) -> dict[str, Any]:
+    def fidelity(self, quantised: Quantised, degradation: float, known: Mapping[int, Errors]) -> dict[str, Any]:
         """Return what the file records of its clouds, in the data's unit (SPEC.md, section 7.6).
 
-        That is EM-kD and, where pairs are known, the errors per vertex.
+        That is EM-kD and, where pairs are known, the errors per vertex. Errors of clouds that are `known`, normalised,
+        are not measured again.
         """
         sample, scale = self.sample(RECORDED_CLOUDS), self.clouds.normalisation.scale
         decode, per_vertex = self.integers(quantised), {}
         if self.clouds.registered:
             decode = self._noting(decode, distances := allocate((len(sample), self.clouds.targets.points), np.float32))
-        errors = [e.scaled(scale) for e in self.errors(decode, sample, Stage.MEASURE)]
+            known = {}
+        left = [i for i in sample if i not in known]
+        found = {**known, **self.errors(decode, left, Stage.MEASURE)}
+        errors = [found[i].scaled(scale) for i in sample]
         if self.clouds.registered:
             distances *= np.float32(scale)
             per_vertex = {"per_vertex": vertex_errors(distances, self.clouds.diagonal)}

@@ -1,49 +1,149 @@
-"""The linear model of matched clouds: their mean, their principal components, and no network to speak of.
+"""The linear part of a model: principal components of what its network leaves of matched clouds, or of all there is.
 
-It is what a file holds where a network does not earn its bytes: where time was too short to train one, where clouds
-are few, or move as a few components do.
+Components say in a few bytes what a network of few weights learns slowly: it may leave the rest to them. Where clouds
+are few, or move as a few components do, or time was too short to train one, they do without a network altogether.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pcqaad.decoder.architecture import Architecture, Array, Model
-from pcqaad.points.components import COORDINATES_AT_ONCE, principal_components
+from pcqaad.decoder.components import Components
+from pcqaad.decoder.float32 import FloatDecoder
+from pcqaad.decoder.patches import draw_points, patch_sizes
+from pcqaad.decoder.step_sizes import StepSize
 from pcqaad.points.fixed_point import Targets
+from pcqaad.quantisation.step_sizes import component_step_sizes, to_grid
+from pcqaad.seeds import Use, generator
 
-# Directions with less than this part of the first one's spread are noise of the arithmetic.
-_LEAST_SPREAD = 1e-5
+
+@dataclass(frozen=True)
+class Plan:
+    """How components are found."""
+
+    most: int = 64  # components
+    points: int = 2048  # of every cloud, by which latents are found
+    clouds: int = 256  # evenly spread, from which components of all points then follow
+    least: float = 1e-5  # the part of the first one's spread below which a direction is noise of the arithmetic
+    counts: int = 6  # numbers of components that are tried
+    fewer: float = 0.7  # from one to the next
 
 
-def linear_model(clouds: Targets, most: int) -> Model:
-    """Return the mean and at most `most` principal components of clouds in assigned order.
+_PLAN = Plan()
 
-    Latents have a mean square of 1. A network of one neuron a layer, whose weights are all 0, stands in for none: it
-    takes a few bytes.
+
+@dataclass(frozen=True)
+class Linear:
+    """A model with all components that may be worth their bytes.
+
+    Its first latents are the components', with a mean square of 1, ahead of those that its network had.
     """
-    count, points = len(clouds), clouds.points
-    basis, spread = principal_components(clouds)
-    kept = max(int((spread[: min(most, count - 1)] > _LEAST_SPREAD * spread[0]).sum()), 1)
-    latents = basis[:, :kept] * np.sqrt(count)
-    mean, components = np.empty((points, 3), np.float32), np.empty((points, kept, 3), np.float32)
-    for some in np.array_split(np.arange(points), -(-3 * count * points // COORDINATES_AT_ONCE)):
-        part = clouds.gather(np.arange(count), some).astype(np.float64)
-        mean[some] = part.mean(0)
-        # Latents are orthogonal, and to the mean.
-        components[some] = np.tensordot(part - part.mean(0), latents, (0, 0)).transpose(0, 2, 1) / count
-    return of_components(mean, latents.astype(np.float32), components)
+
+    model: Model
+    squares: NDArray[np.float64]  # (C,) mean squares of how far points move by each component, falling
+
+    def at(self, lambda_: float, template: StepSize) -> Model:
+        """Return the model with as many of its components as earn their bits at a lambda.
+
+        A bit is worth 2 ln 2 lambda of mean squared movement (see `step_sizes`). Components are coded over a template
+        of this step size.
+        """
+        price, clouds = 2 * math.log(2) * lambda_, self.model.architecture.clouds
+        # A component whose latents would be 0 is worth nothing.
+        most = int((self.squares > price * clouds).sum())
+        counts = {round(most * _PLAN.fewer**i) for i in range(_PLAN.counts)} | {0}
+        grid, _, bits = to_grid(self.model.template, template)
+
+        def cost(count: int) -> float:
+            """Return the movement that a number of components leaves, and what their bits are worth."""
+            left = float(self.squares[count:].sum())
+            if not count:
+                return left
+            model = self.first(count)
+            assert model.components is not None
+            coded = Components.encode(model.components, component_step_sizes(model, lambda_), grid, bits)
+            moved = np.square(coded.dequantise() - model.components).sum((1, 2)).mean()
+            # Of a number with this mean square, in the step size that lambda gives it.
+            latents = 0.5 * np.log2(1 + 1.42 * self.squares[:count] / (lambda_ * clouds)).sum() * clouds
+            return left + float(moved) + price * (8 * len(coded.coded) + float(latents))
+
+        return self.first(min(sorted(counts), key=cost))
+
+    def first(self, count: int) -> Model:
+        """Return the model with its first components alone."""
+        model, all_ = self.model, len(self.squares)
+        kept = [*range(count), *range(all_, model.architecture.latent)]
+        architecture = replace(model.architecture, components=count, latent=len(kept))
+        if not kept:
+            # A model has a latent of one number at least.
+            kept, architecture = [0], replace(architecture, latent=1)
+        weights = {**model.weights, "latent": model.weights["latent"][kept]}
+        components = None if not count or model.components is None else model.components[:, :count]
+        return replace(
+            model, architecture=architecture, latents=model.latents[:, kept], weights=weights, components=components
+        )
 
 
-def of_components(template: Array, latents: Array, components: Array) -> Model:
-    """Return the model of a template (M, 3) that latents (N, C) move by components (M, C, 3) alone."""
-    count, number = latents.shape
-    architecture = Architecture(count, len(template), number, (1,), 1, 1, True, number)
+def without_network(clouds: Targets, seed: int) -> Linear:
+    """Return the mean of clouds in assigned order, and their principal components.
+
+    One neuron a layer whose weights are all 0 stands in for no network: it takes a few bytes.
+    """
+    mean = np.zeros((clouds.points, 3))
+    for cloud in clouds:
+        mean += cloud
+    architecture = Architecture(len(clouds), clouds.points, 0, (1,), 1, 1, True)
     weights = {name: np.zeros(shape, np.float32) for name, shape in architecture.tensors().items()}
-    return Model(architecture, template, latents, weights, components)
+    template, latents = (mean / len(clouds)).astype(np.float32), np.zeros((len(clouds), 0), np.float32)
+    return with_components(Model(architecture, template, latents, weights), clouds, seed)
 
 
-def first_components(model: Model, number: int) -> Model:
-    """Return a linear model with its first components alone."""
-    assert model.components is not None
-    return of_components(model.template, model.latents[:, :number], model.components[:, :number])
+def with_components(model: Model, clouds: Targets, seed: int) -> Linear:
+    """Add the principal components of what a model without any leaves of the clouds, in assigned order."""
+    architecture, count = model.architecture, len(clouds)
+    rows = draw_points(
+        generator(seed, Use.COMPONENT_POINTS), patch_sizes(architecture.points, architecture.patches), _PLAN.points
+    ).ravel()
+    part = replace(model, architecture=replace(architecture, points=len(rows)), template=model.template[rows])
+    left = np.stack([cloud.ravel() for cloud in _left(part, clouds, np.arange(count), rows)]).astype(np.float64)
+    left -= left.mean(0)
+    values, vectors = np.linalg.eigh(left @ left.T)
+    squares = np.maximum(values[::-1], 0) / (count * len(rows))
+    kept = int((squares[: min(_PLAN.most, count - 1)] > _PLAN.least**2 * squares[0]).sum())
+    latents = vectors[:, ::-1][:, :kept] * np.sqrt(count)
+    # Signs are fixed: equal data gives equal components.
+    latents *= np.where(latents[np.abs(latents).argmax(0), np.arange(kept)] < 0, -1, 1)
+
+    few = np.unique(np.linspace(0, count - 1, min(count, _PLAN.clouds)).round().astype(np.int64))
+    design = np.column_stack([np.ones(len(few)), latents[few]])  # (n, 1 + C)
+    sums = np.zeros((1 + kept, 3 * architecture.points))
+    for row, cloud in zip(design, _left(model, clouds, few, None), strict=True):
+        sums += row[:, None] * cloud.ravel()
+    solved = np.linalg.lstsq(design.T @ design, sums, rcond=1e-9)[0].reshape(1 + kept, -1, 3)
+    template = model.template + solved[0].astype(np.float32) if architecture.residual else model.template
+    components = np.ascontiguousarray(solved[1:].transpose(1, 0, 2), np.float32)
+    weights = model.weights["latent"]
+    return Linear(
+        Model(
+            replace(architecture, latent=kept + architecture.latent, components=kept),
+            template,
+            np.concatenate([latents.astype(np.float32), model.latents], 1),
+            {**model.weights, "latent": np.concatenate([np.zeros((kept, weights.shape[1]), np.float32), weights])},
+            components,
+        ),
+        squares[:kept],
+    )
+
+
+def _left(model: Model, clouds: Targets, some: NDArray[np.int64], rows: NDArray[np.int64] | None) -> Iterator[Array]:
+    """Yield what a model leaves (m, 3) of some clouds: of these rows, which are all that it has, or of all."""
+    decoder = FloatDecoder(model)
+    for i in some:
+        target = clouds[i] if rows is None else clouds.gather(np.array([i]), rows)[0]
+        yield target - decoder.decode(model.latents[i])

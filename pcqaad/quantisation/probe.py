@@ -14,10 +14,13 @@ from pcqaad.decoder.architecture import Array, Model
 from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.decoder.patches import draw_points, patch_sizes
 from pcqaad.errors import DivergenceError
+from pcqaad.quantisation.calibration import Calibration
 from pcqaad.quantisation.step_sizes import FINEST_STEP_SIZE, Sensitivities, latent_drive, rounded
 from pcqaad.quantisation.weight_scales import choose_weight_scales
 from pcqaad.seeds import Use, generator
 
+# Points of the template that are decoded, spread evenly over the patches.
+PROBED_POINTS = 8192
 # No number of a model in normalised coordinates is as large, nor a pre-activation.
 _LARGEST_NUMBER = 1e9
 
@@ -28,7 +31,7 @@ class Probe:
 
     clouds: int = 4  # that sensitivities are measured on
     reach_clouds: int = 16  # that activations are measured on, whose largest one counts
-    points: int = 8192  # of the template, spread evenly over the patches
+    points: int = PROBED_POINTS
     # The step size, in standard deviations: coarse enough to tell from float32 noise, fine enough to stay linear.
     step_size: float = 1 / 16
 
@@ -36,9 +39,15 @@ class Probe:
 _PROBE = Probe()
 
 
-def probe(model: Model, seed: int = 0) -> Sensitivities:
-    """Round one group of a model after another, and decode; raises DivergenceError as `activation_reach` does."""
-    activation_reach(model, seed)
+def probe(model: Model, seed: int = 0, calibration: Calibration | None = None) -> Sensitivities:
+    """Round one group of a model after another, and decode.
+
+    Weights are rounded independently for that. Their sensitivity is the part of it that error feedback leaves, by the
+    `calibration`. Where it is not given it is drawn, and DivergenceError raised as `activation_reach` does.
+    """
+    if calibration is None:
+        activation_reach(model, seed)
+        calibration = Calibration(model, seed)
     spacing = 0.0
     if len(model.template) > 1:
         spacing = float(cKDTree(model.template).query(model.template, 2)[0][:, 1].mean())
@@ -51,7 +60,7 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
         moved = np.square(_decode_all(change(step_size)) - before).sum(2).mean()
         return float(moved) / float(step_size) ** 2
 
-    weight_scales = choose_weight_scales(part)
+    weight_scales = choose_weight_scales(calibration)
 
     def of_tensor(name: str) -> float:
         values, factors = part.weights[name], weight_scales.factors(name)
@@ -74,7 +83,7 @@ def probe(model: Model, seed: int = 0) -> Sensitivities:
     return Sensitivities(
         sensitivity(part.template, lambda d: replace(part, template=rounded(part.template, d))),
         sensitivity(part.latents * drive, lambda d: replace(part, latents=rounded(part.latents, d / drive))),
-        {name: of_tensor(name) for name in part.weights},
+        {name: of_tensor(name) * calibration.relief(name, weight_scales.factors(name)) for name in part.weights},
         weight_scales,
         spacing,
         gain,

@@ -21,6 +21,7 @@ from pcqaad.decoder.integer_model import (
 )
 from pcqaad.decoder.step_sizes import step_size_values
 from pcqaad.errors import DivergenceError
+from pcqaad.quantisation.calibration import Calibration
 from pcqaad.quantisation.probe import activation_reach
 from pcqaad.quantisation.step_sizes import StepSizes, code_components, to_grid, to_symbols
 
@@ -40,8 +41,16 @@ class Quantised:
         return self.shared.dequantise(dequantise_latents(self.latents, self.shared.latent_step_sizes))
 
 
-def quantise(model: Model, step_sizes: StepSizes, seed: int = 0, reach: tuple[float, ...] | None = None) -> Quantised:
+def quantise(
+    model: Model,
+    step_sizes: StepSizes,
+    seed: int = 0,
+    reach: tuple[float, ...] | None = None,
+    calibration: Calibration | None = None,
+) -> Quantised:
     """Round a model to step sizes, and choose the scales of its activations from their `reach`, measured if not given.
+
+    With a `calibration` of the model its weights are rounded with error feedback, else each to the nearest symbol.
 
     Raises DivergenceError where no step sizes make the sums of the model exact.
     """
@@ -54,12 +63,19 @@ def quantise(model: Model, step_sizes: StepSizes, seed: int = 0, reach: tuple[fl
         grid,
         step_sizes.weights,
         step_sizes.weight_scales,
-        {name: to_symbols(w, step_sizes.within(name)) for name, w in model.weights.items()},
+        _weight_symbols(model, step_sizes, calibration),
         step_sizes.latents,
         tuple(_scale(largest) for largest in reach or activation_reach(model, seed)),
         code_components(model, step_sizes),
     )
-    return _made_exact(model, Quantised(shared, to_symbols(model.latents, step_size_values(step_sizes.latents))))
+    quantised = Quantised(shared, to_symbols(model.latents, step_size_values(step_sizes.latents)))
+    return _made_exact(model, quantised, calibration)
+
+
+def _weight_symbols(model: Model, step_sizes: StepSizes, calibration: Calibration | None) -> dict[str, Symbols]:
+    if calibration is not None:
+        return calibration.symbols(step_sizes)
+    return {name: to_symbols(w, step_sizes.within(name)) for name, w in model.weights.items()}
 
 
 def _scale(largest: float) -> int:
@@ -68,14 +84,14 @@ def _scale(largest: float) -> int:
     return min(max(room, 0), LARGEST_SCALE)
 
 
-def _made_exact(model: Model, quantised: Quantised) -> Quantised:
+def _made_exact(model: Model, quantised: Quantised, calibration: Calibration | None) -> Quantised:
     """Double the finest step sizes until all sums are exact; hardly any model needs it."""
     shared, latents = quantised.shared, quantised.latents
     while (latent_reach(latents, shared.latent_step_sizes) >= LARGEST_LATENT).any():
         shared = replace(shared, latent_step_sizes=tuple(d.doubled() for d in shared.latent_step_sizes))
         latents = to_symbols(model.latents, step_size_values(shared.latent_step_sizes))
     while np.abs(shared.weights["latent"]).max() >= LARGEST_LATENT_WEIGHT:
-        shared = _coarser(model, shared, "latent")
+        shared = _coarser(model, shared, "latent", calibration)
     if shared.components is not None:
         driven = np.abs(model.latents[:, : model.architecture.components]).max()
         if shared.components.reach > LARGEST_REACH or driven >= LARGEST_COEFFICIENT >> COEFFICIENT_SCALE:
@@ -85,13 +101,12 @@ def _made_exact(model: Model, quantised: Quantised) -> Quantised:
             finest = min(total.terms, key=lambda term: term.exponent)
             if finest.exponent > total.exponent or not finest.tensor:
                 raise DivergenceError(f"the fit diverged: the sums of its layer {layer} are too large to be exact")
-            shared = _coarser(model, shared, finest.tensor)
+            shared = _coarser(model, shared, finest.tensor, calibration)
     return Quantised(shared, latents)
 
 
-def _coarser(model: Model, shared: IntegerModel, tensor: str) -> IntegerModel:
+def _coarser(model: Model, shared: IntegerModel, tensor: str, calibration: Calibration | None) -> IntegerModel:
     """Double the step size of a tensor."""
-    step_size = shared.weight_step_sizes[tensor].doubled()
-    symbols = to_symbols(model.weights[tensor], step_size.value * shared.weight_scales.factors(tensor))
-    step_sizes = {**shared.weight_step_sizes, tensor: step_size}
-    return replace(shared, weight_step_sizes=step_sizes, weights={**shared.weights, tensor: symbols})
+    weights = {**shared.weight_step_sizes, tensor: shared.weight_step_sizes[tensor].doubled()}
+    step_sizes = StepSizes(shared.step_size, weights, shared.weight_scales, shared.latent_step_sizes)
+    return replace(shared, weight_step_sizes=weights, weights=_weight_symbols(model, step_sizes, calibration))

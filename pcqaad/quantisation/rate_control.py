@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from pcqaad.decoder.architecture import Model
 from pcqaad.errors import GoalError
+from pcqaad.evaluation.metrics import Errors
 from pcqaad.monitor import Stage, log
-from pcqaad.quantisation.evaluator import Evaluator
+from pcqaad.quantisation.calibration import Calibration
+from pcqaad.quantisation.evaluator import Decode, Evaluator
 from pcqaad.quantisation.probe import activation_reach, probe
 from pcqaad.quantisation.quantise import Quantised, quantise
 from pcqaad.quantisation.step_sizes import StepSizes, choose_step_sizes, search_lambda
 from pcqaad.settings import Settings
 
-# Trains the model on, quantisation-aware, for a share of the time left for that; None where that holds no step.
-Tune = Callable[[StepSizes, float], "Model | None"]
+# Trains the model on for the time left for that; None where that holds no step.
+Tune = Callable[[], "Model | None"]
 # Returns the bytes of a file with a quantised model in it.
 Size = Callable[[Quantised], int]
 
@@ -29,17 +31,15 @@ Size = Callable[[Quantised], int]
 class ToleranceSearch:
     """How step sizes are sought that raise the error by less than a tolerance."""
 
+    first: float = 5e-7  # first lambda tried, in squared errors of the model: about that of a hundredth
     largest: float = 4.0  # taken for any above: an error five times the float model's is that of no model any more
     smallest: float = 0.001  # a smaller degradation is noise
     wide: float = 0.5  # where an error asked for leaves more, the network is larger than it has to be
     # Rounding alone, ever finer. The first or second is fine enough, as a rule. A model exact to the last digits of
     # float32 can meet no tolerance: then the finest tried is kept, and the record says what it costs.
     roundings: int = 20
-    aim: float = 4.0  # first aim of quantisation-aware training, in lambdas of rounding alone: a bit less a number
-    aim_further: float = 1.6  # exponent of the next aim's growth, where that comes out within the tolerance
-    aim_less: float = 2.0  # the next aim where it does not
-    shares: tuple[float, float] = (0.65, 0.35)  # of the training, for the first aim and for the second
     coarser: int = 8  # coarser step sizes tried in the end
+    coarser_whole: int = 3  # and on whole clouds
     near: float = 0.8  # part of the tolerance that ends that
     longest: float = 4.0  # largest factor between two lambdas there
     shortest: float = 1.1  # least factor there
@@ -63,10 +63,24 @@ _BUDGET = BudgetSearch()
 class Encoded:
     """A quantised model."""
 
-    model: Model  # in floats, as quantisation-aware training left it
+    model: Model  # in floats, as it was tuned
     lambda_: float  # that its step sizes follow from
     quantised: Quantised
     degradation: float  # the part by which it raises the EM-kD of the model that was fitted
+    errors: dict[int, Errors] = field(default_factory=dict)  # of the clouds that were measured whole, normalised
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A float model, and what quantising it takes."""
+
+    model: Model
+    calibration: Calibration
+    reach: tuple[float, ...]
+
+    @classmethod
+    def of(cls, model: Model, seed: int) -> _Source:
+        return cls(model, Calibration(model, seed), activation_reach(model, seed))
 
 
 def encode(
@@ -95,21 +109,21 @@ class _Search:
         self._model, self._evaluator, self._settings = model, evaluator, settings
         self._tune, self._smooth = tune, smooth
         # First of all: it tells a model that is none.
-        self._sensitivities = probe(model, settings.seed)
-        self._float_error = evaluator.error(evaluator.floats(model))
+        self._source = _Source.of(model, settings.seed)
+        self._sensitivities = probe(model, settings.seed, self._source.calibration)
+        self._float_error = evaluator.error(model)
+        self._whole_float_error: float | None = None
 
     def within_budget(self, budget: int, size: Size) -> Encoded:
-        """Find the finest step sizes at which the file keeps to its budget, and train the model for them."""
-        model, lambda_ = self._model, self._rounding_lambda(self._settings.tolerance)
-        lambda_ = self._filling_lambda(model, lambda_, budget, size)
-        tuned = self._tune(self._step_sizes(model, lambda_), 1.0)
-        if tuned is not None:
-            model, lambda_ = tuned, self._filling_lambda(tuned, lambda_, budget, size)
-        return self._candidate(model, lambda_)
+        """Find the finest step sizes at which the file keeps to its budget."""
+        model = self._tuned()
+        lambda_ = self._leading_lambda(model, self._settings.tolerance)
+        return self._whole_candidate(model, self._filling_lambda(model, lambda_, budget, size))
 
     def within_error(self, wanted: float) -> Encoded:
         """Find the coarsest step sizes whose EM-kD is at most `wanted` percent of the diagonal."""
-        reached = self._evaluator.percent(self._float_error)
+        whole = self._whole_error()
+        reached = self._evaluator.percent(whole)
         tolerance = min(wanted / reached - 1, _TOLERANCE.largest) if reached else _TOLERANCE.largest
         if tolerance > _TOLERANCE.wide:
             text = "the fit reaches %.3g %%, far below %g %%: a smaller network, as max_bytes makes one, might do"
@@ -117,8 +131,8 @@ class _Search:
         if tolerance > _TOLERANCE.smallest:
             encoded = self.within_tolerance(tolerance)
         else:
-            encoded = self._below(tolerance)
-            reached = min(reached, self._evaluator.percent(self._float_error * (1 + encoded.degradation)))
+            encoded = self._measured_whole(self._below(tolerance))
+            reached = min(reached, self._evaluator.percent(whole * (1 + encoded.degradation)))
         if encoded.degradation <= tolerance:
             return encoded
         text = f"an EM-kD of {wanted:g} % was not reached: the fit ended at {reached:.4g} %"
@@ -127,74 +141,72 @@ class _Search:
     def within_tolerance(self, tolerance: float) -> Encoded:
         """Find the coarsest step sizes that raise EM-kD by less than the tolerance.
 
-        The distances to the assigned targets, cheap to take, lead near the lambda at which rounding alone does so.
-        EM-kD itself decides. Quantisation-aware training allows larger lambdas, which are tried first.
+        The distances to the assigned targets, cheap to take, lead near the lambda at which quantisation does so. EM-kD
+        on a part of the points decides between candidates. Whole clouds have the last word.
         """
-        lambda_ = self._rounding_lambda(tolerance)
-        found = self._by_tuning(lambda_, tolerance) or self._by_rounding(lambda_, tolerance)
-        return self._coarsened(found, tolerance)
+        model = self._tuned()
+        found = self._by_rounding(model, self._leading_lambda(model, tolerance), tolerance)
+        found = self._measured_whole(self._coarsened(found, tolerance))
+        for _ in range(_TOLERANCE.roundings):
+            if found.degradation < tolerance:
+                break
+            lambda_ = found.lambda_ * min(0.9 * tolerance / found.degradation, 0.8)
+            found = self._whole_candidate(model, lambda_)
+        return self._coarsened(found, tolerance, self._whole_candidate, _TOLERANCE.coarser_whole)
 
     def _below(self, tolerance: float) -> Encoded:
-        """Train on with fine step sizes: the model may end below an error that it does not reach yet."""
-        lambda_ = self._rounding_lambda(self._settings.tolerance)
-        tuned = self._tune(self._step_sizes(self._model, lambda_), 1.0)
-        found = self._candidate(tuned or self._model, lambda_)
+        """Train on, and quantise finely: the model may end below an error that it does not reach yet."""
+        model = self._tuned()
+        found = self._candidate(model, self._leading_lambda(model, self._settings.tolerance))
         return self._coarsened(found, tolerance) if found.degradation < tolerance else found
 
-    def _rounding_lambda(self, tolerance: float) -> float:
-        """Return the lambda at which rounding raises the distances to assigned targets by nearly the tolerance."""
-        base = self._evaluator.assigned_error(self._model)
+    def _tuned(self) -> Model:
+        """Train on, and return the better model."""
+        tuned = self._tune()
+        return self._model if tuned is None or self._evaluator.error(tuned) > self._float_error else tuned
+
+    def _leading_lambda(self, model: Model, tolerance: float) -> float:
+        """Return the lambda at which quantisation raises the distances to assigned targets by nearly the tolerance."""
+        base = self._evaluator.assigned_error(model)
         if base == 0:
             return 1e-18
 
         def degradation(lambda_: float) -> float:
             self._evaluator.monitor.update(Stage.QUANTISE)
-            near = self._step_sizes(self._model, lambda_).round(self._model)
-            return self._evaluator.assigned_error(near) / base - 1
+            return self._evaluator.assigned_error(self._quantised(model, lambda_).model()) / base - 1
 
-        return 0.8 * search_lambda(degradation, 1e-9 * base**2, tolerance)
+        return 0.8 * search_lambda(degradation, _TOLERANCE.first * base**2, tolerance, nearest=_TOLERANCE.shortest)
 
-    def _by_tuning(self, lambda_: float, tolerance: float) -> Encoded | None:
-        """Train for coarse step sizes, then for coarser or finer ones as it comes out; None without success."""
-        best, aim = None, _TOLERANCE.aim
-        for share in _TOLERANCE.shares:
-            tuned = self._tune(self._step_sizes(self._model, aim * lambda_), share)
-            if tuned is None:
-                break
-            found = self._candidate(tuned, aim * lambda_)
-            if found.degradation >= tolerance:
-                aim = _TOLERANCE.aim_less
-                continue
-            best = found
-            # A rounded number adds to the squared error by its lambda; rounding alone takes up the tolerance at 1.
-            # A number that is trained for it adds less, by the less the farther there is to go.
-            room = ((1 + tolerance) ** 2 - (1 + found.degradation) ** 2) / ((1 + tolerance) ** 2 - 1)
-            aim *= (1 + room / aim) ** _TOLERANCE.aim_further
-        return best
-
-    def _by_rounding(self, lambda_: float, tolerance: float) -> Encoded:
-        """Round the model as it is, ever finer; the nearest where nothing is within the tolerance."""
+    def _by_rounding(self, model: Model, lambda_: float, tolerance: float) -> Encoded:
+        """Round a model as it is, ever finer; the nearest where nothing is within the tolerance."""
         for _ in range(_TOLERANCE.roundings):
-            found = self._candidate(self._model, lambda_)
+            found = self._candidate(model, lambda_)
             if found.degradation < tolerance:
                 break
             # The degradation is close to linear in lambda; aim below the bound, and never at the same point.
             lambda_ *= min(0.9 * tolerance / found.degradation, 0.8)
         return found
 
-    def _coarsened(self, best: Encoded, tolerance: float) -> Encoded:
+    def _coarsened(
+        self,
+        best: Encoded,
+        tolerance: float,
+        candidate: Callable[[Model, float], Encoded] | None = None,
+        tries: int = _TOLERANCE.coarser,
+    ) -> Encoded:
         """Go on to coarser step sizes as far as the tolerance reaches.
 
-        Distances to assigned targets say more of a degradation than comes of it, and quantisation-aware training can
-        end well below the float model's error: the first step sizes found are seldom the coarsest.
+        Distances to assigned targets say more of a degradation than comes of it, and tuning can end well below the
+        float model's error: the first step sizes found are seldom the coarsest.
         """
         longest, unit = _TOLERANCE.longest, max(abs(tolerance), _TOLERANCE.smallest)
-        for _ in range(_TOLERANCE.coarser):
+        candidate = candidate or self._candidate
+        for _ in range(tries):
             room = (tolerance - best.degradation) / unit
             if room < 1 - _TOLERANCE.near or longest < _TOLERANCE.shortest:
                 break
             stride = min(1 + room / 2, longest)
-            coarser = self._candidate(best.model, best.lambda_ * stride)
+            coarser = candidate(best.model, best.lambda_ * stride)
             if coarser.degradation < tolerance:
                 best = coarser
             else:
@@ -206,17 +218,18 @@ class _Search:
         # Logarithms: of the two lambdas between which it lies, and how far their files are off the budget.
         too_fine, within = -math.inf, math.inf
         too_large, too_small = math.inf, 0.0
-        seed = self._settings.seed
-        reach = activation_reach(model, seed)
+        # Sizes leap and turn: the last one within the budget need not be the largest.
+        largest, best = 0, math.inf
         tried = math.log(guess)
         for _ in range(_BUDGET.sizes):
             self._evaluator.monitor.update(Stage.QUANTISE)
-            found = size(quantise(model, self._step_sizes(model, math.exp(tried)), seed, reach))
+            found = size(self._quantised(model, math.exp(tried)))
             over = math.log(found / (_BUDGET.filled**0.5 * budget))
             if found > budget:
                 too_fine, too_large = tried, over
             else:
                 within, too_small = tried, -over
+                largest, best = max((largest, best), (found, tried))
                 if found >= _BUDGET.filled * budget or tried < _BUDGET.finest:
                     break
             if math.isinf(within):
@@ -230,14 +243,41 @@ class _Search:
         if math.isinf(within):
             text = f"a file of {budget:,} bytes cannot be made: the coarsest step sizes take {found:,}"
             raise GoalError(f"{text}; fewer --points, --latent or --patches make a smaller one")
-        return math.exp(within)
+        return math.exp(best)
 
     def _step_sizes(self, model: Model, lambda_: float) -> StepSizes:
         return choose_step_sizes(model, self._sensitivities, lambda_, self._smooth)
 
+    def _quantised(self, model: Model, lambda_: float) -> Quantised:
+        if self._source.model is not model:
+            self._source = _Source.of(model, self._settings.seed)
+        source, step_sizes = self._source, self._step_sizes(model, lambda_)
+        return quantise(model, step_sizes, self._settings.seed, source.reach, source.calibration)
+
     def _candidate(self, model: Model, lambda_: float) -> Encoded:
         """Quantise a model, and measure what it decodes to."""
-        quantised = quantise(model, self._step_sizes(model, lambda_), self._settings.seed)
-        error = self._evaluator.error(self._evaluator.integers(quantised))
+        quantised = self._quantised(model, lambda_)
+        error = self._evaluator.error(quantised)
         degradation = error / self._float_error - 1 if self._float_error else 0.0
         return Encoded(model, lambda_, quantised, degradation)
+
+    def _whole_error(self) -> float:
+        """Return the EM-kD of the model in floats on whole clouds."""
+        if self._whole_float_error is None:
+            self._whole_float_error = _mean(self._whole_errors(self._evaluator.floats(self._model)))
+        return self._whole_float_error
+
+    def _measured_whole(self, found: Encoded) -> Encoded:
+        """Measure a candidate on whole clouds."""
+        errors, base = self._whole_errors(self._evaluator.integers(found.quantised)), self._whole_error()
+        return replace(found, errors=errors, degradation=_mean(errors) / base - 1 if base else 0.0)
+
+    def _whole_candidate(self, model: Model, lambda_: float) -> Encoded:
+        return self._measured_whole(Encoded(model, lambda_, self._quantised(model, lambda_), 0.0))
+
+    def _whole_errors(self, decode: Decode) -> dict[int, Errors]:
+        return self._evaluator.errors(decode, self._evaluator.confirmed(), Stage.QUANTISE)
+
+
+def _mean(errors: dict[int, Errors]) -> float:
+    return sum(e.mean for e in errors.values()) / len(errors)

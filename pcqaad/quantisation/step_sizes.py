@@ -179,8 +179,13 @@ def rounded(values: Array, step_size: float | np.floating | NDArray[np.floating]
     return (to_symbols(values, step_size) * step_size).astype(np.float32)
 
 
-def search_lambda(degradation: Callable[[float], float], start: float, target: float, rounds: int = 24) -> float:
-    """Return the largest lambda at which the degradation, which grows with it, is at most `target`."""
+def search_lambda(
+    degradation: Callable[[float], float], start: float, target: float, rounds: int = 24, nearest: float = 1.02
+) -> float:
+    """Return the largest lambda at which the degradation, which grows with it, is at most `target`.
+
+    The one returned is off by a factor of `nearest` at most, where `rounds` bisections suffice.
+    """
     low = high = start
     if degradation(start) <= target:
         while degradation(high) <= target and high < start * 4.0**12:
@@ -191,6 +196,6 @@ def search_lambda(degradation: Callable[[float], float], start: float, target: f
     for _ in range(rounds):
         middle = float(np.sqrt(low * high))
         low, high = (middle, high) if degradation(middle) <= target else (low, middle)
-        if high / low < 1.02:
+        if high / low < nearest:
             break
     return low

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,15 @@ from pcqaad.decoder.module import Decoder
 from pcqaad.errors import CheckpointError, Interrupted
 from pcqaad.evaluation.metrics import percent
 from pcqaad.matching.gpu.auction import batched
-from pcqaad.monitor import Monitor, Stage, log
+from pcqaad.monitor import Monitor, Progress, Stage, log
 from pcqaad.points.collect import CloudSet, Points
 from pcqaad.points.components import principal_components
 from pcqaad.points.fixed_point import Targets
-from pcqaad.quantisation.step_sizes import StepSizes
 from pcqaad.settings import Settings
 from pcqaad.training.checkpoint import Checkpoint
 from pcqaad.training.loop import train
 from pcqaad.training.pretrain import ChamferTrainer
-from pcqaad.training.schedule import Schedule, fitting, pretraining, tuning
+from pcqaad.training.schedule import NEARLY, Schedule, fitting, pretraining, tuning
 from pcqaad.training.sizing import resolve
 from pcqaad.training.start import (
     doubt_pairs,
@@ -37,9 +37,12 @@ from pcqaad.training.start import (
 )
 from pcqaad.training.trainer import Trainer, network_state
 
+# The part of the time left, when training begins, that may be kept for what comes after it.
+_MOST_RESERVED = 0.5
+
 
 class Run:
-    """A fit of clouds, from the matching to quantisation-aware training; `resumable` once it has a checkpoint."""
+    """A fit of clouds, from the matching to its tuning; `resumable` once it has a checkpoint."""
 
     def __init__(
         self, asked: Settings, device: torch.device, checkpoint: Path | None, resume: bool, monitor: Monitor
@@ -49,9 +52,10 @@ class Run:
         self.resumable = resume and checkpoint is not None and checkpoint.exists()
         self._asked, self._device, self._checkpoint, self._monitor = asked, device, checkpoint, monitor
 
-    def train(self, clouds: CloudSet) -> Trainer:
-        """Match the clouds, or go on from the checkpoint, and train until quantisation-aware training is left.
+    def train(self, clouds: CloudSet, reserve: Callable[[Model], float] = lambda _: 0.0) -> Trainer:
+        """Match the clouds, or go on from the checkpoint, and train until tuning is left.
 
+        `reserve` returns the seconds that a model takes after its training: they are the minutes' too.
         Brings the clouds' targets into assigned order. Raises CheckpointError where the checkpoint is not one of this
         fit, DivergenceError where the fit makes numbers beyond all bounds, and Interrupted.
         """
@@ -72,6 +76,11 @@ class Run:
         for i, assignment in enumerate(kept.assignments):
             targets.permute(i, assignment)
         trainer = self._start(clouds, template, kept)
+        if self._asked.minutes:
+            reserved, left = reserve(trainer.network.arrays()), 60 * self._asked.minutes - self._clock()
+            # However long the rest takes, some of the time is for training.
+            reserved = min(reserved, max(left, 0) * _MOST_RESERVED)
+            trainer.schedule = replace(trainer.schedule, reserved=reserved)
         self._fit(clouds, trainer, kept.prepared)
         return trainer
 
@@ -153,17 +162,34 @@ class Run:
             raise
         save()
 
+    def timed(self) -> Monitor:
+        """Return a monitor that is told the seconds of the whole fit where its minutes end it, whatever it is doing."""
+        show, minutes = self._monitor.show, self._asked.minutes
+        if show is None or minutes is None or self._asked.epochs is not None:
+            return self._monitor
+
+        def told(progress: Progress) -> None:
+            done = min(self._clock(), NEARLY * 60 * minutes)
+            show(replace(progress, done=done, total=60 * minutes, unit="seconds"))
+
+        return Monitor(told, self._monitor.should_stop)
+
+    def ended(self) -> None:
+        """Tell that all is done, where minutes end the fit."""
+        if self._asked.minutes is not None and self._asked.epochs is None:
+            whole = 60 * self._asked.minutes
+            self._monitor.update(Stage.MEASURE, whole, whole, "seconds")
+
     def _clock(self) -> float:
         """Return the seconds that the fit has taken, those before an interruption included."""
         return time.monotonic() - self._began
 
-    def tune(self, trainer: Trainer, step_sizes: StepSizes, share: float) -> Model | None:
-        """Train on, quantisation-aware, for a share of what the settings leave for that.
+    def tune(self, trainer: Trainer) -> Model | None:
+        """Train on, at a low rate that falls, for what the settings leave for that.
 
-        An interrupted fit begins this phase anew: its last checkpoint is from before. Returns None where the share
-        holds no step.
+        An interrupted fit begins this phase anew: its last checkpoint is from before. Returns None where there is no
+        time for a step.
         """
         first = trainer.step
-        trainer.quantisation_aware(step_sizes)
-        train(trainer, tuning(trainer.schedule, share, first, self._clock()), self._clock, self._monitor)
+        train(trainer, tuning(trainer.schedule, first, self._clock()), self._clock, self._monitor)
         return trainer.network.arrays() if trainer.step > first else None

@@ -14,7 +14,9 @@ from pcqaad.settings import Settings
 
 # The part of a rate that is left in the end: the last steps then move less than quantisation will.
 LAST_RATE = 0.01
-# The rate at which quantisation-aware training begins, in learning rates: enough to move numbers by a step size.
+# The part of its minutes that a fit may claim before it ends.
+NEARLY = 0.99
+# The rate at which tuning begins, in learning rates.
 TUNING_RATE = 0.2
 
 
@@ -29,6 +31,7 @@ class Schedule:
 
     settings: Settings  # resolved
     clouds: int  # N
+    reserved: float = 0.0  # seconds of the minutes that are left for what comes after training
 
     @property
     def steps_per_epoch(self) -> int:
@@ -51,18 +54,24 @@ class Schedule:
         first, batch = position * self.settings.batch, self.settings.batch
         return order.take(range(first, first + batch), mode="wrap") if wrapped else order[first : first + batch]
 
+    @property
+    def seconds(self) -> float:
+        """Seconds from the beginning of the fit to the end of its training; infinitely many where epochs end it."""
+        minutes = self.settings.minutes
+        return 60 * minutes - self.reserved if minutes else math.inf
+
     def part(self, steps: int, seconds: float) -> float:
         """Return the part of the fit's epochs that steps are, or of its minutes that seconds are: the larger."""
-        minutes = self.settings.minutes
         # The rate must have fallen when the time is up, wherever the steps are by then.
-        return max(steps / self.steps, seconds / (60 * minutes)) if minutes else steps / self.steps
+        return max(steps / self.steps, seconds / self.seconds)
 
     def told(self, steps: int, seconds: float) -> tuple[float, float, str]:
         """Return how much is done, of how much, in which unit: seconds where the minutes will end the fit."""
         minutes = self.settings.minutes
-        if minutes and seconds / (60 * minutes) > steps / self.steps:
-            return min(seconds, 60 * minutes), 60 * minutes, "seconds"
-        # Quantisation-aware training in two parts, each of whole steps, may make one more.
+        if minutes and seconds / self.seconds > steps / self.steps:
+            # Of the whole fit, of which training is not the end.
+            return min(seconds, NEARLY * 60 * minutes), 60 * minutes, "seconds"
+        # A phase of whole steps may make one more.
         return min(steps, self.steps), self.steps, "steps"
 
 
@@ -108,7 +117,6 @@ def fitting(schedule: Schedule, prepared: float) -> Phase:
     return Phase(Stage.FIT, schedule, share, schedule.part(0, prepared) / share, warmup=s.warmup, falls=falls)
 
 
-def tuning(schedule: Schedule, share: float, step: int, seconds: float) -> Phase:
-    """Return a phase of quantisation-aware training: a share of what the settings leave for it, from here on."""
-    part = share * schedule.settings.tune
-    return Phase(Stage.TUNE, schedule, part, rate=TUNING_RATE, first_step=step, began=seconds)
+def tuning(schedule: Schedule, step: int, seconds: float) -> Phase:
+    """Return the last phase, from here on: what the settings leave for it. A rate that never fell does so here."""
+    return Phase(Stage.TUNE, schedule, schedule.settings.tune, rate=TUNING_RATE, first_step=step, began=seconds)

@@ -29,8 +29,8 @@ class Sizing:
     smallest_latent: int = 2  # numbers
     largest_latent: int = 256  # numbers
     steps: int = 10_000  # of a fit, whatever the size of the set: one to three minutes of a core
-    # A network for a budget is sized by what a file takes after quantisation-aware training, about.
-    weight: float = 5.0  # bits
+    # A network for a budget is sized by what a file takes after quantisation, about.
+    weight: float = 4.0  # bits
     template_point: float = 10.0  # bits
     latent_number: float = 7.5  # bits
     cloud: int = 5  # bytes of a cloud beside its latent

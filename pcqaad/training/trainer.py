@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pcqaad.decoder.architecture import Model
 from pcqaad.decoder.module import Decoder
 from pcqaad.decoder.patches import draw_points, patch_sizes
 from pcqaad.losses.criteria import criterion
@@ -22,11 +21,9 @@ from pcqaad.matching.gpu.auction import batched
 from pcqaad.matching.reassignment import reassign
 from pcqaad.parallel import in_parallel
 from pcqaad.points.fixed_point import Targets, permute_some
-from pcqaad.quantisation.step_sizes import StepSizes
 from pcqaad.seeds import Use, generator
 from pcqaad.settings import Settings
 from pcqaad.training.descent import Descent, must_be_finite
-from pcqaad.training.quantisation_aware import FakeQuantisation, straight_through
 from pcqaad.training.schedule import Schedule
 
 Assignments = NDArray[np.int32]
@@ -67,8 +64,6 @@ class Trainer:
         self.step, self.device = 0, network.template.device
         self.solver = None if self.device.type == "cpu" else batched(self.device)
         self.descent = self._new_descent()
-        self._quantisation: FakeQuantisation | None = None
-        self._unrounded: Model | None = None  # with the template and components as before they were first rounded
         self._percent = percent
         self._distances: deque[float] = deque(maxlen=_AVERAGED_STEPS)
         self._criterion = None
@@ -77,25 +72,6 @@ class Trainer:
             self._criterion = criterion(name, **parameters)
         self.schedule = Schedule(settings, len(targets))
         self._sizes = patch_sizes(targets.points, network.patches)
-
-    def quantisation_aware(self, step_sizes: StepSizes) -> None:
-        """From the next step on, train the network as a file of these step sizes would hold it.
-
-        Components stay at what the file decodes to: their transform has no gradient to pass straight through. The
-        template stays too, since over other grid points they would decode to something else. With other step sizes
-        both are rounded anew, from what they were at first.
-        """
-        if self.network.components is not None:
-            self._unrounded = self._unrounded or self.network.arrays()
-            held = step_sizes.round(self._unrounded)
-            for parameter, values in (
-                (self.network.template, held.template),
-                (self.network.components, held.components),
-            ):
-                parameter.data.copy_(torch.from_numpy(values))
-                parameter.requires_grad_(False)
-        self.descent = self._new_descent()
-        self._quantisation = FakeQuantisation(self.network.arrays().architecture, step_sizes, self.device)
 
     def _new_descent(self) -> Descent:
         network = self.network
@@ -143,15 +119,10 @@ class Trainer:
         return draw_points(rng, self._sizes, self.settings.sample)
 
     def _decode(self, clouds: NDArray[np.int64], points: NDArray[np.int64]) -> Tensor:
-        """Decode clouds (B,) at template points (K, S), as a file would hold them: (B, K * S, 3)."""
+        """Decode clouds (B,) at template points (K, S): (B, K * S, 3)."""
         latents = self.network.latents[torch.from_numpy(clouds).to(self.device)]
         rows = torch.from_numpy(points).to(self.device)
-        template, components, weights = self.network.template[rows], self.network.components_of(rows), None
-        if self._quantisation is not None:
-            latents = straight_through(latents, self._quantisation.latents)
-            template = straight_through(template, self._quantisation.template)
-            weights = self._quantisation.weights(self.network)
-        return self.network.fold(latents, template, weights, components).transpose(0, 1).flatten(1, 2)
+        return self.network.fold_rows(latents, rows).transpose(0, 1).flatten(1, 2)
 
     def _gather(self, clouds: NDArray[np.int64], rows: NDArray[np.int64]) -> Tensor:
         """Return targets (B, S, 3) of clouds (B,): the rows (S,) of each."""
