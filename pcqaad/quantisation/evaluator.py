@@ -28,7 +28,7 @@ _ASSIGNED_CLOUDS = 8
 _JUDGED_PART = 1 / 16
 _JUDGED_POINTS = 2048
 # Points of all clouds together on which whole clouds have the last word; of no fewer clouds than these.
-_CONFIRMED_POINTS = 2**18
+_CONFIRMED_POINTS = 2**17
 _CONFIRMED_CLOUDS = 2
 # Returns the points (M, 3) of a cloud, normalised.
 Decode = Callable[[int], Points]

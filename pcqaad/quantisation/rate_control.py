@@ -40,6 +40,7 @@ class ToleranceSearch:
     roundings: int = 20
     coarser: int = 8  # coarser step sizes tried in the end
     coarser_whole: int = 3  # and on whole clouds
+    longest_whole: float = 2.0  # largest factor between two lambdas there
     near: float = 0.8  # part of the tolerance that ends that
     longest: float = 4.0  # largest factor between two lambdas there
     shortest: float = 1.1  # least factor there
@@ -159,7 +160,7 @@ class Search:
                 break
             lambda_ = found.lambda_ * min(0.9 * tolerance / found.degradation, 0.8)
             found = self._whole_candidate(model, lambda_)
-        return self._coarsened(found, tolerance, self._whole_candidate, _TOLERANCE.coarser_whole)
+        return self._coarsened_whole(found, tolerance) if found.degradation < tolerance else found
 
     def _below(self, tolerance: float) -> Encoded:
         """Train on, and quantise finely: the model may end below an error that it does not reach yet."""
@@ -204,30 +205,34 @@ class Search:
             lambda_ *= min(0.9 * tolerance / found.degradation, 0.8)
         return found
 
-    def _coarsened(
-        self,
-        best: Encoded,
-        tolerance: float,
-        candidate: Callable[[Model, float], Encoded] | None = None,
-        tries: int = _TOLERANCE.coarser,
-    ) -> Encoded:
+    def _coarsened(self, best: Encoded, tolerance: float) -> Encoded:
         """Go on to coarser step sizes as far as the tolerance reaches.
 
         Distances to assigned targets say more of a degradation than comes of it, and tuning can end well below the
         float model's error: the first step sizes found are seldom the coarsest.
         """
         longest, unit = _TOLERANCE.longest, max(abs(tolerance), _TOLERANCE.smallest)
-        candidate = candidate or self._candidate
-        for _ in range(tries):
+        for _ in range(_TOLERANCE.coarser):
             room = (tolerance - best.degradation) / unit
             if room < 1 - _TOLERANCE.near or longest < _TOLERANCE.shortest:
                 break
             stride = min(1 + room / 2, longest)
-            coarser = candidate(best.model, best.lambda_ * stride)
+            coarser = self._candidate(best.model, best.lambda_ * stride)
             if coarser.degradation < tolerance:
                 best = coarser
             else:
                 longest = stride**0.4
+        return best
+
+    def _coarsened_whole(self, best: Encoded, tolerance: float) -> Encoded:
+        """Go on to coarser step sizes by whole clouds: a part of their points errs by tenths of a percent."""
+        stride = _TOLERANCE.longest_whole
+        for _ in range(_TOLERANCE.coarser_whole):
+            coarser = self._whole_candidate(best.model, best.lambda_ * stride)
+            if coarser.degradation < tolerance:
+                best = coarser
+            else:
+                stride **= 0.4
         return best
 
     def _filling_lambda(self, model: Model, guess: float, budget: int, size: Size) -> float:
