@@ -217,7 +217,7 @@ class Search:
             if room < 1 - _TOLERANCE.near or longest < _TOLERANCE.shortest:
                 break
             stride = min(1 + room / 2, longest)
-            coarser = self._candidate(best.model, best.lambda_ * stride)
+            coarser = self.candidate(best.model, best.lambda_ * stride)
             if coarser.degradation < tolerance:
                 best = coarser
             else:
