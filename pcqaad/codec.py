@@ -20,10 +20,11 @@ from pcqaad.formats.container.container import pack, write_container
 from pcqaad.monitor import SILENT, Monitor, log
 from pcqaad.points.collect import CloudSet, Points, collect, default_names
 from pcqaad.points.surface import Mesh, Surfaces
+from pcqaad.quantisation.choice import encode
 from pcqaad.quantisation.duration import seconds_to_encode
 from pcqaad.quantisation.evaluator import RECORDED_CLOUDS, Evaluator
 from pcqaad.quantisation.quantise import Quantised
-from pcqaad.quantisation.rate_control import Encoded, encode
+from pcqaad.quantisation.rate_control import Encoded
 from pcqaad.settings import Settings
 from pcqaad.training.run import Run
 

@@ -57,6 +57,7 @@ class Settings:
 
     # The file.
     tune: float = 0.0  # last part of the fit, at a low rate that falls: rest for a schedule that is constant
+    components: bool = True  # whether a linear part may help the network or stand in for it, where that saves bytes
     tolerance: float = 0.01  # part by which quantisation may raise the float model's EM-kD
     measure: int = 16  # clouds on which that is measured, spread over the collection
 
@@ -153,6 +154,7 @@ _PAPER = Settings(
     greedy_cell=1024,
     latent_init="random",
     epochs=632,
+    components=False,
     tune=0.05,  # which leaves the paper's 600 before it
     sample=4096,
     optimiser="adam",

@@ -18,6 +18,7 @@ _PROBED_CLOUDS = 80
 _LEADING = 8
 _LEADING_CLOUDS = 8
 _CANDIDATES = 5
+_WHOLE = 4  # beside the one that the record repeats
 # Decoding in integers beside decoding in floats, and error feedback beside its calibration.
 _INTEGERS = 3.0
 _FEEDBACK = 2.0
@@ -37,7 +38,7 @@ def seconds_to_encode(model: Model, evaluator: Evaluator) -> float:
     judge = (_INTEGERS * decode + match) / cores()
     leading = _LEADING * (_FEEDBACK * calibrate + _LEADING_CLOUDS * part * decode)
     candidates = _CANDIDATES * (_FEEDBACK * calibrate + len(evaluator.sample(evaluator.measured)) * part * judge)
-    whole = len(evaluator.confirmed()) + len(evaluator.sample(RECORDED_CLOUDS))
+    whole = _WHOLE * len(evaluator.confirmed()) + len(evaluator.sample(RECORDED_CLOUDS))
     return calibrate + _PROBED_CLOUDS * probed * decode + leading + candidates + whole * judge
 
 

@@ -28,7 +28,7 @@ _ASSIGNED_CLOUDS = 8
 _JUDGED_PART = 1 / 16
 _JUDGED_POINTS = 2048
 # Points of all clouds together on which whole clouds have the last word; of no fewer clouds than these.
-_CONFIRMED_POINTS = 2**18
+_CONFIRMED_POINTS = 2**17
 _CONFIRMED_CLOUDS = 2
 # Returns the points (M, 3) of a cloud, normalised.
 Decode = Callable[[int], Points]
@@ -125,6 +125,14 @@ class Evaluator:
         part = replace(shared, architecture=architecture, grid=shared.grid[rows], components=linear)
         return self.integers(replace(model, shared=part))
 
+    def whole(self, decode: Decode) -> tuple[float, dict[int, Errors]]:
+        """Return the mean error, normalised, of those that have the last word, and the EM-kD of each if it is that."""
+        sample = self.confirmed()
+        if self.by_pairs:
+            return float(np.mean([self._distances(decode(i), i).mean() for i in sample])), {}
+        found = self.errors(decode, sample, Stage.QUANTISE)
+        return float(np.mean([e.mean for e in found.values()])), found
+
     def percent(self, error: float) -> float:
         """Return a normalised error in percent of the clouds' diagonal."""
         return percent(error * self.clouds.normalisation.scale, self.clouds.diagonal)
@@ -135,6 +143,14 @@ class Evaluator:
         decode = self._decode_part(model, rows)
         few = sample[:: max(len(sample) // _ASSIGNED_CLOUDS, 1)]
         return float(np.mean([self._distances(decode(i), i, rows).mean() for i in few]))
+
+    def assigned_square(self, model: Model) -> float:
+        """Return the mean square, normalised, of the same distances, of all clouds that candidates are measured on."""
+        rows = self.judged(model.architecture)
+        decode = self._decode_part(model, rows)
+        return float(
+            np.mean([np.square(self._distances(decode(i), i, rows)).mean() for i in self.sample(self.measured)])
+        )
 
     def _distances(self, decoded: Points, cloud: int, rows: NDArray[np.int64] | None = None) -> Points:
         """Return the distances (m,), normalised, of a cloud's decoded rows, or all, to their assigned targets."""

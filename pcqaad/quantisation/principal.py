@@ -6,7 +6,6 @@ are few, or move as a few components do, or time was too short to train one, the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -19,7 +18,7 @@ from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.decoder.patches import draw_points, patch_sizes
 from pcqaad.decoder.step_sizes import StepSize
 from pcqaad.points.fixed_point import Targets
-from pcqaad.quantisation.step_sizes import component_step_sizes, to_grid
+from pcqaad.quantisation.step_sizes import component_step_sizes, price, to_grid
 from pcqaad.seeds import Use, generator
 
 
@@ -51,12 +50,12 @@ class Linear:
     def at(self, lambda_: float, template: StepSize) -> Model:
         """Return the model with as many of its components as earn their bits at a lambda.
 
-        A bit is worth 2 ln 2 lambda of mean squared movement (see `step_sizes`). Components are coded over a template
+        Components are coded over a template
         of this step size.
         """
-        price, clouds = 2 * math.log(2) * lambda_, self.model.architecture.clouds
+        bit, clouds = price(lambda_), self.model.architecture.clouds
         # A component whose latents would be 0 is worth nothing.
-        most = int((self.squares > price * clouds).sum())
+        most = int((self.squares > bit * clouds).sum())
         counts = {round(most * _PLAN.fewer**i) for i in range(_PLAN.counts)} | {0}
         grid, _, bits = to_grid(self.model.template, template)
 
@@ -71,7 +70,7 @@ class Linear:
             moved = np.square(coded.dequantise() - model.components).sum((1, 2)).mean()
             # Of a number with this mean square, in the step size that lambda gives it.
             latents = 0.5 * np.log2(1 + 1.42 * self.squares[:count] / (lambda_ * clouds)).sum() * clouds
-            return left + float(moved) + price * (8 * len(coded.coded) + float(latents))
+            return left + float(moved) + bit * (8 * len(coded.coded) + float(latents))
 
         return self.first(min(sorted(counts), key=cost))
 

@@ -15,10 +15,10 @@ from pcqaad.errors import GoalError
 from pcqaad.evaluation.metrics import Errors
 from pcqaad.monitor import Stage, log
 from pcqaad.quantisation.calibration import Calibration
-from pcqaad.quantisation.evaluator import Decode, Evaluator
+from pcqaad.quantisation.evaluator import Evaluator
 from pcqaad.quantisation.probe import activation_reach, probe
 from pcqaad.quantisation.quantise import Quantised, quantise
-from pcqaad.quantisation.step_sizes import StepSizes, choose_step_sizes, search_lambda
+from pcqaad.quantisation.step_sizes import StepSizes, choose_step_sizes, price, search_lambda
 from pcqaad.settings import Settings
 
 # Trains the model on for the time left for that; None where that holds no step.
@@ -40,6 +40,7 @@ class ToleranceSearch:
     roundings: int = 20
     coarser: int = 8  # coarser step sizes tried in the end
     coarser_whole: int = 3  # and on whole clouds
+    longest_whole: float = 2.0  # largest factor between two lambdas there
     near: float = 0.8  # part of the tolerance that ends that
     longest: float = 4.0  # largest factor between two lambdas there
     shortest: float = 1.1  # least factor there
@@ -83,26 +84,7 @@ class _Source:
         return cls(model, Calibration(model, seed), activation_reach(model, seed))
 
 
-def encode(
-    model: Model, evaluator: Evaluator, settings: Settings, tune: Tune, budget: int | None, size: Size
-) -> Encoded:
-    """Quantise a model for the settings' goal: a tolerance, the largest error, or a budget of bytes.
-
-    Raises:
-        DivergenceError: the model's numbers are those of no cloud.
-        GoalError: the model does not reach the error, even in floats, or no step sizes keep to the budget.
-        Interrupted: stopped.
-    """
-    # Who asks for a size, or for the smallest file, gets it.
-    search = _Search(model, evaluator, settings, tune, smooth=budget is None and settings.max_emkd is None)
-    if budget is not None:
-        return search.within_budget(budget, size)
-    if settings.max_emkd is not None:
-        return search.within_error(settings.max_emkd)
-    return search.within_tolerance(settings.tolerance)
-
-
-class _Search:
+class Search:
     """The search for the step sizes of one model, each candidate compared with the model in floats."""
 
     def __init__(self, model: Model, evaluator: Evaluator, settings: Settings, tune: Tune, smooth: bool) -> None:
@@ -113,6 +95,32 @@ class _Search:
         self._sensitivities = probe(model, settings.seed, self._source.calibration)
         self._float_error = evaluator.error(model)
         self._whole_float_error: float | None = None
+        self._assigned_error: float | None = None
+        self.lambda_ = _TOLERANCE.first * self._float_error**2
+
+    @property
+    def model(self) -> Model:
+        """The model in floats, as its tuning left it."""
+        return self._model
+
+    def of_another(self, model: Model) -> Search:
+        """Return the search of a model that is trained no more, its candidates compared with this one's as fitted."""
+        search = Search(model, self._evaluator, self._settings, lambda: None, self._smooth)
+        search._float_error, search._whole_float_error = self._float_error, self._whole_error()
+        search._assigned_error = self._base()
+        return search
+
+    def reach(self, budget: int | None, size: Size) -> Encoded:
+        """Quantise for a budget of bytes or for the settings' goal; raises GoalError where that is not reached."""
+        if budget is not None:
+            return self.within_budget(budget, size)
+        if self._settings.max_emkd is not None:
+            return self.within_error(self._settings.max_emkd)
+        return self.within_tolerance(self._settings.tolerance)
+
+    def cost(self, found: Encoded, lambda_: float, size: Size) -> float:
+        """Return the mean square of how far a candidate's points lie off, and what its bytes are worth at a lambda."""
+        return self._evaluator.assigned_square(found.quantised.model()) + price(lambda_) * 8 * size(found.quantised)
 
     def within_budget(self, budget: int, size: Size) -> Encoded:
         """Find the finest step sizes at which the file keeps to its budget."""
@@ -152,22 +160,26 @@ class _Search:
                 break
             lambda_ = found.lambda_ * min(0.9 * tolerance / found.degradation, 0.8)
             found = self._whole_candidate(model, lambda_)
-        return self._coarsened(found, tolerance, self._whole_candidate, _TOLERANCE.coarser_whole)
+        return self._coarsened_whole(found, tolerance) if found.degradation < tolerance else found
 
     def _below(self, tolerance: float) -> Encoded:
         """Train on, and quantise finely: the model may end below an error that it does not reach yet."""
         model = self._tuned()
-        found = self._candidate(model, self._leading_lambda(model, self._settings.tolerance))
+        found = self.candidate(model, self._leading_lambda(model, self._settings.tolerance))
         return self._coarsened(found, tolerance) if found.degradation < tolerance else found
 
     def _tuned(self) -> Model:
         """Train on, and return the better model."""
         tuned = self._tune()
-        return self._model if tuned is None or self._evaluator.error(tuned) > self._float_error else tuned
+        if tuned is not None and self._evaluator.error(tuned) <= self._float_error:
+            # What errors are compared with stays the model as it was fitted.
+            self._base(), self._whole_error()
+            self._model = tuned
+        return self._model
 
     def _leading_lambda(self, model: Model, tolerance: float) -> float:
         """Return the lambda at which quantisation raises the distances to assigned targets by nearly the tolerance."""
-        base = self._evaluator.assigned_error(model)
+        base = self._base()
         if base == 0:
             return 1e-18
 
@@ -177,40 +189,50 @@ class _Search:
 
         return 0.8 * search_lambda(degradation, _TOLERANCE.first * base**2, tolerance, nearest=_TOLERANCE.shortest)
 
+    def _base(self) -> float:
+        """Return the mean distance to assigned targets that candidates are compared with."""
+        if self._assigned_error is None:
+            self._assigned_error = self._evaluator.assigned_error(self._model)
+        return self._assigned_error
+
     def _by_rounding(self, model: Model, lambda_: float, tolerance: float) -> Encoded:
         """Round a model as it is, ever finer; the nearest where nothing is within the tolerance."""
         for _ in range(_TOLERANCE.roundings):
-            found = self._candidate(model, lambda_)
+            found = self.candidate(model, lambda_)
             if found.degradation < tolerance:
                 break
             # The degradation is close to linear in lambda; aim below the bound, and never at the same point.
             lambda_ *= min(0.9 * tolerance / found.degradation, 0.8)
         return found
 
-    def _coarsened(
-        self,
-        best: Encoded,
-        tolerance: float,
-        candidate: Callable[[Model, float], Encoded] | None = None,
-        tries: int = _TOLERANCE.coarser,
-    ) -> Encoded:
+    def _coarsened(self, best: Encoded, tolerance: float) -> Encoded:
         """Go on to coarser step sizes as far as the tolerance reaches.
 
         Distances to assigned targets say more of a degradation than comes of it, and tuning can end well below the
         float model's error: the first step sizes found are seldom the coarsest.
         """
         longest, unit = _TOLERANCE.longest, max(abs(tolerance), _TOLERANCE.smallest)
-        candidate = candidate or self._candidate
-        for _ in range(tries):
+        for _ in range(_TOLERANCE.coarser):
             room = (tolerance - best.degradation) / unit
             if room < 1 - _TOLERANCE.near or longest < _TOLERANCE.shortest:
                 break
             stride = min(1 + room / 2, longest)
-            coarser = candidate(best.model, best.lambda_ * stride)
+            coarser = self.candidate(best.model, best.lambda_ * stride)
             if coarser.degradation < tolerance:
                 best = coarser
             else:
                 longest = stride**0.4
+        return best
+
+    def _coarsened_whole(self, best: Encoded, tolerance: float) -> Encoded:
+        """Go on to coarser step sizes by whole clouds: a part of their points errs by tenths of a percent."""
+        stride = _TOLERANCE.longest_whole
+        for _ in range(_TOLERANCE.coarser_whole):
+            coarser = self._whole_candidate(best.model, best.lambda_ * stride)
+            if coarser.degradation < tolerance:
+                best = coarser
+            else:
+                stride **= 0.4
         return best
 
     def _filling_lambda(self, model: Model, guess: float, budget: int, size: Size) -> float:
@@ -254,7 +276,7 @@ class _Search:
         source, step_sizes = self._source, self._step_sizes(model, lambda_)
         return quantise(model, step_sizes, self._settings.seed, source.reach, source.calibration)
 
-    def _candidate(self, model: Model, lambda_: float) -> Encoded:
+    def candidate(self, model: Model, lambda_: float) -> Encoded:
         """Quantise a model, and measure what it decodes to."""
         quantised = self._quantised(model, lambda_)
         error = self._evaluator.error(quantised)
@@ -262,22 +284,16 @@ class _Search:
         return Encoded(model, lambda_, quantised, degradation)
 
     def _whole_error(self) -> float:
-        """Return the EM-kD of the model in floats on whole clouds."""
+        """Return the error of the model as fitted, in floats, on whole clouds."""
         if self._whole_float_error is None:
-            self._whole_float_error = _mean(self._whole_errors(self._evaluator.floats(self._model)))
+            self._whole_float_error, _ = self._evaluator.whole(self._evaluator.floats(self._model))
         return self._whole_float_error
 
     def _measured_whole(self, found: Encoded) -> Encoded:
         """Measure a candidate on whole clouds."""
-        errors, base = self._whole_errors(self._evaluator.integers(found.quantised)), self._whole_error()
-        return replace(found, errors=errors, degradation=_mean(errors) / base - 1 if base else 0.0)
+        error, errors = self._evaluator.whole(self._evaluator.integers(found.quantised))
+        base = self._whole_error()
+        return replace(found, errors=errors, degradation=error / base - 1 if base else 0.0)
 
     def _whole_candidate(self, model: Model, lambda_: float) -> Encoded:
         return self._measured_whole(Encoded(model, lambda_, self._quantised(model, lambda_), 0.0))
-
-    def _whole_errors(self, decode: Decode) -> dict[int, Errors]:
-        return self._evaluator.errors(decode, self._evaluator.confirmed(), Stage.QUANTISE)
-
-
-def _mean(errors: dict[int, Errors]) -> float:
-    return sum(e.mean for e in errors.values()) / len(errors)

@@ -76,6 +76,11 @@ class StepSizes:
         )
 
 
+def price(lambda_: float) -> float:
+    """Return what a bit is worth at a lambda, in mean squared movement: what the last bit of every group saves."""
+    return 2 * math.log(2) * lambda_
+
+
 def choose_step_sizes(model: Model, sensitivities: Sensitivities, lambda_: float, smooth: bool = False) -> StepSizes:
     """Choose the step sizes of a model at one lambda: a larger one gives fewer bits and more movement.
 

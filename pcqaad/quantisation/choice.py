@@ -1,0 +1,96 @@
+"""Which model a file holds: the network as it was fitted, with components for what it leaves, or components alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from pcqaad.decoder.architecture import Model
+from pcqaad.decoder.step_sizes import StepSize
+from pcqaad.errors import GoalError
+from pcqaad.quantisation import principal
+from pcqaad.quantisation.evaluator import Evaluator
+from pcqaad.quantisation.principal import Linear
+from pcqaad.quantisation.rate_control import Encoded, Search, Size, Tune
+from pcqaad.settings import Settings
+
+# How often a number of components is chosen anew, by the lambda that the last one led to.
+_ROUNDS = 3
+# A lambda this much larger or smaller may ask for another number.
+_NEAR = 1.3
+# What a model may cost more than another at one lambda, and still come out ahead of it at its own.
+_MARGIN = 1.1
+
+
+def encode(
+    model: Model, evaluator: Evaluator, settings: Settings, tune: Tune, budget: int | None, size: Size
+) -> Encoded:
+    """Quantise a model for the settings' goal: a tolerance, the largest error, or a budget of bytes.
+
+    A tolerance and an error are of the network as it was fitted, and the smallest file that keeps them is taken; of a
+    budget, the file with the least error.
+
+    Raises:
+        DivergenceError: the model's numbers are those of no cloud.
+        GoalError: no model reaches the error, even in floats, or no step sizes keep to the budget.
+        Interrupted: stopped.
+    """
+    # Who asks for a size, or for the smallest file, gets it.
+    smooth = budget is None and settings.max_emkd is None
+    network = Search(model, evaluator, settings, tune, smooth)
+    best, refused = None, None
+    try:
+        best = network.reach(budget, size)
+    except GoalError as error:
+        refused = error
+    lambda_ = network.lambda_ if best is None else best.lambda_
+    for linear in _linear_models(network.model, evaluator, settings):
+        found = _with(linear, network, lambda_, best, budget, size)
+        if found is not None and (best is None or _better(found, best, budget, size)):
+            best = found
+    if best is None:
+        assert refused is not None
+        raise refused
+    return best
+
+
+def _linear_models(model: Model, evaluator: Evaluator, settings: Settings) -> Iterator[Linear]:
+    targets = evaluator.clouds.targets
+    if settings.components:
+        yield principal.with_components(model, targets, settings.seed)
+        yield principal.without_network(targets, settings.seed)
+
+
+def _with(
+    linear: Linear, network: Search, lambda_: float, best: Encoded | None, budget: int | None, size: Size
+) -> Encoded | None:
+    """Return a linear model quantised for the goal, its number of components chosen; None where it is no better."""
+    found, tried = None, -1
+    for _ in range(_ROUNDS):
+        model = linear.at(lambda_, StepSize.nearest(math.sqrt(12 * lambda_ * linear.model.architecture.points)))
+        count = model.architecture.components
+        if count in (0, tried):
+            break
+        search = network.of_another(model)
+        if best is not None and found is None:
+            # Far from the best at its lambda, it will not be better at another.
+            at = best.lambda_
+            if search.cost(search.candidate(model, at), at, size) > _MARGIN * network.cost(best, at, size):
+                return None
+        try:
+            other = search.reach(budget, size)
+        except GoalError:
+            break
+        if found is None or _better(other, found, budget, size):
+            found = other
+        tried = count
+        if 1 / _NEAR < other.lambda_ / lambda_ < _NEAR:
+            break
+        lambda_ = other.lambda_
+    return found
+
+
+def _better(one: Encoded, other: Encoded, budget: int | None, size: Size) -> bool:
+    if budget is not None:
+        return one.degradation < other.degradation
+    return size(one.quantised) < size(other.quantised)
