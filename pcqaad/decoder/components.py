@@ -6,15 +6,16 @@ coordinates, a cloud's coefficients are rounded to 2^-16, and the sums of their 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from pcqaad.decoder.architecture import Array
 from pcqaad.decoder.step_sizes import CODES, StepSize, step_size_values
-from pcqaad.formats.coding.fields import FRACTION_BITS, decode_fields, encode_fields, round_fields
+from pcqaad.formats.coding.fields import FRACTION_BITS, decode_fields, round_fields
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -34,8 +35,8 @@ class Components:
     """The components of a file."""
 
     step_sizes: tuple[StepSize, ...]  # (C,) of each, C at least 1
-    coded: bytes  # the fields, as the file holds them
     values: Ints  # (M, C, 3) what they decode to, in 2**-COMPONENT_SCALE
+    code: Callable[[], bytes] = field(compare=False, repr=False)  # makes the bytes
 
     @classmethod
     def encode(
@@ -45,17 +46,8 @@ class Components:
 
         Raises ValueError for components that are not finite, or of too many steps.
         """
-        coded, decoded = encode_fields(_steps(components, step_sizes), grid, bits)
-        return cls(tuple(step_sizes), coded, _values(decoded, step_sizes))
-
-    @classmethod
-    def rounded(
-        cls, components: Array, step_sizes: Sequence[StepSize], grid: npt.NDArray[np.integer], bits: int
-    ) -> Components:
-        """Return what `encode` does, but for the bytes, in half the time."""
-        return cls(
-            tuple(step_sizes), b"", _values(round_fields(_steps(components, step_sizes), grid, bits), step_sizes)
-        )
+        code, decoded = round_fields(_steps(components, step_sizes), grid, bits)
+        return cls(tuple(step_sizes), _values(decoded, step_sizes), code)
 
     @classmethod
     def decode(
@@ -63,7 +55,12 @@ class Components:
     ) -> Components:
         """Read components over the grid points (M, 3) of the template; raises FormatError."""
         decoded = decode_fields(coded, grid, bits, 3 * len(step_sizes))
-        return cls(tuple(step_sizes), coded, _values(decoded, step_sizes))
+        return cls(tuple(step_sizes), _values(decoded, step_sizes), lambda: coded)
+
+    @cached_property
+    def coded(self) -> bytes:
+        """The fields, as the file holds them: made when first asked for, as few of those that are judged are kept."""
+        return self.code()
 
     @property
     def reach(self) -> int:

@@ -15,9 +15,9 @@ from pcqaad.quantisation.rate_control import Encoded, Search, Size, Tune
 from pcqaad.settings import Settings
 
 # How often a number of components is chosen anew, by the lambda that the last one led to.
-_ROUNDS = 3
+_ROUNDS = 2
 # A lambda this much larger or smaller may ask for another number.
-_NEAR = 1.3
+_NEAR = 2.0
 # What a model may cost more than another at one lambda, and still come out ahead of it at its own.
 _MARGIN = 1.1
 
@@ -71,7 +71,7 @@ def _with(
         count = model.architecture.components
         if count in (0, tried):
             break
-        search = network.of_another(model)
+        search = network.of_another(model, lambda_)
         if best is not None and found is None:
             # Far from the best at its lambda, it will not be better at another.
             at = best.lambda_

@@ -103,11 +103,14 @@ class Search:
         """The model in floats, as its tuning left it."""
         return self._model
 
-    def of_another(self, model: Model) -> Search:
-        """Return the search of a model that is trained no more, its candidates compared with this one's as fitted."""
+    def of_another(self, model: Model, lambda_: float) -> Search:
+        """Return the search of a model that is trained no more, from a lambda on.
+
+        Its candidates are compared with this one's model as it was fitted.
+        """
         search = Search(model, self._evaluator, self._settings, lambda: None, self._smooth)
         search._float_error, search._whole_float_error = self._float_error, self._whole_error()
-        search._assigned_error = self._base()
+        search._assigned_error, search.lambda_ = self._base(), lambda_
         return search
 
     def reach(self, budget: int | None, size: Size) -> Encoded:
@@ -187,7 +190,7 @@ class Search:
             self._evaluator.monitor.update(Stage.QUANTISE)
             return self._evaluator.assigned_error(self._quantised(model, lambda_).model()) / base - 1
 
-        return 0.8 * search_lambda(degradation, _TOLERANCE.first * base**2, tolerance, nearest=_TOLERANCE.shortest)
+        return 0.8 * search_lambda(degradation, self.lambda_, tolerance, nearest=_TOLERANCE.shortest)
 
     def _base(self) -> float:
         """Return the mean distance to assigned targets that candidates are compared with."""

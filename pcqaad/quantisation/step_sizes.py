@@ -66,7 +66,7 @@ class StepSizes:
 
     def round(self, model: Model) -> Model:
         """Return a model rounded to these step sizes, in float32: the quick way to judge them."""
-        components = code_components(model, self, only_round=True)
+        components = code_components(model, self)
         return replace(
             model,
             components=None if components is None else components.dequantise(),
@@ -133,18 +133,16 @@ def component_step_sizes(model: Model, lambda_: float) -> tuple[StepSize, ...]:
     return tuple(StepSize.nearest(min(step, coarsest)) for step in np.maximum(wanted, finest).tolist())
 
 
-def code_components(model: Model, step_sizes: StepSizes, *, only_round: bool = False) -> Components | None:
+def code_components(model: Model, step_sizes: StepSizes) -> Components | None:
     """Code a model's components at some step sizes: their bytes, and what they decode to. None where it has none.
 
-    With `only_round` there are no bytes, and it takes half the time. Raises DivergenceError for components that are too
-    large for a file.
+    Raises DivergenceError for components that are too large for a file.
     """
     if model.components is None:
         return None
     grid, _, bits = to_grid(model.template, step_sizes.template)
     try:
-        code = Components.rounded if only_round else Components.encode
-        return code(model.components, step_sizes.components, grid, bits)
+        return Components.encode(model.components, step_sizes.components, grid, bits)
     except ValueError as error:
         raise DivergenceError(f"the fit diverged: its components are too large: {error}") from error
 
