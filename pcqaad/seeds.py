@@ -13,7 +13,6 @@ class Use(IntEnum):
     # The start of a fit.
     TEMPLATE = 1
     RANDOM_MATCHING = 2
-    INTERMEDIATE_SAMPLES = 3
     INTERMEDIATES = 4
     LATENTS = 5
     WEIGHTS = 6
@@ -44,6 +43,8 @@ class Use(IntEnum):
     PAIRS = 25
     GIVEN_POINTS = 26
     LEFTOVER_COLUMNS = 27
+    # The start, continued.
+    BENT_POINTS = 28
 
 
 def generator(seed: int, use: Use, *at: int) -> np.random.Generator:
