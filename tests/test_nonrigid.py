@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
+import pcqaad
 from pcqaad.errors import Interrupted
 from pcqaad.matching.low_rank import mend
 from pcqaad.matching.nonrigid import match_nonrigid
@@ -13,6 +14,8 @@ from pcqaad.monitor import Monitor
 from pcqaad.points.fixed_point import Targets
 from pcqaad.settings import Settings
 from pcqaad.training.start import first_matching
+from pcqaad.training.trainer import Trainer
+from tests.generators import population
 
 POINTS = 1200
 
@@ -192,3 +195,14 @@ def test_a_set_of_many_dimensions_is_left_alone():
     found = given.copy()
     mend(targets, found, Neighbourhood(targets[0]), lambda part: None)
     np.testing.assert_array_equal(found, given)
+
+
+@pytest.mark.parametrize("choices", [{}, {"matching": "optimal"}, {"schedule": "constant"}])
+def test_good_pairs_are_left_alone_while_a_fit_is_far_off(choices, monkeypatch):
+    rematched = []
+    monkeypatch.setattr(Trainer, "_rematch", lambda trainer: rematched.append(trainer.step))
+    pcqaad.fit(population(3, 300), Settings(epochs=40, warmup=4, latent=2, device="cpu", measure=1, **choices))
+    steps = rematched[-1] + 1
+    assert rematched == list(range(rematched[0], steps))
+    # By a cosine a rate has fallen to its half in the middle.
+    assert rematched[0] == 0 if choices else 0.4 * steps < rematched[0] < 0.6 * steps
