@@ -18,8 +18,9 @@ ROWS = {
     "+ QAAD_GREEDY": GREEDY,
     "+ QAAD_REASSIGNMENT": GREEDY | {"reassign": True},
     "+ re-matching": GREEDY | {"reassign": True, "rematch": pcqaad.Settings().rematch},
-    "optimal matching for GREEDY": {"intermediates": 0},
-    "+ by way of clouds between (our default)": {},
+    "optimal matching for GREEDY": {"matching": "optimal", "intermediates": 0},
+    "+ by way of clouds between": {"matching": "optimal"},
+    "+ mended where it tears (our default)": {},
 }
 
 

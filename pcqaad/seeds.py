@@ -13,7 +13,6 @@ class Use(IntEnum):
     # The start of a fit.
     TEMPLATE = 1
     RANDOM_MATCHING = 2
-    INTERMEDIATE_SAMPLES = 3
     INTERMEDIATES = 4
     LATENTS = 5
     WEIGHTS = 6
@@ -52,6 +51,8 @@ class Use(IntEnum):
     CALIBRATION = 30
     JUDGED_POINTS = 31
     COMPONENT_POINTS = 32
+    # The start, continued.
+    BENT_POINTS = 33
 
 
 def generator(seed: int, use: Use, *at: int) -> np.random.Generator:

@@ -36,8 +36,8 @@ class Settings:
     # The start.
     registered: bool = False  # point j of every cloud is the same point: nothing is matched, nor re-matched
     template: str = "medoid"  # the cloud nearest to all others; registered ones' mean; "random": any, as in the paper
-    matching: str = "optimal"  # see CHOICES; "greedy" leaves an error twice as large where true partners exist
-    intermediates: int = 64  # clouds by way of which those far from the template are matched; 0: none
+    matching: str = "nonrigid"  # see CHOICES; "optimal" tears where poses differ, "greedy" everywhere
+    intermediates: int = 64  # clouds by way of which those far from the template may be matched; 0: none
     greedy_cell: int = 256  # points of a cell of QAAD_GREEDY: smaller is faster and looser
     latent_init: str = "components"  # principal ones of the matched coordinates; "random"; "encoder": a PointNet's
 
@@ -103,9 +103,9 @@ class Settings:
 
 CHOICES = {
     "template": ("medoid", "random"),
-    # All points at once within 5 % of the optimum; QAAD_GREEDY, by exact cells or by the paper's auction in them; or
-    # none, the paper's first ablation.
-    "matching": ("optimal", "greedy", "paper", "random"),
+    # All points at once, checked for tears and mended; all points at once within 5 % of the optimum, tears and all;
+    # QAAD_GREEDY, by exact cells or by the paper's auction in them; or none, the paper's first ablation.
+    "matching": ("nonrigid", "optimal", "greedy", "paper", "random"),
     "latent_init": ("components", "random", "encoder"),
     "optimiser": ("muon", "adam"),
     "schedule": ("cosine", "constant"),

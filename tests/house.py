@@ -44,7 +44,7 @@ ROOMS = (
     Room("pcqaad/devices.py", "where torch computes, and that it does so the same way twice", ("numpy",)),
     Room(
         "pcqaad/matching",
-        "bijections: k-d cells, the auction, greedy, optimal, re-matching, swaps",
+        "bijections: k-d cells, the auction, greedy, optimal, non-rigid, re-matching, swaps",
         ("numpy", "scipy", "numba", "llvmlite", "triton"),
     ),
     Room("pcqaad/bitstream", "integers to sections and back; `pcqaad.open`", ("numpy",)),

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcqaad.errors import Interrupted
-from pcqaad.matching.intermediates import generations, parents
-from pcqaad.monitor import SILENT, Monitor
+from pcqaad.matching.intermediates import cells, generations, parents
+from pcqaad.monitor import Monitor
 from pcqaad.points.fixed_point import Targets
 from pcqaad.settings import Settings
 from pcqaad.training.start import first_matching
@@ -23,39 +23,72 @@ def rods(angles, seed=0):
     return np.stack([rod @ turn.T for turn in turns]).astype(np.float32)
 
 
-def chosen(clouds, intermediates=64, monitor=SILENT):
-    template, half = clouds[0], POINTS // 2
-    rng = np.random.default_rng(1)
-    mixed = np.stack([x[rng.permutation(POINTS)] for x in clouds])
-    return parents(template[:half], mixed[:, :half], mixed[:, half:], intermediates, 0, monitor)
+def chosen(clouds, intermediates=64, check=lambda: None, near=None):
+    of_clouds = np.stack([cells(cloud) for cloud in clouds])
+    return parents(of_clouds[0], of_clouds, intermediates, 0, check, near)
+
+
+def path(parents, cloud):
+    found = [cloud]
+    while parents[found[-1]] >= 0:
+        found.append(int(parents[found[-1]]))
+    return found
 
 
 def test_near_clouds_are_matched_to_the_template_itself():
-    assert (chosen(rods([0, 2, 4, 6, 8])) == -1).all()
+    assert (chosen(rods([0, 1, 2, 3, 4])) == -1).all()
+
+
+def test_the_cells_of_a_cloud_do_not_depend_on_its_order_and_weigh_it_evenly():
+    rng = np.random.default_rng(0)
+    for points in (1, 100, 256, 1000, 4096):
+        cloud = rng.normal(size=(points, 3)).astype(np.float32)
+        found = cells(cloud)
+        assert len(found) == len(cells(rng.normal(size=(points, 3)))) <= points
+        np.testing.assert_allclose(found, cells(cloud[rng.permutation(points)]), atol=1e-6)
+        np.testing.assert_allclose(found.mean(0), cloud.mean(0), atol=0.1)
 
 
 def test_far_ones_by_way_of_intermediates():
-    found = chosen(rods([0, 20, 40, 60, 80, 100]))
-    assert found[0] == -1
-    path = [5]
-    while found[path[-1]] >= 0:
-        path.append(int(found[path[-1]]))
-    assert len(path) >= 3 and path == sorted(path, reverse=True)
-    assert (chosen(rods([0, 20, 40, 60, 80, 100]), intermediates=0) == -1).all()
+    turned = rods([0, 60, 20, 100, 40, 80])
+    way = path(chosen(turned), 3)
+    assert way == [3, 5, 1, 4, 2]
+    assert (chosen(turned, intermediates=0) == -1).all()
+
+
+def test_a_motion_is_walked_along_frame_by_frame():
+    found = chosen(rods(range(0, 100, 5)), intermediates=1)
+    way = path(found, 19)
+    assert way == sorted(way, reverse=True) and len(way) > 6
+
+
+def test_a_path_ends_where_the_template_is_good_enough():
+    turned = rods(range(0, 100, 5))
+    near = np.zeros(len(turned), bool)
+    near[10] = True
+    found = chosen(turned, near=near)
+    assert found[10] == -1 and 10 in path(found, 19)
 
 
 @pytest.mark.parametrize("intermediates", [1, 3])
 def test_few_intermediates_serve_all(intermediates):
-    found = chosen(rods(range(0, 100, 12)), intermediates)
-    used = set(found[found >= 0].tolist())
-    assert len(used) <= intermediates
+    # In no order, so that neighbours are of little use.
+    angles = np.random.default_rng(3).permutation(range(0, 100, 12))
+    found = chosen(rods([0, *angles]), intermediates)
+    assert (found >= 0).any()
     assert sum(map(len, generations(found))) == len(found)
 
 
 def test_it_stops_when_asked_to():
     asked = []
+
+    def stop():
+        asked.append(0)
+        if len(asked) == 5:
+            raise Interrupted(resumable=False)
+
     with pytest.raises(Interrupted):
-        chosen(rods([0, 50, 100]), monitor=Monitor(should_stop=lambda: asked.append(0) or len(asked) == 5))
+        chosen(rods([0, 50, 100]), check=stop)
     assert len(asked) == 5
 
 
@@ -82,7 +115,10 @@ def test_partners_are_near_the_true_ones_where_the_template_alone_finds_others()
     def astray(intermediates):
         done = []
         found = first_matching(
-            turned[0], targets, Settings(intermediates=intermediates), Monitor(lambda p: done.append(p.done))
+            turned[0],
+            targets,
+            Settings(matching="optimal", intermediates=intermediates),
+            Monitor(lambda p: done.append(p.done)),
         )
         assert [n for n in done if n] == list(range(1, len(turned) + 1))
         rod = turned[0]

@@ -92,7 +92,7 @@ Examples:
 @click.option("--unit", metavar="UNIT", default="", show_default=False, help="Unit of the coordinates: mm.")
 @click.option("--template", type=click.Choice(CHOICES["template"]), help="Cloud to start from [the preset's].")
 @click.option(
-    "--matching", type=click.Choice(CHOICES["matching"]), help="Matching of the clouds before training [optimal]."
+    "--matching", type=click.Choice(CHOICES["matching"]), help="Matching of the clouds before training [nonrigid]."
 )
 @click.option(
     "--criterion",

@@ -3,83 +3,112 @@
 Where two shapes are far apart, the cheapest bijection between them tears: points of one arm go to another, or to the
 trunk. Where they are near, it does not. So a cloud far from the template is matched to an intermediate one nearer to
 it, which is matched already, and so on along a path: of all paths through the intermediates, the one of least risk.
+Frames of a motion move little from one to the next, so neighbours in the clouds' order are tried before others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
 from pcqaad.matching.assign import match_cells
-from pcqaad.monitor import Monitor
+from pcqaad.matching.kd import split
+from pcqaad.matching.solvers import Points
 from pcqaad.parallel import in_parallel
 from pcqaad.seeds import Use, generator
 
-Samples = NDArray[np.float32]
+Cells = NDArray[np.float32]
 
-# Points of each cloud by which distances are estimated.
-SAMPLE = 256
+# A cloud is halved so often, and the means of the cells stand for it: far less noise than as many of its points.
+_HALVINGS = 8
 # The distance from which on a matching is not to be trusted, normalised (a diagonal is about 4): the width of limbs.
-_FAR = 0.2
-# The risk of one matching is (distance / _FAR) ** _STEEPNESS, and 1 for the sampling noise that each one adds.
-_STEEPNESS = 8
-# Clouds by which the noise of sampling is measured.
-_NOISE_CLOUDS = 16
+_FAR = 0.1
+# The risk of one matching is (distance / _FAR) ** _STEEPNESS, and 1 for the noise that each one adds.
+_STEEPNESS = 4
+# A path none of whose matchings is riskier needs no better one: steps of 1.1 _FAR.
+_SAFE = 2.5
+
+
+def cells(points: Points) -> Cells:
+    """Return the means (C, 3) of the cells of a balanced k-d tree over a cloud (n, 3), C the same for every n alike."""
+    most = -(-len(points) >> _HALVINGS)
+    (order,), bounds = split([points], lambda low, high: None if high - low <= most else (low + high) // 2)
+    sums = np.add.reduceat(points[order].astype(np.float64), bounds[:-1])
+    means: Cells = (sums / np.diff(bounds)[:, None]).astype(np.float32)
+    return means
 
 
 def parents(
-    template: Samples, clouds: Samples, again: Samples, intermediates: int, seed: int, monitor: Monitor
+    template: Cells,
+    clouds: Cells,
+    intermediates: int,
+    seed: int,
+    check: Callable[[], None],
+    near: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """Choose for every cloud its parent, to which it is matched: a cloud matched before it, or the template itself.
 
     Args:
-        template: (S, 3) random points of the template, normalised.
-        clouds: (N, S, 3) random points of every cloud.
-        again: (n, S, 3) other points of the first n clouds: the distance of two samples of one cloud.
-        intermediates: the number of clouds that may serve as such, at most.
+        template: (C, 3) the template's cells, normalised.
+        clouds: (N, C, 3) those of every cloud.
+        intermediates: the number of clouds that may serve as such, neighbours in order not counted; 0: none at all.
         seed: draws these where there are more clouds.
-        monitor: may raise Interrupted after every distance.
+        check: called after every distance; may raise Interrupted.
+        near: (N,) clouds that the template alone is good for; the others are found where None.
 
     Returns:
         (N,) numbers of clouds, -1 for the template. No cloud depends on itself.
     """
-    noise = np.mean([_distance(a, b) for a, b in zip(clouds[:_NOISE_CLOUDS], again[:_NOISE_CLOUDS], strict=False)])
-
-    def risks(sample: Samples, others: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return the risk (n,) of matching a cloud and each of others."""
-        found = []
-        for distance in in_parallel(lambda other: _distance(sample, clouds[other]), others.tolist()):
-            found.append(distance)
-            monitor.check()
-        # Less the distance of two samplings of one shape.
-        shapes: NDArray[np.float64] = np.sqrt(np.maximum(np.square(found) - noise**2, 0))
-        return 1 + np.power(shapes / _FAR, _STEEPNESS)
-
-    direct = risks(template, np.arange(len(clouds)))
-    chosen = np.full(len(clouds), -1)
+    count = len(clouds)
+    direct = np.ones(count)
+    asked = np.arange(count) if near is None else np.flatnonzero(~near)
+    direct[asked] = _risks([(template, clouds[i]) for i in asked], check)
     # A path by way of another cloud has a risk of 2 or more.
-    far = np.flatnonzero(direct > 2)
-    if not len(far) or intermediates == 0:
-        return chosen
-    nodes = np.sort(generator(seed, Use.INTERMEDIATES).permutation(len(clouds))[:intermediates])
+    far = direct > 2
+    found = np.full(count, -1)
+    if intermediates == 0 or not far.any():
+        return found
     # The template is the first of the graph's nodes, and nothing leads back to it.
-    risk = np.zeros((len(nodes) + 1, len(nodes) + 1))
-    risk[0, 1:] = direct[nodes]
-    rest = np.setdiff1d(far, nodes)
-    last = np.empty((len(nodes), len(rest)))
-    for k, node in enumerate(nodes):
-        found = risks(clouds[node], np.concatenate([nodes[k + 1 :], rest]))
-        risk[k + 1, k + 2 :] = risk[k + 2 :, k + 1] = found[: len(nodes) - k - 1]
-        last[k] = found[len(nodes) - k - 1 :]
-    total, before = dijkstra(risk, indices=0, return_predecessors=True)
-    chosen[nodes] = np.where(before[1:] > 0, nodes[before[1:] - 1], -1)
-    paths = total[1:, None] + last
-    chosen[rest] = np.where(paths.min(0) < direct[rest], nodes[paths.argmin(0)], -1)
-    return chosen
+    first, second, risk = [np.zeros(count, np.intp)], [np.arange(1, count + 1)], [direct]
+
+    def add(a: NDArray[np.intp], b: NDArray[np.intp]) -> None:
+        first.append(a + 1)
+        second.append(b + 1)
+        risk.append(_risks(zip(clouds[a], clouds[b], strict=True), check))
+
+    def walk() -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Return each node's node before, and the risk of its last step."""
+        a, b, r = (np.concatenate(parts) for parts in (first, second, risk))
+        keep = a > 0
+        edges = csr_array(
+            (np.append(r, r[keep]), (np.append(a, b[keep]), np.append(b, a[keep]))), shape=(count + 1,) * 2
+        )
+        total, before = dijkstra(edges, indices=0, return_predecessors=True)
+        return before[1:].astype(np.intp), total[1:] - total[before[1:]]
+
+    add(np.arange(count - 1), np.arange(1, count))
+    before, step = walk()
+    path = far.copy()
+    for together in reversed(generations(before - 1)):
+        for cloud in together:
+            if path[cloud] and before[cloud] > 0:
+                path[before[cloud] - 1] = True
+    if step[path].max() > _SAFE:
+        nodes = np.sort(generator(seed, Use.INTERMEDIATES).permutation(count)[:intermediates])
+        a, b = (x.ravel() for x in np.meshgrid(nodes, np.arange(count), indexing="ij"))
+        # Each pair once, and none that is there.
+        new = ~(np.isin(b, nodes) & (b <= a)) & (np.abs(a - b) > 1)
+        new &= far[b] | np.isin(b, nodes)
+        add(a[new], b[new])
+        before, _ = walk()
+    return before - 1
 
 
-def generations(parents: NDArray[np.int64]) -> list[list[int]]:
+def generations(parents: NDArray[np.integer]) -> list[list[int]]:
     """Return the clouds in the order in which they can be matched: each after its parent, together where possible."""
     children: dict[int, list[int]] = {}
     for cloud, parent in enumerate(parents.tolist()):
@@ -90,6 +119,15 @@ def generations(parents: NDArray[np.int64]) -> list[list[int]]:
     return found
 
 
-def _distance(a: Samples, b: Samples) -> float:
-    """Return the earth mover's distance of two samples, per point."""
+def _risks(pairs: Iterable[tuple[Cells, Cells]], check: Callable[[], None]) -> NDArray[np.float64]:
+    """Return the risk of matching each pair of clouds, given by their cells."""
+    found = []
+    for distance in in_parallel(lambda pair: _distance(*pair), pairs):
+        found.append(distance)
+        check()
+    return 1 + np.power(np.array(found) / _FAR, _STEEPNESS)
+
+
+def _distance(a: Cells, b: Cells) -> float:
+    """Return the earth mover's distance of two clouds' cells, per cell."""
     return match_cells(a, b, len(a), workers=1).cost / len(a)

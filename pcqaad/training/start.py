@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from pcqaad.matching import intermediates
 from pcqaad.matching.assign import TOGETHER, Assignment, greedy, match_cells, optimal
 from pcqaad.matching.fan2017 import fan2017_auction
 from pcqaad.matching.kd import patch_order
+from pcqaad.matching.nonrigid import match_nonrigid
 from pcqaad.matching.solvers import Solver, certified
 from pcqaad.monitor import SILENT, Monitor, Stage, log
 from pcqaad.parallel import in_parallel
@@ -126,6 +128,9 @@ def first_matching(
     """
     count, points = len(clouds), clouds.points
     assignments: NDArray[np.int32] = allocate((count, points), np.int32)
+    if settings.matching == "nonrigid":
+        _nonrigid(template, clouds, settings, assignments, monitor)
+        return assignments
     found: Iterator[tuple[int, Assignment]]
     if settings.matching == "optimal":
         found = _by_intermediates(template, clouds, settings, assignments, monitor)
@@ -143,6 +148,19 @@ def first_matching(
     return assignments
 
 
+def _nonrigid(
+    template: Points32, clouds: Targets, settings: Settings, assignments: NDArray[np.int32], monitor: Monitor
+) -> None:
+    """Match clouds, checked for tears and mended, into `assignments` (N, M)."""
+    count = len(clouds)
+
+    def told(part: float) -> None:
+        monitor.update(Stage.MATCH, int(part * count), count, "clouds")
+
+    seconds = math.inf if settings.minutes is None else 60 * settings.minutes
+    match_nonrigid(template, clouds, assignments, settings.intermediates, settings.seed, seconds, told)
+
+
 def _by_intermediates(
     template: Points32, clouds: Targets, settings: Settings, assignments: NDArray[np.int32], monitor: Monitor
 ) -> Iterator[tuple[int, Assignment]]:
@@ -150,13 +168,10 @@ def _by_intermediates(
 
     What was yielded before has to stand in `assignments` (N, M) by then.
     """
-    rng = generator(settings.seed, Use.INTERMEDIATE_SAMPLES)
-    size = max(min(intermediates.SAMPLE, clouds.points // 2), 1)
-    rows = [rng.permutation(clouds.points)[: 2 * size] for _ in range(len(clouds))]
-    drawn = np.stack([clouds.gather(np.array([i]), some)[0] for i, some in enumerate(rows)])
-    sample = template[rng.permutation(clouds.points)[:size]]
+    cells = np.stack(list(in_parallel(intermediates.cells, clouds)))
+    of_template = intermediates.cells(template)
     most = min(settings.intermediates, clouds.points // _START.intermediate_points)
-    parents = intermediates.parents(sample, drawn[:, :size], drawn[:, -size:], most, settings.seed, monitor)
+    parents = intermediates.parents(of_template, cells, most, settings.seed, monitor.check)
 
     def pair(cloud: int) -> tuple[Points32, Points32]:
         parent = int(parents[cloud])

@@ -35,6 +35,7 @@ class Rematching:
     """How clouds are re-matched while they are trained towards."""
 
     together: int = 4  # clouds re-matched at once, which cores share: of no other number, so that cores change nothing
+    from_rate: float = 0.5  # of the learning rate: of a cosine, the second half
     gpu_block: int = 1024  # pairs that a GPU re-matches together: whole clouds would leave it idle
 
 
@@ -86,7 +87,8 @@ class Trainer:
         known pairs it is the error per vertex, and called so.
         """
         loss, distance = self._train_step(rate)
-        self._rematch()
+        if self._may_rematch(rate):
+            self._rematch()
         self._distances.append(distance)
         name = "vertex_error_percent" if self.settings.registered else "emkd_percent"
         return {"loss": loss, name: self._percent * float(np.mean(self._distances))}
@@ -127,6 +129,16 @@ class Trainer:
     def _gather(self, clouds: NDArray[np.int64], rows: NDArray[np.int64]) -> Tensor:
         """Return targets (B, S, 3) of clouds (B,): the rows (S,) of each."""
         return torch.from_numpy(self.targets.gather(clouds, rows)).to(self.device)
+
+    def _may_rematch(self, rate: float) -> bool:
+        """Return whether what is decoded at a rate says more of the pairs than a non-rigid matching does.
+
+        An early fit is far off, and pairs that fit it are worse than those it started from.
+        """
+        s = self.settings
+        if s.matching != "nonrigid" or s.schedule == "constant":
+            return True
+        return self.step >= s.warmup and rate <= _REMATCHING.from_rate * s.learning_rate
 
     def _rematch(self) -> None:
         """Re-match the next clouds in turn, as many as the settings' pairs a step make, a few together."""
