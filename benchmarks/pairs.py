@@ -22,8 +22,9 @@ from pcqaad.errors import CloudError
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 from pcqaad.matching.tears import Neighbourhood
 from pcqaad.points.collect import collect
+from pcqaad.points.components import principal_components
 from pcqaad.settings import CHOICES, Settings
-from pcqaad.training.start import choose_template, first_matching, principal_components
+from pcqaad.training.start import choose_template, first_matching
 
 COLUMNS = {
     "matching": "name",

@@ -115,7 +115,7 @@ _GOALS = ("max_bytes", "ratio", "max_emkd")
 # What goes with known pairs: choices by which no others are made.
 _REGISTERED: dict[str, Callable[[Any], bool]] = {
     "criterion": "matched".__eq__,
-    "matching": "optimal".__eq__,
+    "matching": "nonrigid".__eq__,
     "latent_init": ("components", "random").__contains__,
     "reassign": lambda value: not value,
     "surface": lambda value: value is None,

@@ -14,7 +14,7 @@ settings.load_profile("same")
 # Networks of this size gain nothing from more, and wait for each other on a busy machine.
 torch.set_num_threads(1)
 
-SMALL = {"epochs": 36}
+SMALL = {"components": False, "epochs": 36}
 
 
 def stop_in(stage, reports):

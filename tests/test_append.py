@@ -68,7 +68,7 @@ def test_a_cloud_of_the_fit_is_reached_again(appended_file, newcomers, originals
 def test_a_cloud_that_was_held_back_fits_as_well_as_the_others():
     """Where the file has seen enough of the population to know its shapes."""
     *clouds, held, back = population(count=18, points=128)
-    fitted = pcqaad.fit(clouds, pcqaad.Settings(epochs=40, latent=4, tune=0, measure=4, device="cpu"))
+    fitted = pcqaad.fit(clouds, pcqaad.Settings(epochs=100, latent=4, measure=4, device="cpu"))
     model = fitted.encoded.quantised
     file = pack(storage.to_sections(model.shared, model.latents, fitted.denormalisation, fitted.names, {}))
     c = pcqaad.Collection(file)

@@ -46,7 +46,7 @@ def test_what_is_coded_is_decoded_by_the_written_law_too(name: str, spread: floa
     values = np.random.default_rng(2).laplace(0, spread, (len(points), 4))
     data, coded = encode_fields(values, points, bits)
     assert np.array_equal(decode_fields(data, points, bits, 4), coded)
-    assert np.array_equal(round_fields(values, points, bits), coded)
+    assert np.array_equal(round_fields(values, points, bits)[1], coded)
     law = reference.decode_fields(data, [tuple(p) for p in points.tolist()], bits, 4)
     assert law == coded.tolist()
 

@@ -53,7 +53,7 @@ def test_a_fit_lowers_what_it_is_asked_to(clouds, name):
         if progress.stage is Stage.FIT:
             seen.append(progress.figures["loss"])
 
-    settings = Settings(**{**QUICKLY, "epochs": 40}, criterion=name, tune=0, learning_rate=2e-3)
+    settings = Settings(**{**QUICKLY, "epochs": 80}, criterion=name, learning_rate=2e-3)
     fitted = pcqaad.fit(clouds, settings, monitor=Monitor(see))
     assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:5])
     # The network's clouds are near to the originals.

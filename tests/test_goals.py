@@ -30,10 +30,19 @@ def fitted(clouds, path, **choices):
 
 @pytest.mark.parametrize("limit", [2000, 8000])
 def test_a_budget_of_bytes_is_filled_and_never_exceeded(clouds, tmp_path, limit):
-    size, info = fitted(clouds, tmp_path / "x.qaad", max_bytes=limit)
+    size, info = fitted(clouds, tmp_path / "x.qaad", max_bytes=limit, components=False)
     # Step sizes come in leaps.
     assert 0.93 * limit <= size <= limit
     assert info["settings"]["max_bytes"] == limit
+
+
+@pytest.mark.parametrize("limit", [2000, 8000])
+def test_components_never_make_a_budget_s_error_larger(clouds, tmp_path, limit):
+    (_, without), (size, info) = (
+        fitted(clouds, tmp_path / "x.qaad", max_bytes=limit, components=components) for components in (False, True)
+    )
+    assert size <= limit
+    assert info["fidelity"]["mean"] <= 1.001 * without["fidelity"]["mean"]
 
 
 def test_a_ratio_is_a_budget(clouds, tmp_path):

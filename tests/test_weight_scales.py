@@ -11,6 +11,7 @@ from pcqaad.bitstream.sections import to_sections
 from pcqaad.decoder.architecture import Architecture, Model
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.float32 import FloatDecoder, selu, selu_slope
+from pcqaad.decoder.step_sizes import StepSize
 from pcqaad.decoder.weight_scales import LEVELS, WeightScales
 from pcqaad.formats.coding.symbols import Model as SymbolModel
 from pcqaad.formats.container.container import pack
@@ -83,16 +84,16 @@ def test_with_weight_scales_the_same_bits_move_the_points_less(model):
         )
         weights[name] = step.value * float(finer) / flat.weight_scales.factors(name).flat[0]
 
-    def moved(within):
-        changed = dict(model.weights)
-        for name in sensitivities.weight_scales.rows:
-            step = within(name)
-            changed[name] = (np.rint(changed[name] / step) * step).astype(np.float32)
+    def moved(step_sizes):
+        symbols = Calibration(model).symbols(step_sizes)
+        changed = {n: (s * step_sizes.within(n)).astype(np.float32) for n, s in symbols.items()}
         decoders = [FloatDecoder(dataclasses.replace(model, weights=w)) for w in (model.weights, changed)]
         clouds = np.array([[decoder.decode(latent) for latent in model.latents] for decoder in decoders])
         return float(np.square(clouds[0] - clouds[1]).sum(-1).mean())
 
-    assert moved(scaled.within) < 0.8 * moved(lambda name: flat.weight_scales.factors(name) * weights[name])
+    steps = {name: StepSize.nearest(value) for name, value in weights.items()}
+    even = dataclasses.replace(scaled, weights=steps, weight_scales=flat.weight_scales)
+    assert moved(scaled) < 0.8 * moved(even)
 
 
 def test_a_quantised_weight_is_near_its_number(model):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from pcqaad.decoder.architecture import Model
-from pcqaad.decoder.step_sizes import StepSize
 from pcqaad.errors import GoalError
 from pcqaad.quantisation import principal
 from pcqaad.quantisation.evaluator import Evaluator
 from pcqaad.quantisation.principal import Linear
+from pcqaad.quantisation.quantise import Quantised
 from pcqaad.quantisation.rate_control import Encoded, Search, Size, Tune
 from pcqaad.settings import Settings
 
@@ -19,7 +18,7 @@ _ROUNDS = 2
 # A lambda this much larger or smaller may ask for another number.
 _NEAR = 2.0
 # What a model may cost more than another at one lambda, and still come out ahead of it at its own.
-_MARGIN = 1.1
+_MARGIN = 1.05
 
 
 def encode(
@@ -35,6 +34,7 @@ def encode(
         GoalError: no model reaches the error, even in floats, or no step sizes keep to the budget.
         Interrupted: stopped.
     """
+    size = _remembered(size)
     # Who asks for a size, or for the smallest file, gets it.
     smooth = budget is None and settings.max_emkd is None
     network = Search(model, evaluator, settings, tune, smooth)
@@ -67,9 +67,10 @@ def _with(
     """Return a linear model quantised for the goal, its number of components chosen; None where it is no better."""
     found, tried = None, -1
     for _ in range(_ROUNDS):
-        model = linear.at(lambda_, StepSize.nearest(math.sqrt(12 * lambda_ * linear.model.architecture.points)))
+        model = linear.at(lambda_)
         count = model.architecture.components
         if count in (0, tried):
+            # None earns its bytes, or the same number as before.
             break
         search = network.of_another(model, lambda_)
         if best is not None and found is None:
@@ -88,6 +89,19 @@ def _with(
             break
         lambda_ = other.lambda_
     return found
+
+
+def _remembered(size: Size) -> Size:
+    """Return the same, which measures no model twice."""
+    sizes: dict[int, tuple[Quantised, int]] = {}
+
+    def remembered(quantised: Quantised) -> int:
+        # Kept beside its size, so that no other gets its number.
+        if id(quantised) not in sizes:
+            sizes[id(quantised)] = quantised, size(quantised)
+        return sizes[id(quantised)][1]
+
+    return remembered
 
 
 def _better(one: Encoded, other: Encoded, budget: int | None, size: Size) -> bool:

@@ -16,9 +16,8 @@ from pcqaad.decoder.architecture import Architecture, Array, Model
 from pcqaad.decoder.components import Components
 from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.decoder.patches import draw_points, patch_sizes
-from pcqaad.decoder.step_sizes import StepSize
 from pcqaad.points.fixed_point import Targets
-from pcqaad.quantisation.step_sizes import component_step_sizes, price, to_grid
+from pcqaad.quantisation.step_sizes import component_step_sizes, price, template_step_size, to_grid
 from pcqaad.seeds import Use, generator
 
 
@@ -30,8 +29,8 @@ class Plan:
     points: int = 2048  # of every cloud, by which latents are found
     clouds: int = 256  # evenly spread, from which components of all points then follow
     least: float = 1e-5  # the part of the first one's spread below which a direction is noise of the arithmetic
-    counts: int = 6  # numbers of components that are tried
-    fewer: float = 0.7  # from one to the next
+    counts: int = 4  # numbers of components that are tried
+    fewer: float = 0.65  # from one to the next
 
 
 _PLAN = Plan()
@@ -47,17 +46,13 @@ class Linear:
     model: Model
     squares: NDArray[np.float64]  # (C,) mean squares of how far points move by each component, falling
 
-    def at(self, lambda_: float, template: StepSize) -> Model:
-        """Return the model with as many of its components as earn their bits at a lambda.
-
-        Components are coded over a template
-        of this step size.
-        """
+    def at(self, lambda_: float) -> Model:
+        """Return the model with as many of its components as earn their bits at a lambda."""
         bit, clouds = price(lambda_), self.model.architecture.clouds
         # A component whose latents would be 0 is worth nothing.
         most = int((self.squares > bit * clouds).sum())
         counts = {round(most * _PLAN.fewer**i) for i in range(_PLAN.counts)} | {0}
-        grid, _, bits = to_grid(self.model.template, template)
+        grid, _, bits = to_grid(self.model.template, template_step_size(self.model.template, lambda_))
 
         def cost(count: int) -> float:
             """Return the movement that a number of components leaves, and what their bits are worth."""
@@ -76,16 +71,18 @@ class Linear:
 
     def first(self, count: int) -> Model:
         """Return the model with its first components alone."""
-        model, all_ = self.model, len(self.squares)
-        kept = [*range(count), *range(all_, model.architecture.latent)]
-        architecture = replace(model.architecture, components=count, latent=len(kept))
+        model, found = self.model, len(self.squares)
+        kept = [*range(count), *range(found, model.architecture.latent)]
+        latents, weights = model.latents[:, kept], model.weights["latent"][kept]
         if not kept:
             # A model has a latent of one number at least.
-            kept, architecture = [0], replace(architecture, latent=1)
-        weights = {**model.weights, "latent": model.weights["latent"][kept]}
-        components = None if not count or model.components is None else model.components[:, :count]
+            latents, weights = np.zeros((len(latents), 1), np.float32), np.zeros((1, weights.shape[1]), np.float32)
         return replace(
-            model, architecture=architecture, latents=model.latents[:, kept], weights=weights, components=components
+            model,
+            architecture=replace(model.architecture, components=count, latent=len(weights)),
+            latents=latents,
+            weights={**model.weights, "latent": weights},
+            components=None if not count or model.components is None else model.components[:, :count],
         )
 
 

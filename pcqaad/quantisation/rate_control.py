@@ -41,6 +41,7 @@ class ToleranceSearch:
     coarser: int = 8  # coarser step sizes tried in the end
     coarser_whole: int = 3  # and on whole clouds
     longest_whole: float = 2.0  # largest factor between two lambdas there
+    nearest: float = 1.1  # factor between two lambdas at which the leading search ends
     near: float = 0.8  # part of the tolerance that ends that
     longest: float = 4.0  # largest factor between two lambdas there
     shortest: float = 1.1  # least factor there
@@ -57,6 +58,8 @@ class BudgetSearch:
 
 
 _TOLERANCE = ToleranceSearch()
+# Of a model that starts at another's lambda, and is one of several.
+_QUICK = ToleranceSearch(coarser=5, coarser_whole=2, nearest=1.4)
 _BUDGET = BudgetSearch()
 
 
@@ -87,9 +90,17 @@ class _Source:
 class Search:
     """The search for the step sizes of one model, each candidate compared with the model in floats."""
 
-    def __init__(self, model: Model, evaluator: Evaluator, settings: Settings, tune: Tune, smooth: bool) -> None:
+    def __init__(
+        self,
+        model: Model,
+        evaluator: Evaluator,
+        settings: Settings,
+        tune: Tune,
+        smooth: bool,
+        plan: ToleranceSearch = _TOLERANCE,
+    ) -> None:
         self._model, self._evaluator, self._settings = model, evaluator, settings
-        self._tune, self._smooth = tune, smooth
+        self._tune, self._smooth, self._plan = tune, smooth, plan
         # First of all: it tells a model that is none.
         self._source = _Source.of(model, settings.seed)
         self._sensitivities = probe(model, settings.seed, self._source.calibration)
@@ -108,7 +119,7 @@ class Search:
 
         Its candidates are compared with this one's model as it was fitted.
         """
-        search = Search(model, self._evaluator, self._settings, lambda: None, self._smooth)
+        search = Search(model, self._evaluator, self._settings, lambda: None, self._smooth, _QUICK)
         search._float_error, search._whole_float_error = self._float_error, self._whole_error()
         search._assigned_error, search.lambda_ = self._base(), lambda_
         return search
@@ -190,7 +201,7 @@ class Search:
             self._evaluator.monitor.update(Stage.QUANTISE)
             return self._evaluator.assigned_error(self._quantised(model, lambda_).model()) / base - 1
 
-        return 0.8 * search_lambda(degradation, self.lambda_, tolerance, nearest=_TOLERANCE.shortest)
+        return 0.8 * search_lambda(degradation, self.lambda_, tolerance, nearest=self._plan.nearest)
 
     def _base(self) -> float:
         """Return the mean distance to assigned targets that candidates are compared with."""
@@ -215,7 +226,7 @@ class Search:
         float model's error: the first step sizes found are seldom the coarsest.
         """
         longest, unit = _TOLERANCE.longest, max(abs(tolerance), _TOLERANCE.smallest)
-        for _ in range(_TOLERANCE.coarser):
+        for _ in range(self._plan.coarser):
             room = (tolerance - best.degradation) / unit
             if room < 1 - _TOLERANCE.near or longest < _TOLERANCE.shortest:
                 break
@@ -230,7 +241,7 @@ class Search:
     def _coarsened_whole(self, best: Encoded, tolerance: float) -> Encoded:
         """Go on to coarser step sizes by whole clouds: a part of their points errs by tenths of a percent."""
         stride = _TOLERANCE.longest_whole
-        for _ in range(_TOLERANCE.coarser_whole):
+        for _ in range(self._plan.coarser_whole):
             coarser = self._whole_candidate(best.model, best.lambda_ * stride)
             if coarser.degradation < tolerance:
                 best = coarser

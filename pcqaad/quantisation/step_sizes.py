@@ -101,9 +101,7 @@ def choose_step_sizes(model: Model, sensitivities: Sensitivities, lambda_: float
     template = step_size(model.template, sensitivities.template)
     if smooth and sensitivities.spacing > 0:
         template = min(template, _SMOOTH_GRID * sensitivities.spacing)
-    # The nearest step size may be 6 % finer than this, and still the grid must reach across.
-    extent = float(np.ptp(model.template, axis=0).max())
-    template = max(template, 1.07 * extent / (2**_GRID_BITS - 1))
+    template = max(template, _finest_grid(model.template))
     latent = step_size(model.latents * drive, sensitivities.latents, LARGEST_LATENT_SYMBOL)
     weights = {n: step_size(w / scales.factors(n), sensitivities.weights[n]) for n, w in model.weights.items()}
     return StepSizes(
@@ -113,6 +111,20 @@ def choose_step_sizes(model: Model, sensitivities: Sensitivities, lambda_: float
         tuple(StepSize.nearest(latent / float(d)) for d in drive),
         () if model.components is None else component_step_sizes(model, lambda_),
     )
+
+
+def template_step_size(template: Array, lambda_: float) -> StepSize:
+    """Return the step size of a template (M, 3) at one lambda where every point moves as its template point does.
+
+    Rounding with step size d moves a point by d**2 / 12 along each axis.
+    """
+    wanted = min(math.sqrt(12 * lambda_ * len(template)), float(np.abs(template).max()) or 1.0)
+    return StepSize.nearest(max(wanted, _finest_grid(template), FINEST_STEP_SIZE))
+
+
+def _finest_grid(template: Array) -> float:
+    """Return the finest step size of a template (M, 3): its grid must reach across, were it 6 % finer than this."""
+    return 1.07 * float(np.ptp(template, axis=0).max()) / (2**_GRID_BITS - 1)
 
 
 def component_step_sizes(model: Model, lambda_: float) -> tuple[StepSize, ...]:

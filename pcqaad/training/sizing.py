@@ -29,12 +29,8 @@ class Sizing:
     smallest_latent: int = 2  # numbers
     largest_latent: int = 256  # numbers
     steps: int = 10_000  # of a fit, whatever the size of the set: one to three minutes of a core
-    # A network for a budget is sized by what a file takes after quantisation, about.
-    weight: float = 4.0  # bits
-    template_point: float = 10.0  # bits
-    latent_number: float = 7.5  # bits
-    cloud: int = 5  # bytes of a cloud beside its latent
-    overhead: int = 1000  # bytes of all else
+    network: float = 0.35  # the part of a budget that weights take: the template and components compete for the rest
+    weight: float = 3.5  # bits of a weight, about
     narrowest: float = 0.1  # least factor of the usual widths
     widest: float = 2.5  # largest factor of them
 
@@ -79,14 +75,11 @@ def latent_size(spectrum: NDArray[np.floating]) -> int:
 
 
 def _within(budget: int, usual: Architecture) -> Architecture:
-    """Scale the usual widths so that the weights take the bytes that the rest of a file of `budget` leaves them.
+    """Scale the usual widths so that the weights take their part of a file of `budget` bytes.
 
-    This predicts; the step sizes make up for the rest. Where the template alone would take too much of the budget, a
-    small network keeps to half of it.
+    This predicts; the step sizes make up for the rest.
     """
-    rest = usual.points * _SIZING.template_point + usual.clouds * usual.latent * _SIZING.latent_number
-    rest += 8 * (_SIZING.overhead + _SIZING.cloud * usual.clouds)
-    weights = max(8 * budget - rest, 4 * budget) / _SIZING.weight
+    weights = 8 * budget * _SIZING.network / _SIZING.weight
 
     def scaled(factor: float) -> Architecture:
         *shared, patch = (max(8, 4 * round(width * factor / 4)) for width in (*usual.shared, usual.patch))
