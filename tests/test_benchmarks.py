@@ -23,6 +23,7 @@ from benchmarks import (
     recipe,
     scales,
     size,
+    step,
     throughput,
 )
 from benchmarks.peers import levels, pca, zstd
@@ -88,6 +89,19 @@ def test_decoders_take_turns_and_agree(monkeypatch, capsys):
     assert found["rows"][decoding.BASE]["ratio"] == 1
     assert all(row["seconds"] > 0 for row in found["rows"].values())
     assert 0 < found["apart_percent"] < 0.1
+
+
+def test_steps_with_either_selu_make_the_same_products(monkeypatch, capsys):
+    monkeypatch.setattr(step, "TURNS", 1)
+    monkeypatch.setattr(step, "SQUARE", 64)
+    monkeypatch.setattr(step, "NETWORKS", (((5, 4), 3, 2, 6),))
+    rows = figures(step, capsys, "--steps", 1)["rows"]
+    assert [(row["network"], row["selu"]) for row in rows] == [("5-4, 3 x 2, 6", name) for name in step.SELUS]
+    # A layer of 5 x 4, and per patch 4 x 3 and 3 x 3: for outputs, gradients of inputs and of weights.
+    flop = 3 * 2 * 16 * 128 * (5 * 4 + 4 * 3 + 3 * 3)
+    for row in rows:
+        assert row["products"] * row["milliseconds"] * 1e6 == pytest.approx(flop)
+        assert min(row["forward"], row["backward"], row["of_core"]) > 0
 
 
 def test_finer_scales_are_nearer_to_float32(fitted_file, originals, names, tmp_path, capsys):

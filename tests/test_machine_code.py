@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 from numba import config
 
-from pcqaad.matching import cpu
-from pcqaad.matching.cpu import auction, jit, price_tree
+from pcqaad import compiled
+from pcqaad.compiled import jit
+from pcqaad.decoder import selu_kernels
+from pcqaad.matching.cpu import auction, price_tree
+
+HOME = Path(auction.__file__).parent
 
 
 def triple(x):
@@ -30,7 +34,7 @@ def folder(tmp_path, monkeypatch, warnings):
     """Keep machine code in a folder of its own, and nowhere else."""
     found = tmp_path / "code"
     monkeypatch.setattr(config, "CACHE_DIR", str(found))
-    monkeypatch.setattr(jit, "_HERE", tmp_path / "no package")
+    monkeypatch.setattr(jit, "_home", lambda _: tmp_path / "no package")
     monkeypatch.setattr(jit, "AppDirs", lambda *_: type("None", (), {"user_cache_dir": str(tmp_path / "home")}))
     return found
 
@@ -77,30 +81,31 @@ def test_a_file_of_zeros_or_with_one_wrong_bit_is_compiled_anew(folder, warnings
         assert not compiles(warnings)
 
 
-def test_code_of_other_sources_is_never_used(folder, warnings, monkeypatch, tmp_path):
+def test_code_of_other_sources_is_never_used(folder, warnings, tmp_path):
     (tmp_path / "no package").mkdir()
     source = tmp_path / "no package" / "called.py"
-    digests = []
     for text in ("x = 1\n", "x = 2\n"):
         source.write_text(text)
-        digests.append(jit._sources())
-        monkeypatch.setattr(jit, "_SOURCES", digests[-1])
         assert compiles(warnings)
         assert not compiles(warnings)
-    assert len(set(digests)) == 2
     assert code_in(folder)  # the new code has taken the place of the old
 
 
 def test_every_source_is_in_the_digest():
-    """What is compiled must not depend on a file outside of the folder whose digest seals it."""
-    seen, todo = set(), [auction, price_tree]
-    while todo:
-        module = todo.pop()
-        seen.add(module.__name__)
-        used = {getattr(thing, "__module__", None) for thing in vars(module).values()}
-        todo += [sys.modules[name] for name in used if name and name.startswith("pcqaad.") and name not in seen]
+    """What is compiled must not depend on a file outside of the two folders whose digest seals it."""
+    seen = set()
+    for start in (auction, price_tree, selu_kernels):
+        here, todo = set(), [start]
+        while todo:
+            module = todo.pop()
+            here.add(module.__name__)
+            used = {getattr(thing, "__module__", None) for thing in vars(module).values()}
+            todo += [sys.modules[name] for name in used if name and name.startswith("pcqaad.") and name not in here]
+        home = Path(start.__file__).parent
+        assert {Path(sys.modules[name].__file__).parent for name in here} <= {home, jit._HERE}
+        seen |= here
     assert {"pcqaad.matching.cpu.auction", "pcqaad.matching.cpu.simd", "pcqaad.matching.cpu.schedule"} <= seen
-    assert all(Path(sys.modules[name].__file__).parent == jit._HERE for name in seen)
+    assert {"pcqaad.decoder.selu_kernels", "pcqaad.compiled.jit"} <= seen
 
 
 def test_where_the_first_folder_takes_nothing_the_next_does(folder, warnings, tmp_path):
@@ -116,7 +121,7 @@ def test_where_no_folder_takes_it_it_compiles_in_memory_and_says_why(folder, war
     for _ in range(2):
         assert compiles(warnings)
         ((_, said),) = [w for w in warnings if w[0] == jit._NOT_KEPT]
-        assert said.startswith(f"no folder keeps the compiled matcher ({folder}: File exists; ")
+        assert said.startswith(f"no folder keeps what is compiled ({folder}: File exists; ")
         assert "NUMBA_CACHE_DIR=FOLDER" in said
 
 
@@ -124,9 +129,9 @@ FULL = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))  # as on a disk that is full: files are cut short
 import os, pathlib
-from pcqaad.matching.cpu import jit
+from pcqaad.compiled import jit
 from tests.test_machine_code import triple
-jit._HERE = pathlib.Path(os.environ["HOME"])
+jit._home = lambda _: pathlib.Path(os.environ["HOME"])
 assert jit.kept(triple)(14) == jit.kept(triple)(14) == 42
 """
 
@@ -141,11 +146,11 @@ def test_a_full_disk_ends_nothing_and_each_warning_comes_once(tmp_path):
     compiling, not_kept = done.stderr.splitlines()
     assert compiling == jit._COMPILING
     refusals = f"{tmp_path}: File too large; {tmp_path / '__pycache__'}: File too large"
-    assert not_kept.startswith(f"no folder keeps the compiled matcher ({refusals}): NUMBA_CACHE_DIR=FOLDER")
+    assert not_kept.startswith(f"no folder keeps what is compiled ({refusals}): NUMBA_CACHE_DIR=FOLDER")
 
 
 def test_importing_the_matcher_touches_no_file(tmp_path):
-    before = {path: path.stat().st_mtime_ns for path in jit._HERE.rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in HOME.rglob("*") if path.is_file()}
     stale = tmp_path / "solve_cells-0.code"
     stale.touch()
     os.utime(stale, (1, 1))
@@ -153,10 +158,10 @@ def test_importing_the_matcher_touches_no_file(tmp_path):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-B", "-c", script], env=environment, check=True)
     assert [path.name for path in tmp_path.iterdir()] == [stale.name]
-    assert before == {path: path.stat().st_mtime_ns for path in jit._HERE.rglob("*") if path.is_file()}
+    assert before == {path: path.stat().st_mtime_ns for path in HOME.rglob("*") if path.is_file()}
 
 
 def test_a_warning_comes_once_whichever_thread_gives_it(caplog):
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: cpu.warn_once("said %s", "once"), range(200)))
+        list(pool.map(lambda _: compiled.warn_once("said %s", "once"), range(200)))
     assert [(record.name, record.getMessage()) for record in caplog.records] == [("pcqaad", "said once")]

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import selu
 
 from pcqaad.decoder.architecture import Architecture, Array, Model
 from pcqaad.decoder.patches import draw_points, padded_patches, patch_sizes
+from pcqaad.decoder.selu import selu
 
 
 def lecun(*shape: int, fan_in: int, generator: torch.Generator | None = None) -> nn.Parameter:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from pcqaad import compiled
 from pcqaad.errors import SettingsError
-from pcqaad.matching import cpu
 from pcqaad.parallel import cores, in_parallel
 
 Points = NDArray[np.floating]
@@ -97,13 +97,13 @@ def certified(
     bounds = np.asarray(bounds, np.int64)
     sizes = np.diff(bounds)
     by_scipy = partial(exact, power=power, workers=workers)
-    if reason := cpu.why_absent():
+    if reason := compiled.why_absent():
         if sizes.max() > _LARGEST_EXACT:
             raise SettingsError(
                 f"matching {sizes.max():,} points at once needs numba, which cannot be loaded ({reason}): "
                 f"pip install 'pcqaad[fast]', or match at most {_LARGEST_EXACT:,} points at once"
             )
-        cpu.warn_once(_WITHOUT_NUMBA, reason)
+        compiled.warn_once(_WITHOUT_NUMBA, reason)
         return by_scipy(a, b, bounds)
     # Here, not above: numba takes a second to load, and is not always installed.
     from pcqaad.matching.cpu.auction import solve_cells

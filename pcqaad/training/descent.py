@@ -59,13 +59,15 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """Return the nearest matrices (..., I, O) whose singular values are all near 1."""
     a, b, c = _QUINTIC
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
+    wide = matrices.mT if tall else matrices
+    x = wide.reshape(-1, *wide.shape[-2:])
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-30)
     for _ in range(_ITERATIONS):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
-    nearest: Tensor = x.mT if tall else x
-    return nearest
+        gram = torch.bmm(x, x.mT)
+        # a x + (b gram + c gram gram) x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = x.view(wide.shape)
+    return x.mT if tall else x
 
 
 class Descent:
@@ -75,7 +77,10 @@ class Descent:
         """Take parameters: Muon moves those of them that are `matrices`, Adam all others."""
         self._parameters, ours = list(parameters), {id(matrix) for matrix in matrices}
         others = [parameter for parameter in self._parameters if id(parameter) not in ours]
-        self._optimisers: list[tuple[torch.optim.Optimizer, float]] = [(torch.optim.Adam(others, lr=1.0), 1.0)]
+        # On a CPU one pass over each parameter; a GPU has its own choice.
+        fused = True if all(parameter.device.type == "cpu" for parameter in others) else None
+        adam = torch.optim.Adam(others, lr=1.0, fused=fused)
+        self._optimisers: list[tuple[torch.optim.Optimizer, float]] = [(adam, 1.0)]
         if matrices:
             self._optimisers.append((Muon(matrices, lr=1.0), _MUON_RATE))
         self.rate = 0.0  # of the last step

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pcqaad.matching.cpu.jit import compiled, kept
+from pcqaad.compiled.jit import compiled, kept
 from pcqaad.matching.cpu.price_tree import cost_to, grow, leaf_order, price_of, raise_price, two_best
 from pcqaad.matching.cpu.schedule import DOUBLE, SCHEDULE, SINGLE, SUM_ROUNDING
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.matching.cpu.jit import compiled, kept
+from pcqaad.compiled.jit import compiled, kept
 from pcqaad.matching.cpu.simd import (
     BOX_PRICE,
     FAR,

@@ -16,12 +16,12 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
 from pcqaad._version import __version__
-from pcqaad.matching.cpu import warn_once
+from pcqaad.compiled import warn_once
 
 _HERE = Path(__file__).parent
 _SEAL = hashlib.sha256().digest_size  # bytes
-_COMPILING = "compiling the matcher for this machine: 5 to 15 s, once"
-_NOT_KEPT = "no folder keeps the compiled matcher (%s): NUMBA_CACHE_DIR=FOLDER in the environment names another"
+_COMPILING = "compiling for this machine: up to 15 s, once"
+_NOT_KEPT = "no folder keeps what is compiled (%s): NUMBA_CACHE_DIR=FOLDER in the environment names another"
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -36,28 +36,33 @@ def kept(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
-def _sources() -> bytes:
-    """Return the digest of what machine code is made from: all sources of this folder, this version, the compiler's."""
+def _home(function: Callable[..., Any]) -> Path:
+    """Return the folder that a function's source is in."""
+    return Path(function.__code__.co_filename).absolute().parent
+
+
+def _sources(home: Path) -> bytes:
+    """Return the digest of what machine code is made from: sources of this folder and a home, versions."""
     digest = hashlib.sha256(f"{__version__} {numba.__version__} {llvmlite.__version__}".encode())
-    for path in sorted(_HERE.glob("*.py")):
-        digest.update(path.read_bytes())
+    for folder in (_HERE, home):
+        for path in sorted(folder.glob("*.py")):
+            digest.update(path.read_bytes())
     return digest.digest()
-
-
-_SOURCES = _sources()
 
 
 class MachineCode:
     """The machine code of one function, a file for each signature: a numba dispatcher takes it for its cache.
 
     Numba's own cache raises where a file is damaged or the disk is full, and overlooks changes in functions that are
-    compiled into others. Here a file starts with a seal: the digest of all sources and of the code itself. Code whose
-    seal is wrong counts as absent.
+    compiled into others. Here a file starts with a seal: the digest of all sources in the function's folder and of the
+    code itself. Code whose seal is wrong counts as absent.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._name = function.__name__
-        self._key = f"{_HERE} {function.__module__}.{function.__qualname__} {sys.implementation.cache_tag}"
+        self._home = _home(function)
+        self._sources = _sources(self._home)
+        self._key = f"{self._home} {function.__module__}.{function.__qualname__} {sys.implementation.cache_tag}"
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """Return the compiled function, or None where no folder holds it."""
@@ -68,7 +73,7 @@ class MachineCode:
             except OSError:
                 continue
             code = content[_SEAL:]
-            if content[:_SEAL] == _seal(code):
+            if content[:_SEAL] == self._seal(code):
                 return CompileResult._rebuild(target, *loads(code))
         warn_once(_COMPILING)
         return None
@@ -79,7 +84,7 @@ class MachineCode:
         for path in self._paths(signature, result.codegen):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(_seal(code) + code)
+                path.write_bytes(self._seal(code) + code)
                 return
             except OSError as error:
                 refusals.append(f"{path.parent}: {error.strerror}")
@@ -90,11 +95,10 @@ class MachineCode:
         # Machines that share a folder need not share a processor.
         key = hashlib.sha256(f"{self._key} {signature} {codegen.magic_tuple()}".encode()).hexdigest()[:16]
         asked = [Path(numba.config.CACHE_DIR).absolute()] if numba.config.CACHE_DIR else []
-        for folder in (*asked, _HERE / "__pycache__", Path(AppDirs("pcqaad", False).user_cache_dir)):
+        for folder in (*asked, self._home / "__pycache__", Path(AppDirs("pcqaad", False).user_cache_dir)):
             # Without a home the user's cache would be in the working folder, where anyone's code may lie.
             if folder.is_absolute():
                 yield folder / f"{self._name}-{key}.code"
 
-
-def _seal(code: bytes) -> bytes:
-    return hashlib.sha256(_SOURCES + code).digest()
+    def _seal(self, code: bytes) -> bytes:
+        return hashlib.sha256(self._sources + code).digest()
