@@ -75,7 +75,7 @@ def trainer(shared: tuple[int, ...], patch: int, patches: int, latent: int, seed
     targets = Targets(np.empty((CLOUDS, POINTS, 3), np.uint16))
     for i in range(CLOUDS):
         targets.put(i, rng.standard_normal((POINTS, 3)))
-    own = {"matching": "optimal", "registered": True, "rematch": 0, "epochs": 1, "seed": seed}
+    own = {"registered": True, "rematch": 0, "epochs": 1, "seed": seed}
     settings = pcqaad.Settings(shared=shared, patch=patch, patches=patches, latent=latent, **own)
     network = untrained(targets[0], rng.standard_normal((CLOUDS, latent)).astype(np.float32), settings)
     return Trainer(network, targets, np.zeros((CLOUDS, POINTS), np.int32), settings)

@@ -65,18 +65,22 @@ def test_a_cloud_of_the_fit_is_reached_again(appended_file, newcomers, originals
         assert new[2] <= 1.05 * old[2]
 
 
-def test_a_cloud_that_was_held_back_fits_as_well_as_the_others():
-    """Where the file has seen enough of the population to know its shapes."""
-    *clouds, held, back = population(count=18, points=128)
-    fitted = pcqaad.fit(clouds, pcqaad.Settings(epochs=100, latent=4, measure=4, device="cpu"))
+@pytest.mark.parametrize(("components", "farther"), [(False, 1.5), (True, 1.8)])
+def test_a_cloud_that_was_held_back_fits_nearly_as_well_as_the_others(components, farther):
+    """Where the file has seen enough of the population to know its shapes.
+
+    Of clouds of so few points, components take up some of the sampling of their own, which is not that of others.
+    """
+    *clouds, held, back = population(count=34, points=128)
+    fitted = pcqaad.fit(clouds, pcqaad.Settings(epochs=60, latent=4, measure=4, components=components, device="cpu"))
     model = fitted.encoded.quantised
     file = pack(storage.to_sections(model.shared, model.latents, fitted.denormalisation, fitted.names, {}))
     c = pcqaad.Collection(file)
     old = [pcqaad.emkd(a, b).mean for a, b in zip(clouds, c, strict=True)]
     more = pcqaad.Collection(pack(pcqaad.append(c, [held, back], **QUICK).sections))
-    for cloud, decoded in zip([held, back], more[16:], strict=True):
+    for cloud, decoded in zip([held, back], more[32:], strict=True):
         error = pcqaad.emkd(cloud, decoded).mean
-        assert error <= 1.5 * np.mean(old)
+        assert error <= farther * np.mean(old)
         # Not one of those that were there, but another.
         assert error < 0.95 * min(pcqaad.emkd(cloud, b).mean for b in c)
 

@@ -149,7 +149,7 @@ def test_large_parts_are_sampled_and_patches_unevenly_hit(monkeypatch, tmp_path)
     clouds = population(count=4, points=300, seed=8)
     pcqaad.fit(
         clouds,
-        pcqaad.Settings(epochs=8, latent=2, patches=5, rematch=0, measure=2, components=False, device="cpu"),
+        pcqaad.Settings(epochs=80, latent=2, patches=5, rematch=0, measure=2, components=False, device="cpu"),
         names=list("abcd"),
     ).save(tmp_path / "patches.qaad")
     x = clouds[0]

@@ -124,7 +124,8 @@ def template_step_size(template: Array, lambda_: float) -> StepSize:
 
 def _finest_grid(template: Array) -> float:
     """Return the finest step size of a template (M, 3): its grid must reach across, were it 6 % finer than this."""
-    return 1.07 * float(np.ptp(template, axis=0).max()) / (2**_GRID_BITS - 1)
+    finest: float = 1.07 * float(np.ptp(template, axis=0).max()) / (2**_GRID_BITS - 1)
+    return finest
 
 
 def component_step_sizes(model: Model, lambda_: float) -> tuple[StepSize, ...]:
