@@ -79,8 +79,9 @@ class Descent:
         others = [parameter for parameter in self._parameters if id(parameter) not in ours]
         # On a CPU one pass over each parameter; a GPU has its own choice.
         fused = True if all(parameter.device.type == "cpu" for parameter in others) else None
-        adam = torch.optim.Adam(others, lr=1.0, fused=fused)
-        self._optimisers: list[tuple[torch.optim.Optimizer, float]] = [(adam, 1.0)]
+        self._optimisers: list[tuple[torch.optim.Optimizer, float]] = []
+        if others:
+            self._optimisers.append((torch.optim.Adam(others, lr=1.0, fused=fused), 1.0))
         if matrices:
             self._optimisers.append((Muon(matrices, lr=1.0), _MUON_RATE))
         self.rate = 0.0  # of the last step
