@@ -117,7 +117,7 @@ def fit(
         measured = RECORDED_CLOUDS if promised else asked.measure
         by_pairs = asked.registered and not promised
         evaluator = Evaluator(collected, measured, run.timed(), promised, asked.seed, by_pairs)
-        trainer = run.train(collected, partial(seconds_to_encode, evaluator=evaluator))
+        trainer = run.train(collected, partial(seconds_to_encode, evaluator=evaluator, components=asked.components))
         model = trainer.network.arrays()
         provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
         info = {"unit": unit, "settings": trainer.settings.as_json(), "fidelity": {}, "encoder": provenance}

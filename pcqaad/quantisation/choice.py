@@ -13,8 +13,6 @@ from pcqaad.quantisation.quantise import Quantised
 from pcqaad.quantisation.rate_control import Encoded, Search, Size, Tune
 from pcqaad.settings import Settings
 
-# How often a number of components is chosen anew, by the lambda that the last one led to.
-_ROUNDS = 2
 # A lambda this much larger or smaller may ask for another number.
 _NEAR = 2.0
 # What a model may cost more than another at one lambda, and still come out ahead of it at its own.
@@ -65,30 +63,24 @@ def _with(
     linear: Linear, network: Search, lambda_: float, best: Encoded | None, budget: int | None, size: Size
 ) -> Encoded | None:
     """Return a linear model quantised for the goal, its number of components chosen; None where it is no better."""
-    found, tried = None, -1
-    for _ in range(_ROUNDS):
-        model = linear.at(lambda_)
-        count = model.architecture.components
-        if count in (0, tried):
-            # None earns its bytes, or the same number as before.
-            break
-        search = network.of_another(model, lambda_)
-        if best is not None and found is None:
-            # Far from the best at its lambda, it will not be better at another.
-            at = best.lambda_
-            if search.cost(search.candidate(model, at), at, size) > _MARGIN * network.cost(best, at, size):
-                return None
-        try:
-            other = search.reach(budget, size)
-        except GoalError:
-            break
-        if found is None or _better(other, found, budget, size):
-            found = other
-        tried = count
-        if 1 / _NEAR < other.lambda_ / lambda_ < _NEAR:
-            break
-        lambda_ = other.lambda_
-    return found
+    model = linear.at(lambda_)
+    if not model.architecture.components:
+        return None
+    search = network.of_another(model, lambda_)
+    # Far from the best at its lambda, it will not be better at another.
+    if best is not None:
+        cost = search.cost(search.candidate(model, lambda_), lambda_, size)
+        if cost > _MARGIN * network.cost(best, lambda_, size):
+            return None
+    try:
+        led = search.lead(budget, size)
+        if not 1 / _NEAR < led / lambda_ < _NEAR:
+            other = linear.at(led)
+            if other.architecture.components not in (0, model.architecture.components):
+                search = network.of_another(other, led)
+        return search.reach(budget, size)
+    except GoalError:
+        return None
 
 
 def _remembered(size: Size) -> Size:

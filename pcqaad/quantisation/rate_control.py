@@ -132,21 +132,37 @@ class Search:
             return self.within_error(self._settings.max_emkd)
         return self.within_tolerance(self._settings.tolerance)
 
+    def lead(self, budget: int | None, size: Size) -> float:
+        """Return about the lambda that `reach` will end at, without measuring EM-kD; raises GoalError as it does."""
+        if budget is not None:
+            self.lambda_ = self._filling_lambda(self._model, self.lambda_, budget, size)
+        else:
+            self.lambda_ = self._leading_lambda(self._model, self._tolerance())
+        return self.lambda_
+
+    def _tolerance(self) -> float:
+        """Return the part by which the error may rise."""
+        wanted = self._settings.max_emkd
+        if wanted is None:
+            return self._settings.tolerance
+        reached = self._evaluator.percent(self._whole_error())
+        return min(wanted / reached - 1, _TOLERANCE.largest) if reached else _TOLERANCE.largest
+
     def cost(self, found: Encoded, lambda_: float, size: Size) -> float:
         """Return the mean square of how far a candidate's points lie off, and what its bytes are worth at a lambda."""
         return self._evaluator.assigned_square(found.quantised.model()) + price(lambda_) * 8 * size(found.quantised)
 
     def within_budget(self, budget: int, size: Size) -> Encoded:
         """Find the finest step sizes at which the file keeps to its budget."""
-        model = self._tuned()
-        lambda_ = self._leading_lambda(model, self._settings.tolerance)
+        model, lambda_ = self._tuned(), self.lambda_
+        if self._plan is _TOLERANCE:
+            lambda_ = self._leading_lambda(model, self._settings.tolerance)
         return self._whole_candidate(model, self._filling_lambda(model, lambda_, budget, size))
 
     def within_error(self, wanted: float) -> Encoded:
         """Find the coarsest step sizes whose EM-kD is at most `wanted` percent of the diagonal."""
-        whole = self._whole_error()
+        whole, tolerance = self._whole_error(), self._tolerance()
         reached = self._evaluator.percent(whole)
-        tolerance = min(wanted / reached - 1, _TOLERANCE.largest) if reached else _TOLERANCE.largest
         if tolerance > _TOLERANCE.wide:
             text = "the fit reaches %.3g %%, far below %g %%: a smaller network, as max_bytes makes one, might do"
             log.warning(text, reached, wanted)
