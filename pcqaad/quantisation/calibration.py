@@ -99,6 +99,8 @@ class Calibration:
         A layer is first moved to what makes the model's own pre-activations of those inputs, as near as it can.
         """
         model = self.model
+        if not any(values.any() for values in model.weights.values()):
+            return {name: np.zeros(values.shape, np.int32) for name, values in model.weights.items()}
         template = rounded(model.template, step_sizes.template.value)
         latents = rounded(self._latents, step_size_values(step_sizes.latents))
         found: dict[str, Symbols] = {}

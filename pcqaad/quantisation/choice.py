@@ -55,8 +55,9 @@ def encode(
 def _linear_models(model: Model, evaluator: Evaluator, settings: Settings) -> Iterator[Linear]:
     targets = evaluator.clouds.targets
     if settings.components:
-        yield principal.with_components(model, targets, settings.seed)
+        # First the one that takes no time: what it reaches may leave nothing for the other to win.
         yield principal.without_network(targets, settings.seed)
+        yield principal.with_components(model, targets, settings.seed)
 
 
 def _with(

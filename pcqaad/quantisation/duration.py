@@ -25,8 +25,8 @@ _LEADING_CLOUDS = 8
 _CANDIDATES = 5
 _WHOLE = 4  # beside the one that the record repeats
 # How often components are rounded, as a rule, where they may help a network or stand in for it, and clouds measured.
-_ROUNDED_COMPONENTS = 40
-_MEASURED_COMPONENTS = 4
+_ROUNDED_COMPONENTS = 80
+_MEASURED_COMPONENTS = 6
 # Decoding in integers beside decoding in floats, and error feedback beside its calibration.
 _INTEGERS = 3.0
 _FEEDBACK = 2.0

@@ -64,6 +64,8 @@ def probe(model: Model, seed: int = 0, calibration: Calibration | None = None) -
 
     def of_tensor(name: str) -> float:
         values, factors = part.weights[name], weight_scales.factors(name)
+        if not values.any():
+            return 0.0
 
         def change(step_size: np.float32) -> Model:
             return replace(part, weights={**part.weights, name: rounded(values, step_size * factors)})
