@@ -189,7 +189,7 @@ def test_the_recorded_fidelity_is_what_a_reader_measures(fitted_file, originals,
         half_step = max(np.ptp(x, 0).max() for x in originals) / 65535 / 2
         assert abs(recorded["mean"] - np.mean(errors)) <= 3**0.5 * half_step + 1e-3 * np.mean(errors)
         assert recorded["worst"]["name"] == names[int(np.argmax(errors))]
-        assert recorded["rise"] < 0.01
+        assert recorded["rise"] < Settings().tolerance
 
 
 def test_the_same_seed_gives_the_same_bytes(originals, names, tmp_path):
