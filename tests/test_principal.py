@@ -97,3 +97,14 @@ def test_a_set_that_fields_move_needs_no_network(tmp_path, registered):
 def test_clouds_that_are_all_the_same_have_no_components():
     linear = without_network(targets(np.repeat(population(1, 64)[0][None], 3, 0)), 0)
     assert left(linear.at(1e-9), targets(np.repeat(population(1, 64)[0][None], 3, 0))) < 1e-4
+
+
+def test_components_that_cannot_keep_the_tolerance_are_left_out(tmp_path):
+    """Clouds that turn: a few components are far off, and the network's error is the bound."""
+    rng = np.random.default_rng(5)
+    template = rng.normal(size=(200, 3)) * [1, 0.4, 0.2]
+    angles = rng.uniform(0, 2 * np.pi, 40)
+    turns = np.array([[[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]] for a in angles])
+    settings = pcqaad.Settings(epochs=4, components=True, tolerance=0.02, device="cpu")
+    fitted = pcqaad.fit(list(template @ turns), settings, registered=True)
+    assert fitted.info["fidelity"]["rise"] <= 0.02

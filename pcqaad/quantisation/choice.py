@@ -73,15 +73,18 @@ def _with(
         cost = search.cost(search.candidate(model, lambda_), lambda_, size)
         if cost > _MARGIN * network.cost(best, lambda_, size):
             return None
+    if budget is None and not search.reachable:
+        return None
     try:
         led = search.lead(budget, size)
         if not 1 / _NEAR < led / lambda_ < _NEAR:
             other = linear.at(led)
             if other.architecture.components not in (0, model.architecture.components):
                 search = network.of_another(other, led)
-        return search.reach(budget, size)
+        found = search.reach(budget, size)
     except GoalError:
         return None
+    return found if budget is not None or search.kept_by(found) else None
 
 
 def _remembered(size: Size) -> Size:

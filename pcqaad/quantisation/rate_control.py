@@ -140,6 +140,15 @@ class Search:
             self.lambda_ = self._leading_lambda(self._model, self._tolerance())
         return self.lambda_
 
+    @property
+    def reachable(self) -> bool:
+        """Whether the model keeps the tolerance as it is in floats, so that fine step sizes would do so too."""
+        return self._evaluator.error(self._model) <= (1 + self._tolerance()) * self._float_error
+
+    def kept_by(self, found: Encoded) -> bool:
+        """Whether a candidate, measured on whole clouds, keeps the tolerance."""
+        return found.degradation <= self._tolerance()
+
     def _tolerance(self) -> float:
         """Return the part by which the error may rise."""
         wanted = self._settings.max_emkd
