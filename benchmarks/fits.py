@@ -69,7 +69,8 @@ def compare(
 ) -> common.Figures:
     """Fit every row's settings with every seed, and return the figures of all."""
     clouds, found = LazyClouds(find_clouds(a.clouds)), {}
-    same = {"epochs": a.epochs, "latent": a.latent, "device": a.device}
+    # Networks are compared, in floats: what else a file might hold takes time for nothing.
+    same = {"epochs": a.epochs, "latent": a.latent, "device": a.device, "components": False}
     for name, own in rows.items():
         runs = []
         for seed in common.seeds(a):
