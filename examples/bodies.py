@@ -260,7 +260,7 @@ def bodies(
     """Yield the vertices (v, 3) of `count` bodies, and the generator that goes on to draw from each.
 
     Every body is of another person and depends on `seed` and its number alone. Or it is a frame of one of some
-    `people`, each of whom moves through an equal share of the frames: it depends on its share too.
+    `people`. Each moves through an equal share of the frames, and its motion depends on that share.
     """
     for i in range(count):
         rng = np.random.default_rng([seed, i])

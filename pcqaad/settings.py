@@ -58,7 +58,7 @@ class Settings:
     # The file.
     tune: float = 0.0  # last part of the fit, at a low rate that falls: rest for a schedule that is constant
     components: bool = True  # whether a linear part may help the network or stand in for it, where that saves bytes
-    # Part by which quantisation may raise the float model's EM-kD. At 0.01 a file takes a quarter more bytes.
+    # Part by which quantisation may raise the float model's EM-kD. The last percent costs most bytes.
     tolerance: float = 0.03
     measure: int = 16  # clouds on which that is measured, spread over the collection
 

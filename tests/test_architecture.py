@@ -149,8 +149,11 @@ def test_every_folder_is_packaged():
 
 
 def test_the_second_decoder_knows_the_specification_alone():
-    names = {name.split(".")[0] for name, _ in imports(ROOT / "tests" / "reference.py")}
-    assert names - set(sys.stdlib_module_names) == {"numpy"}
+    files = [ROOT / "tests" / f"{name}.py" for name in ("reference", "reference_coding")]
+    whole = {name for file in files for name, _ in imports(file)}
+    assert {name for name in whole if name.startswith("tests")} == {"tests.reference_coding"}
+    names = {name.split(".")[0] for name in whole}
+    assert names - set(sys.stdlib_module_names) == {"numpy", "tests"}
     assert not names & {"importlib", "runpy", "subprocess", "sys"}
 
 

@@ -14,6 +14,7 @@ from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.decoder.integer_model import LARGEST_LATENT, latent_reach
 from pcqaad.decoder.module import Decoder
 from pcqaad.decoder.patches import patch_sizes
+from pcqaad.latents.whole import straight_through
 from pcqaad.monitor import SILENT, Monitor, Stage
 from pcqaad.points.collect import collect
 from pcqaad.quantisation.evaluator import Evaluator
@@ -21,7 +22,6 @@ from pcqaad.quantisation.probe import probe
 from pcqaad.quantisation.quantise import quantise
 from pcqaad.quantisation.step_sizes import choose_step_sizes, search_lambda
 from pcqaad.settings import PRESETS, Settings
-from pcqaad.training.quantisation_aware import straight_through
 from pcqaad.training.run import Run
 from pcqaad.training.sizing import latent_size, resolve
 from tests.conftest import SMALL, stop_in

@@ -19,7 +19,7 @@ from pcqaad.formats.coding.pearson import PearsonTable, read_pearson
 from pcqaad.formats.coding.rans import RansDecoder, RansEncoder, uniform_span
 from pcqaad.formats.coding.symbols import Model, decode, encode
 from pcqaad.formats.errors import FormatError
-from tests import reference
+from tests import reference_coding as reference
 
 Array = npt.NDArray[np.int64]
 INT32 = st.integers(-(2**31), 2**31 - 1)

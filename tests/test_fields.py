@@ -12,7 +12,7 @@ from pcqaad.formats.coding import fields as coder
 from pcqaad.formats.coding.fields import DEAD_ZONE, FRACTION_BITS, decode_fields, encode_fields, round_fields
 from pcqaad.formats.coding.symbols import Model
 from pcqaad.formats.errors import FormatError
-from tests import reference
+from tests import reference_coding as reference
 
 Points = npt.NDArray[np.int64]
 

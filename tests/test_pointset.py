@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pcqaad.formats.coding.point_sets import decode_points, encode_points
 from pcqaad.formats.errors import FormatError
-from tests import reference
+from tests import reference_coding as reference
 
 Array = npt.NDArray[np.int64]
 

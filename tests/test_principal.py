@@ -2,12 +2,18 @@
 
 import numpy as np
 import pytest
+import torch
 
 import pcqaad
 from pcqaad.decoder.float32 import FloatDecoder
+from pcqaad.decoder.module import Decoder
+from pcqaad.monitor import SILENT
 from pcqaad.points.collect import collect
 from pcqaad.points.components import principal_components
-from pcqaad.quantisation.principal import with_components, without_network
+from pcqaad.quantisation import choice
+from pcqaad.quantisation.evaluator import Evaluator
+from pcqaad.quantisation.principal import Linear, with_components, without_network
+from pcqaad.quantisation.rate_control import Search
 from tests.generators import population
 
 
@@ -52,20 +58,16 @@ def test_components_are_the_best_of_their_number():
 
 
 def test_components_of_what_a_network_leaves_lower_its_error():
-    clouds = moving(noise=0.003)
-    fitted = pcqaad.fit(list(clouds), pcqaad.Settings(epochs=20, latent=2, components=False), registered=True)
-    assigned = collect(list(clouds), None, None, 0, registered=True).targets
-    # In the order that the fit gave the template.
-    decoded = FloatDecoder(fitted.model).decode(fitted.model.latents[0])
-    order = np.linalg.norm(assigned[0][None] - decoded[:, None], axis=2).argmin(1)
-    if len(set(order.tolist())) < len(order):
-        pytest.skip("the fit is too far off to tell the points apart")
-    for i in range(len(assigned)):
-        assigned.permute(i, order)
-    before = left(fitted.model, assigned)
-    linear = with_components(fitted.model, assigned, 0)
-    after = [left(linear.first(n), assigned) for n in (1, 2, 4)]
+    """Of any network: this one is as it was drawn."""
+    clouds = targets(moving(noise=0.003))
+    drawn = torch.Generator().manual_seed(1)
+    template, latents = torch.from_numpy(clouds[0]), torch.randn(len(clouds), 2, generator=drawn)
+    model = Decoder(template, latents, (8, 6), 5, 4, True, drawn).arrays()
+    linear = with_components(model, clouds, 0)
+    after = [left(linear.first(n), clouds) for n in (1, 2, 4)]
+    before = left(model, clouds)
     assert [before, *after] == sorted([before, *after], reverse=True)
+    assert after[-1] < 0.5 * before
     assert linear.first(0).architecture.latent == 2
 
 
@@ -99,12 +101,20 @@ def test_clouds_that_are_all_the_same_have_no_components():
     assert left(linear.at(1e-9), targets(np.repeat(population(1, 64)[0][None], 3, 0))) < 1e-4
 
 
-def test_components_that_cannot_keep_the_tolerance_are_left_out(tmp_path):
-    """Clouds that turn: a few components are far off, and the network's error is the bound."""
-    rng = np.random.default_rng(5)
-    template = rng.normal(size=(200, 3)) * [1, 0.4, 0.2]
-    angles = rng.uniform(0, 2 * np.pi, 40)
-    turns = np.array([[[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]] for a in angles])
-    settings = pcqaad.Settings(epochs=4, components=True, tolerance=0.02, device="cpu")
-    fitted = pcqaad.fit(list(template @ turns), settings, registered=True)
-    assert fitted.info["fidelity"]["rise"] <= 0.02
+def test_a_model_that_misses_the_tolerance_in_floats_is_not_quantised():
+    collected = collect(list(moving(noise=0.002)), None, None, 0, registered=True)
+    linear = without_network(collected.targets, 0)
+    evaluator = Evaluator(collected, 16, SILENT, by_pairs=True)
+    search = Search(linear.first(3), evaluator, pcqaad.Settings(tolerance=0.02), lambda: None, smooth=True)
+    assert search.of_another(linear.first(4), 1e-9).reachable
+    too_few = search.of_another(linear.first(2), 1e-9)
+    assert not too_few.reachable
+    assert not too_few.kept_by(
+        Encoded(linear.first(2), 1e-9, too_few.candidate(linear.first(2), 1e-9).quantised, 0.021)
+    )
+    assert choice._with(linear_of(linear, 2), search, 1e-9, None, None, lambda quantised: 0) is None
+
+
+def linear_of(linear, count):
+    """Return the same without its later components."""
+    return Linear(linear.first(count), linear.squares[:count])

@@ -54,7 +54,7 @@ class _Stage:
     parent: Ints  # (n,) of each cell behind it, the cell before it
     first: Ints  # (n,) of each cell behind it, the place of its first point
     count: Ints  # (n,) and its number of points
-    split: Ints  # (s,) cells before it of which both halves have points
+    split: Ints  # (s,) cells before it that have points in both halves
     lower: Ints  # (s,) their lower halves among the cells behind it; the upper ones follow
     near: Ints  # (26, s) their neighbours; those that are not there are the cell itself
     weights: Ints  # (26, s) of the differences to these, in 2**-16

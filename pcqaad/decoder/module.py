@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,15 +19,6 @@ from pcqaad.decoder.selu import selu
 def lecun(*shape: int, fan_in: int, generator: torch.Generator | None = None) -> nn.Parameter:
     """Draw weights as SELU is self-normalising with (Klambauer et al., 2017), by torch's generator if by no other."""
     return nn.Parameter(torch.randn(*shape, generator=generator) / math.sqrt(fan_in))
-
-
-class Weights(NamedTuple):
-    """The layers of a decoder, shaped as its attributes of the same names; other tensors may stand in for them."""
-
-    shared: Sequence[Tensor]
-    shared_bias: Sequence[Tensor]
-    patch: Sequence[Tensor]
-    patch_bias: Sequence[Tensor]
 
 
 class Decoder(nn.Module):
@@ -126,21 +116,15 @@ class Decoder(nn.Module):
             "out bias": self.patch_bias[1][:, 0],
         }
 
-    def weights(self) -> Weights:
-        """Return the layers."""
-        return Weights(list(self.shared), list(self.shared_bias), list(self.patch), list(self.patch_bias))
-
-    def fold(
-        self, latents: Tensor, points: Tensor, weights: Weights | None = None, components: Tensor | None = None
-    ) -> Tensor:
-        """Decode template points by these layers or the decoder's own: (B, L), (K, S, 3) -> (K, B, S, 3).
+    def fold(self, latents: Tensor, points: Tensor, components: Tensor | None = None) -> Tensor:
+        """Decode template points: (B, L), (K, S, 3) -> (K, B, S, 3).
 
         `components` (K, S, C, 3) are those of the points, or what is to stand in for them; raises ValueError where the
         decoder has some and none are given.
         """
         if components is None and self.components is not None:
             raise ValueError("expected the points' components, found none")
-        shared, shared_bias, patch, patch_bias = weights or self.weights()
+        shared, shared_bias, patch, patch_bias = map(list, (self.shared, self.shared_bias, self.patch, self.patch_bias))
         size = latents.shape[1]
         # The sum of one part for each cloud and one for each point: neither is computed twice.
         x = (latents @ shared[0][:size] + shared_bias[0])[None, :, None] + (points @ shared[0][size:])[:, None]

@@ -19,7 +19,6 @@ from pcqaad.matching.assign import match_all, rematch
 from pcqaad.parallel import in_parallel
 from pcqaad.quantisation.step_sizes import LARGEST_LATENT_SYMBOL
 from pcqaad.seeds import Use, generator
-from pcqaad.training.quantisation_aware import straight_through
 
 
 class LatentGrid:
@@ -122,3 +121,12 @@ class _Matched:
         errors = list(in_parallel(match, zip(decoded, self._targets, strict=True)))
         self._match_anew = False
         return errors
+
+
+def straight_through(values: Tensor, step_size: Tensor) -> Tensor:
+    """Round values to whole step sizes, with the gradient of the values themselves.
+
+    This is the straight-through estimator (Bengio et al., 2013): a number moves on until the error is lower on the
+    other side of its step.
+    """
+    return values + (torch.round(values / step_size) * step_size - values).detach()

@@ -23,13 +23,13 @@ from pcqaad.seeds import Use, generator
 
 Cells = NDArray[np.float32]
 
-# A cloud is halved so often, and the means of the cells stand for it: far less noise than as many of its points.
+# How often a cloud is halved. The means of its cells stand for it: they are less noisy than points drawn from it.
 _HALVINGS = 8
 # The distance from which on a matching is not to be trusted, normalised (a diagonal is about 4): the width of limbs.
 _FAR = 0.1
 # The risk of one matching is (distance / _FAR) ** _STEEPNESS, and 1 for the noise that each one adds.
 _STEEPNESS = 4
-# A path none of whose matchings is riskier needs no better one: steps of 1.1 _FAR.
+# A path is good enough where each of its matchings is as safe as this: steps of 1.1 _FAR.
 _SAFE = 2.5
 
 

@@ -48,7 +48,7 @@ def match_nonrigid(
         template: normalised, as the clouds.
         clouds: N of them.
         assignments: (N, M) gets their assignments.
-        most: clouds by way of which those that tear are matched, neighbours in order not counted; 0: none at all.
+        most: intermediate clouds for those that tear. Neighbours in order are not counted. 0: none at all.
         seed: of the points by which a template is bent.
         seconds: of the whole fit. Where they are few, less is mended: by an estimate, not by a clock, so that the same
             clouds get the same assignments.

@@ -27,7 +27,21 @@ def principal_components(clouds: Targets) -> tuple[NDArray[np.float64], NDArray[
         part = clouds.gather(np.arange(count), some).reshape(count, -1).astype(np.float64)
         part -= part.mean(0)
         gram += part @ part.T
-    values, vectors = np.linalg.eigh(gram * (clouds.points / len(rows)))
+    values, vectors = decomposed(gram * (clouds.points / len(rows)))
+    return vectors, np.sqrt(values)
+
+
+def decomposed(gram: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the eigenvalues (N,) of a Gram matrix (N, N), falling, and its eigenvectors (N, N), their signs fixed."""
+    values, vectors = np.linalg.eigh(gram)
     vectors = vectors[:, ::-1]
-    vectors *= np.where(vectors[np.abs(vectors).argmax(0), np.arange(count)] < 0, -1, 1)
-    return vectors, np.sqrt(np.maximum(values[::-1], 0))
+    vectors *= np.where(vectors[np.abs(vectors).argmax(0), np.arange(len(gram))] < 0, -1, 1)
+    return np.maximum(values[::-1], 0), vectors
+
+
+def mean_shape(clouds: Targets) -> NDArray[np.float32]:
+    """Return the mean (M, 3) of clouds in correspondence."""
+    total = np.zeros((clouds.points, 3))
+    for cloud in clouds:
+        total += cloud
+    return (total / len(clouds)).astype(np.float32)

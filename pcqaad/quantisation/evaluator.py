@@ -56,7 +56,7 @@ class Evaluator:
         return [int(i) for i in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
 
     def judged(self, architecture: Architecture) -> NDArray[np.int64]:
-        """Return the rows (m,) of the template by which candidates are judged, as many of each patch; or all."""
+        """Return the rows (m,) of the template that judge candidates: an equal number of each patch, or all."""
         points = architecture.points
         wanted = max(round(points * _JUDGED_PART), _JUDGED_POINTS)
         if wanted >= points:
@@ -111,7 +111,7 @@ class Evaluator:
         return float(np.mean([e.mean for e in found]))
 
     def _decode_part(self, model: Model | Quantised, rows: NDArray[np.int64]) -> Decode:
-        """Return what decodes the rows of the template alone, as many of each patch."""
+        """Return what decodes some rows of the template alone, an equal number of each patch."""
         if isinstance(model, Model):
             architecture = replace(model.architecture, points=len(rows))
             components = None if model.components is None else model.components[rows]

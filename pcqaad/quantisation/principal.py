@@ -16,6 +16,7 @@ from pcqaad.decoder.architecture import Architecture, Array, Model
 from pcqaad.decoder.components import Components
 from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.decoder.patches import draw_points, patch_sizes
+from pcqaad.points.components import decomposed, mean_shape
 from pcqaad.points.fixed_point import Targets
 from pcqaad.quantisation.step_sizes import component_step_sizes, price, template_step_size, to_grid
 from pcqaad.seeds import Use, generator
@@ -91,13 +92,10 @@ def without_network(clouds: Targets, seed: int) -> Linear:
 
     One neuron a layer whose weights are all 0 stands in for no network: it takes a few bytes.
     """
-    mean = np.zeros((clouds.points, 3))
-    for cloud in clouds:
-        mean += cloud
     architecture = Architecture(len(clouds), clouds.points, 0, (1,), 1, 1, True)
     weights = {name: np.zeros(shape, np.float32) for name, shape in architecture.tensors().items()}
-    template, latents = (mean / len(clouds)).astype(np.float32), np.zeros((len(clouds), 0), np.float32)
-    return with_components(Model(architecture, template, latents, weights), clouds, seed)
+    nothing = Model(architecture, mean_shape(clouds), np.zeros((len(clouds), 0), np.float32), weights)
+    return with_components(nothing, clouds, seed)
 
 
 def with_components(model: Model, clouds: Targets, seed: int) -> Linear:
@@ -109,12 +107,10 @@ def with_components(model: Model, clouds: Targets, seed: int) -> Linear:
     part = replace(model, architecture=replace(architecture, points=len(rows)), template=model.template[rows])
     left = np.stack([cloud.ravel() for cloud in _left(part, clouds, np.arange(count), rows)]).astype(np.float64)
     left -= left.mean(0)
-    values, vectors = np.linalg.eigh(left @ left.T)
-    squares = np.maximum(values[::-1], 0) / (count * len(rows))
+    values, vectors = decomposed(left @ left.T)
+    squares = values / (count * len(rows))
     kept = int((squares[: min(_PLAN.most, count - 1)] > _PLAN.least**2 * squares[0]).sum())
-    latents = vectors[:, ::-1][:, :kept] * np.sqrt(count)
-    # Signs are fixed: equal data gives equal components.
-    latents *= np.where(latents[np.abs(latents).argmax(0), np.arange(kept)] < 0, -1, 1)
+    latents = vectors[:, :kept] * np.sqrt(count)
 
     few = np.unique(np.linspace(0, count - 1, min(count, _PLAN.clouds)).round().astype(np.int64))
     design = np.column_stack([np.ones(len(few)), latents[few]])  # (n, 1 + C)

@@ -42,6 +42,7 @@ class ToleranceSearch:
     coarser_whole: int = 3  # and on whole clouds
     longest_whole: float = 2.0  # largest factor between two lambdas there
     nearest: float = 1.1  # factor between two lambdas at which the leading search ends
+    led: bool = False  # whether the lambda that it starts at is near already, and what to tell a user was told
     near: float = 0.8  # part of the tolerance that ends that
     longest: float = 4.0  # largest factor between two lambdas there
     shortest: float = 1.1  # least factor there
@@ -59,7 +60,7 @@ class BudgetSearch:
 
 _TOLERANCE = ToleranceSearch()
 # Of a model that starts at another's lambda, and is one of several.
-_QUICK = ToleranceSearch(coarser=5, coarser_whole=2, nearest=1.4)
+_QUICK = ToleranceSearch(coarser=5, coarser_whole=2, nearest=1.4, led=True)
 _BUDGET = BudgetSearch()
 
 
@@ -164,7 +165,7 @@ class Search:
     def within_budget(self, budget: int, size: Size) -> Encoded:
         """Find the finest step sizes at which the file keeps to its budget."""
         model, lambda_ = self._tuned(), self.lambda_
-        if self._plan is _TOLERANCE:
+        if not self._plan.led:
             lambda_ = self._leading_lambda(model, self._settings.tolerance)
         return self._whole_candidate(model, self._filling_lambda(model, lambda_, budget, size))
 
@@ -172,7 +173,7 @@ class Search:
         """Find the coarsest step sizes whose EM-kD is at most `wanted` percent of the diagonal."""
         whole, tolerance = self._whole_error(), self._tolerance()
         reached = self._evaluator.percent(whole)
-        if tolerance > _TOLERANCE.wide:
+        if tolerance > _TOLERANCE.wide and not self._plan.led:
             text = "the fit reaches %.3g %%, far below %g %%: a smaller network, as max_bytes makes one, might do"
             log.warning(text, reached, wanted)
         if tolerance > _TOLERANCE.smallest:

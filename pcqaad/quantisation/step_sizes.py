@@ -27,7 +27,7 @@ LARGEST_LATENT_SYMBOL = 2**19
 # Of all other numbers.
 _LARGEST_SYMBOL = 2**24
 _LARGEST_COMPONENT_SYMBOL = 2**22
-# How much larger lambda is for the numbers of components, most of which are 0. By the size of whole files at equal
+# How much larger lambda is for the numbers of components. Most of them are 0. By the size of whole files at equal
 # error, 2 saves 2 to 5 % over 1, and 3 is as good.
 _SPARSE = 2.0
 # Finer step sizes than this are lost in the rounding of activations.

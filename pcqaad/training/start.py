@@ -20,6 +20,7 @@ from pcqaad.matching.solvers import Solver, certified
 from pcqaad.monitor import SILENT, Monitor, Stage, log
 from pcqaad.parallel import in_parallel
 from pcqaad.points.collect import allocate
+from pcqaad.points.components import mean_shape
 from pcqaad.points.fixed_point import Targets
 from pcqaad.seeds import Use, generator, torch_seed
 from pcqaad.settings import Settings
@@ -82,17 +83,10 @@ def ordered_template(clouds: Targets, settings: Settings) -> tuple[Points32, NDA
     order = patch_order(template, settings.patches or choose_patches(clouds.points))
     template = template[order]
     if settings.registered and settings.template == "medoid":
-        mean = _mean_shape(clouds)[order]
+        mean = mean_shape(clouds)[order]
         if _spacing(mean) >= _START.collapsed * _spacing(template):
             template = mean
     return template, order
-
-
-def _mean_shape(clouds: Targets) -> Points32:
-    total = np.zeros((clouds.points, 3))
-    for cloud in clouds:
-        total += cloud
-    return (total / len(clouds)).astype(np.float32)
 
 
 def _spacing(points: Points32) -> float:
