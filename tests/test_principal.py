@@ -1,5 +1,7 @@
 """Components found for what a network leaves of matched clouds, and the choice between models."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -109,9 +111,9 @@ def test_a_model_that_misses_the_tolerance_in_floats_is_not_quantised():
     assert search.of_another(linear.first(4), 1e-9).reachable
     too_few = search.of_another(linear.first(2), 1e-9)
     assert not too_few.reachable
-    assert not too_few.kept_by(
-        Encoded(linear.first(2), 1e-9, too_few.candidate(linear.first(2), 1e-9).quantised, 0.021)
-    )
+    candidate = too_few.candidate(linear.first(2), 1e-9)
+    assert too_few.kept_by(replace(candidate, degradation=0.019))
+    assert not too_few.kept_by(replace(candidate, degradation=0.021))
     assert choice._with(linear_of(linear, 2), search, 1e-9, None, None, lambda quantised: 0) is None
 
 
