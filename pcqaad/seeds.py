@@ -53,6 +53,8 @@ class Use(IntEnum):
     COMPONENT_POINTS = 32
     # The start, continued.
     BENT_POINTS = 33
+    # Surfaces.
+    NUDGED_POINTS = 40
 
 
 def generator(seed: int, use: Use, *at: int) -> np.random.Generator:

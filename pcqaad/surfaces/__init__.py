@@ -1,0 +1,1 @@
+"""Meshes of few vertices, from points that lie on a surface or from finer meshes."""

@@ -1,0 +1,131 @@
+"""A triangle mesh of few vertices from points that lie on a surface."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcqaad.errors import CloudError, SettingsError
+from pcqaad.points.collect import Points, check_cloud
+from pcqaad.points.surface import check_corners
+from pcqaad.surfaces.decimate import collapse
+from pcqaad.surfaces.edges import compact, normals_of
+from pcqaad.surfaces.fit import fit, nearest_on, spread
+from pcqaad.surfaces.front import advancing_front, spacing
+from pcqaad.surfaces.tidy import close_holes, fans, manifold, parts
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+FEWEST = 4  # vertices that a surface may have
+ROUNDS = 4  # in which the vertices move to the points
+WIDE = 4.0  # a hole is closed up to so many times the distance to the tenth neighbour
+STRAY = 2.0  # and a point farther than so many times that from the surface gets a triangle of its own,
+TINY = 0.05  # whose sides have this part of that distance,
+STRAYS = 0.125  # as long as they take no more than this part of the vertices
+SPREAD = 16384  # points that stand for a mesh, at least
+
+
+def control_mesh(points: Points, vertices: int, seed: int = 0) -> tuple[Floats, Integers]:
+    """Return a mesh of at most `vertices` vertices (v, 3) whose triangles (t, 3) lie nearest to points (m, 3).
+
+    At most two triangles meet at an edge, and run along it in opposite directions. A part that encloses a volume faces
+    outward. Fewer points than vertices, or points that lie on each other, give fewer vertices.
+
+    Raises CloudError where the points are no cloud or lie on no surface, SettingsError for fewer than four vertices.
+    """
+    _check_count(vertices)
+    places = np.unique(np.asarray(check_cloud(points, "points"), np.float64), axis=0)
+    dense, triangles, origin = _surface(places, seed)
+    strays, scale = _strays(places, dense, triangles, origin)
+    strays = strays[: int(STRAYS * vertices) // 3]
+    normals = vertex_normals(places, origin[triangles])
+    control, faces = collapse(dense, triangles, vertices - 3 * len(strays))
+    control = fit(places, normals, control, faces, ROUNDS)
+    return _with_strays(control, outward(control, faces), places[strays], scale * TINY)
+
+
+def decimated(vertices: Points, triangles: NDArray[np.integer], count: int) -> tuple[Floats, Integers]:
+    """Return a mesh of at most `count` vertices (v, 3) whose triangles (t, 3) lie nearest to those of a mesh.
+
+    Directions of the triangles stay as they are. Of triangles that share a direction of an edge only the first is kept.
+
+    Raises CloudError where a triangle names no vertex or none has an area, SettingsError for fewer than four vertices.
+    """
+    _check_count(count)
+    places = np.asarray(check_cloud(vertices, "vertices"), np.float64)
+    check_corners(triangles, len(places))
+    faces, origin = fans(manifold(np.asarray(triangles, np.int64)))
+    dense, faces = compact(places[origin], faces)
+    normal = normals_of(dense, faces)
+    length = np.linalg.norm(normal, axis=1)
+    if not length.any():
+        raise CloudError(f"expected faces with an area, found {len(triangles)} without")
+    if len(dense) <= count:
+        return dense, faces
+    drawn, of = spread(dense, faces, max(1.0, SPREAD / len(faces)))
+    facing = normal[of] / np.maximum(length[of], 1e-300)[:, None]
+    control, left = collapse(dense, faces, count)
+    return fit(drawn, facing, control, left, ROUNDS), left
+
+
+def _check_count(vertices: int) -> None:
+    if vertices < FEWEST:
+        raise SettingsError(f"expected a surface of at least {FEWEST} vertices, asked for {vertices}")
+
+
+def _surface(places: Floats, seed: int) -> tuple[Floats, Integers, Integers]:
+    """Return the vertices of a surface through points (m, 3), all different, its triangles, and each vertex's point."""
+    triangles = np.zeros((0, 3), np.int64)
+    if len(places) == 3 and np.linalg.norm(normals_of(places, np.array([[0, 1, 2]]))) > 1e-9 * np.ptp(places) ** 2:
+        triangles = np.array([[0, 1, 2]])
+    elif len(places) > 3:
+        triangles = advancing_front(places, seed)
+    if len(triangles) == 0:
+        raise CloudError(f"expected points on a surface, found {len(places)} different points that span no triangle")
+    triangles, origin = fans(triangles)
+    dense = places[origin]
+    return dense, close_holes(dense, triangles, WIDE * spacing(places)[origin]), origin
+
+
+def _strays(places: Floats, dense: Floats, triangles: Integers, origin: Integers) -> tuple[Integers, float]:
+    """Return the points that lie far from a surface, the farthest first, and how far apart points are."""
+    scale = float(np.median(spacing(places)))
+    left = np.setdiff1d(np.arange(len(places)), origin)
+    if len(left) == 0:
+        return left, scale
+    away = nearest_on(places[left], dense, triangles)[2]
+    far = np.argsort(-away, kind="stable")
+    return left[far[away[far] > STRAY * scale]], scale
+
+
+def _with_strays(vertices: Floats, triangles: Integers, strays: Floats, side: float) -> tuple[Floats, Integers]:
+    """Return a mesh with a small triangle round each stray point (s, 3)."""
+    corner = side / np.sqrt(3) * np.array([[1.0, 0, 0], [-0.5, np.sqrt(0.75), 0], [-0.5, -np.sqrt(0.75), 0]])
+    added = (strays[:, None] + corner).reshape(-1, 3)
+    numbers = len(vertices) + np.arange(len(added)).reshape(-1, 3)
+    return np.concatenate([vertices, added]), np.concatenate([triangles, numbers])
+
+
+def vertex_normals(vertices: Floats, triangles: Integers) -> Floats:
+    """Return unit normals (v, 3), 0 where a vertex has no triangle."""
+    total = np.zeros_like(vertices)
+    normal = normals_of(vertices, triangles)
+    for i in range(3):
+        for j in range(3):
+            total[:, j] += np.bincount(triangles[:, i], normal[:, j], minlength=len(vertices))
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return np.where(length > 0, total / np.maximum(length, 1e-300), 0)
+
+
+def outward(vertices: Floats, triangles: Integers) -> Integers:
+    """Return triangles (t, 3), those of a part turned where it would enclose a negative volume."""
+    of = parts(triangles)
+    count = int(of.max(initial=-1)) + 1
+    corners = vertices[triangles]
+    size = np.maximum(np.bincount(of, minlength=count), 1)[:, None]
+    middle = corners.mean(axis=1)
+    centre = np.stack([np.bincount(of, middle[:, j], minlength=count) for j in range(3)], axis=1) / size
+    near = corners - centre[of][:, None]
+    volume = np.bincount(of, np.einsum("ij,ij->i", near[:, 0], np.cross(near[:, 1], near[:, 2])), minlength=count)
+    return np.where((volume[of] < 0)[:, None], triangles[:, ::-1], triangles)
