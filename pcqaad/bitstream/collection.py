@@ -17,10 +17,12 @@ from pcqaad.bitstream.info import Info, describe
 from pcqaad.bitstream.latent_coding import LatentReader
 from pcqaad.bitstream.names import read_names
 from pcqaad.bitstream.tags import RAW_TAGS, TAGS
-from pcqaad.decoder.architecture import Array, Model
+from pcqaad.decoder.architecture import MAX_POINTS, Array, Model
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.exact import IntegerDecoder
 from pcqaad.decoder.integer_model import IntegerModel, Symbols, dequantise_latents
+from pcqaad.decoder.surface import MAX_LEVEL, Draw, Surface, subdivided
+from pcqaad.errors import SettingsError
 from pcqaad.formats.container.container import Container, Section
 from pcqaad.formats.errors import FormatError
 
@@ -77,7 +79,7 @@ class Collection(Sequence[Array]):
         if isinstance(index, str) or not isinstance(index, (slice, Iterable)):
             return self._cloud(self._position(index))
         positions = self._positions(index)
-        clouds = np.empty((len(positions), self._header.architecture.points, 3), np.float32)
+        clouds = np.empty((len(positions), self.points, 3), np.float32)
         for cloud, position in zip(clouds, positions, strict=True):
             cloud[:] = self._cloud(position)
         return clouds
@@ -86,7 +88,7 @@ class Collection(Sequence[Array]):
         return (self._cloud(position) for position in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"<{self._file or 'collection'}: {len(self)} clouds of {self._header.architecture.points} points>"
+        return f"<{self._file or 'collection'}: {len(self)} clouds of {self.points} points>"
 
     def decode(self, latent: NDArray[np.floating]) -> Array:
         """Decode any latent (L,), from the file or not, to points (M, 3) in the data's unit.
@@ -95,6 +97,46 @@ class Collection(Sequence[Array]):
         ValueError for a latent that is not finite, or far larger than the file's own.
         """
         return self._decoder.decode(np.asarray(latent))
+
+    @property
+    def points(self) -> int:
+        """The number of points of a cloud, M."""
+        return self._header.points
+
+    def read(self, index: SupportsIndex | str, points: int | None = None, *, even: bool = False) -> Array:
+        """Decode one cloud to a number of points (points, 3), in the data's unit; None takes the file's own.
+
+        They lie as densely as the originals' did or, with `even`, alike everywhere. The same points of all clouds
+        belong together. Raises SettingsError for another number, or `even`, where the file's template is a list of
+        points and no surface.
+        """
+        return self.reader(points, even=even)(index)
+
+    def reader(self, points: int | None = None, *, even: bool = False) -> Callable[[SupportsIndex | str], Array]:
+        """Return what reads clouds as `read` does, its points drawn once for all of them."""
+        if (points is None or points == self.points) and not even:
+            return lambda index: self._cloud(self._position(index))
+        surface, count = self._surface(), self.points if points is None else points
+        if not 1 <= count <= MAX_POINTS:
+            raise SettingsError(f"points is {count}, expected 1 to {MAX_POINTS:,}")
+        draw = surface.draw(self.integers.grid, count, even)
+        return lambda index: self._cloud(self._position(index), draw)
+
+    def mesh(self, index: SupportsIndex | str, level: int = 0) -> tuple[Array, NDArray[np.int64]]:
+        """Decode one cloud to a mesh: vertices (v, 3) in the data's unit and triangles (t, 3), the same for all clouds.
+
+        At a higher level every triangle is cut into 4**level, where they lie. Raises SettingsError where the file's
+        template is a list of points, or the level is too high.
+        """
+        return self.meshes(level)(index)
+
+    def meshes(self, level: int = 0) -> Callable[[SupportsIndex | str], tuple[Array, NDArray[np.int64]]]:
+        """Return what decodes clouds as `mesh` does, its triangles cut once for all of them."""
+        surface = self._surface()
+        if not 0 <= level <= MAX_LEVEL or len(surface.triangles) * 4**level > MAX_POINTS:
+            raise SettingsError(f"level is {level}, expected 0 to {MAX_LEVEL}, and at most {MAX_POINTS:,} triangles")
+        draw, triangles = subdivided(surface.triangles, self._header.architecture.points, level)
+        return lambda index: (self._cloud(self._position(index), draw), triangles)
 
     @cached_property
     def names(self) -> list[str]:
@@ -130,7 +172,7 @@ class Collection(Sequence[Array]):
         """
         from pcqaad.decoder.module import Decoder
 
-        return Decoder.of(self.model)
+        return Decoder.of(self.model.of_points())
 
     def decoder(self, device: str | torch.device = "cpu") -> BatchDecoder:
         """Return the file's own decoding in torch (needs torch), for many clouds at once and on any device.
@@ -174,8 +216,15 @@ class Collection(Sequence[Array]):
     def _by_name(self) -> dict[str, int]:
         return {name: position for position, name in enumerate(self.names)}
 
-    def _cloud(self, position: int) -> Array:
-        return self._decoder.decode_symbols(self._named(self._latents.cloud, position))
+    def _surface(self) -> Surface:
+        if self.integers.surface is None:
+            file = self._file or "the file"
+            text = "its template is a list of points: it decodes to these alone, and has no triangles"
+            raise SettingsError(f"{file}: {text}")
+        return self.integers.surface
+
+    def _cloud(self, position: int, draw: Draw | None = None) -> Array:
+        return self._decoder.decode_symbols(self._named(self._latents.cloud, position), draw)
 
     def _position(self, index: SupportsIndex | str) -> int:
         """Return the position 0 <= i < N of a cloud; raises IndexError, or KeyError for a name."""

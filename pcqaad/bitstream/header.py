@@ -20,7 +20,11 @@ _FIXED = struct.Struct("<IIHHHBBBBH3qd3iH")
 
 @dataclass(frozen=True)
 class Header:
-    """All that a decoder must know first. The section does not say how many components there are: COMP does."""
+    """All that a decoder must know first.
+
+    The section does not say how many components there are, nor how many points are drawn of a surface: COMP and SURF
+    do.
+    """
 
     architecture: Architecture
     denormalisation: Denormalisation  # from decoded integers to the data's unit
@@ -32,6 +36,7 @@ class Header:
     weight_step_sizes: dict[str, StepSize]  # of each tensor
     latent_step_sizes: tuple[StepSize, ...]  # (L,) of each latent dimension
     scales: tuple[int, ...]  # of each hidden layer's activations
+    points: int  # of a cloud
 
     def pack(self) -> bytes:
         """Return the bytes of the section; raises struct.error for a number that no field holds."""
@@ -95,4 +100,4 @@ class Header:
         of_grid, *step_sizes = (StepSize.of(code) for code in codes)
         to_data, weights = Denormalisation(centre, unit), dict(zip(names, step_sizes, strict=False))
         latents = tuple(step_sizes[len(names) :])
-        return cls(architecture, to_data, bits, origin, of_grid, contexts, sequence, weights, latents, scales)
+        return cls(architecture, to_data, bits, origin, of_grid, contexts, sequence, weights, latents, scales, m)

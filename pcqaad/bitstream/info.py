@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, TypedDict, get_origin, get_type_hints
 
 from pcqaad.bitstream.header import Header
-from pcqaad.bitstream.tags import LINEAR_TAG
+from pcqaad.bitstream.surface import read_surface_header
+from pcqaad.bitstream.tags import LINEAR_TAG, SURFACE_TAG
 from pcqaad.decoder.architecture import MAX_POINTS
 from pcqaad.errors import SettingsError
 from pcqaad.formats.container.container import DEFLATE, VERSION, Container, Section
@@ -146,10 +147,11 @@ def describe(file: str, container: Container, header: Header) -> Info:
     """Return what an open file holds and how it was made; raises FormatError."""
     section = read_info(container)
     architecture = header.architecture
-    clouds, points = architecture.clouds, architecture.points
+    surface = read_surface_header(container, architecture)
+    clouds, points = architecture.clouds, header.points
     centre, scale = header.denormalisation.centre_and_scale
     lengths = {entry.tag: entry.length for entry in container.entries}
-    of_parts = {"weights": ("GAIN", "WGTS"), "template": ("TMPL",), "components": (LINEAR_TAG,)}
+    of_parts = {"weights": ("GAIN", "WGTS"), "template": ("TMPL", SURFACE_TAG), "components": (LINEAR_TAG,)}
     of_parts |= {"latents": ("LMOD", "LATS"), "names": ("NAME",)}
     parts = {part: sum(lengths.get(tag, 0) for tag in tags) for part, tags in of_parts.items()}
     # The header, the tables, the info: nothing of it decodes to points.
@@ -179,6 +181,8 @@ def describe(file: str, container: Container, header: Header) -> Info:
             "residual": architecture.residual,
             "weights": architecture.weights(),
             "components": architecture.components,
+            "vertices": 0 if surface is None else architecture.points,
+            "triangles": 0 if surface is None else surface.triangles,
         },
         "normalisation": {"centre": centre, "scale": scale},
         "quantisation": {
@@ -187,7 +191,7 @@ def describe(file: str, container: Container, header: Header) -> Info:
             "activation_bits": list(header.scales),
             "bits_per_weight": 8 * parts["weights"] / architecture.weights(),
             "bits_per_template_point": 8 * parts["template"] / points,
-            "bits_per_component_number": 8 * parts["components"] / max(3 * points * architecture.components, 1),
+            "bits_per_component_number": 8 * parts["components"] / max(3 * architecture.points * architecture.components, 1),
             "bits_per_latent": 8 * parts["latents"] / (clouds * architecture.latent),
         },
         "settings": section.get("settings", {}),

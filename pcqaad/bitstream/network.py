@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pcqaad.bitstream.components import read_components
 from pcqaad.bitstream.header import Header
+from pcqaad.bitstream.surface import read_surface
 from pcqaad.bitstream.tags import in_section
 from pcqaad.decoder.architecture import Architecture
 from pcqaad.decoder.integer_model import IntegerModel
@@ -84,8 +85,9 @@ def read_model(container: Container, header: Header) -> IntegerModel:
     of_grid = header.bits, header.origin, header.step_size
     of_weights = header.weight_step_sizes, scales, weights
     components = read_components(container, architecture, grid, header.bits)
+    surface = read_surface(container, architecture, grid, header.bits)
     of_latents = header.latent_step_sizes, header.scales
-    model = IntegerModel(architecture, *of_grid, grid, *of_weights, *of_latents, components)
+    model = IntegerModel(architecture, *of_grid, grid, *of_weights, *of_latents, components, surface)
     model.check()
     return model
 

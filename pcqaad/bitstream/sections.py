@@ -13,7 +13,8 @@ from pcqaad.bitstream.info import info_section, read_info
 from pcqaad.bitstream.latent_coding import LatentReader, appended_latents, check_groups_length, shortest_latents
 from pcqaad.bitstream.names import names_section, read_names
 from pcqaad.bitstream.network import check_lengths, network_sections
-from pcqaad.bitstream.tags import LINEAR_TAG, RAW_TAGS
+from pcqaad.bitstream.surface import read_surface_header, surface_sections
+from pcqaad.bitstream.tags import LINEAR_TAG, RAW_TAGS, SURFACE_TAG
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel, Symbols
 from pcqaad.errors import SettingsError
@@ -29,11 +30,11 @@ def to_sections(
 
     Raises CloudError or SettingsError for a model that no reader would take.
     """
-    network = [*network_sections(model), *components_sections(model)]
+    network = [*network_sections(model), *components_sections(model), *surface_sections(model)]
     coding, latent_model, groups = shortest_latents(latents)
     grid = model.bits, model.origin, model.step_size
     step_sizes = model.weight_step_sizes, model.latent_step_sizes
-    header = Header(model.architecture, denormalisation, *grid, *coding, *step_sizes, model.scales)
+    header = Header(model.architecture, denormalisation, *grid, *coding, *step_sizes, model.scales, model.points)
     try:
         Header.unpack(header.pack())
     except (struct.error, FormatError) as error:
@@ -55,7 +56,7 @@ def appended_sections(
     all_names = [*read_names(container, header.architecture.clouds), *names]
     coding, latent_model, groups = appended_latents(reader, latents)
     header = replace(header.appended(len(latents)), latent_contexts=coding.contexts, sequence=coding.sequence)
-    kept = (tag for tag in ("GAIN", "WGTS", "TMPL", LINEAR_TAG) if tag in container)
+    kept = (tag for tag in ("GAIN", "WGTS", "TMPL", LINEAR_TAG, SURFACE_TAG) if tag in container)
     network = [Section(tag, container.section(tag), RAW) for tag in kept]
     return _in_order(header, network, latent_model, groups, all_names, info)
 
@@ -77,7 +78,7 @@ def read_header(container: Container) -> Header:
 
     Raises FormatError.
     """
-    for tag in (*RAW_TAGS, *[LINEAR_TAG] * (LINEAR_TAG in container)):
+    for tag in (*RAW_TAGS, *(tag for tag in (LINEAR_TAG, SURFACE_TAG) if tag in container)):
         if container.entry(tag).coding != RAW:
             raise FormatError("expected a raw section, found a deflated one", where=tag)
     container.entry("NAME")  # raises where there is none
@@ -85,4 +86,6 @@ def read_header(container: Container) -> Header:
     check_lengths(container, header.architecture)
     check_groups_length(container, header.architecture.clouds)
     components = count_components(container, header.architecture)
-    return replace(header, architecture=replace(header.architecture, components=components))
+    surface = read_surface_header(container, header.architecture)
+    points = header.points if surface is None else surface.points
+    return replace(header, architecture=replace(header.architecture, components=components), points=points)

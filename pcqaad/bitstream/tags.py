@@ -13,14 +13,15 @@ TAGS = {
     "WGTS": "weights",
     "TMPL": "template",
     "COMP": "displacement components of the template",
+    "SURF": "triangles of the template",
     "LMOD": "the latents' model",
     "LATS": "latents, in groups of clouds",
     "NAME": "names of the clouds",
     "info": "how the file was made and how good it is",
 }
 RAW_TAGS = ("HEAD", "GAIN", "WGTS", "TMPL", "LMOD", "LATS")
-# Raw as well, where a file has it.
-LINEAR_TAG = "COMP"
+# Raw as well, where a file has them.
+LINEAR_TAG, SURFACE_TAG = "COMP", "SURF"
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pcqaad.decoder.surface import DrawnSurface
 
 Array = NDArray[np.float32]
 
@@ -30,7 +32,7 @@ class Architecture:
     """The sizes of a model."""
 
     clouds: int  # N
-    points: int  # M, of every cloud and of the template
+    points: int  # M, of the template; of every cloud too, but where the template is a surface of so many vertices
     latent: int  # L, numbers of a cloud's latent
     shared: tuple[int, ...]  # W, widths of the layers that all patches share, at least one
     patch: int  # H, width of a patch's hidden layer
@@ -86,6 +88,25 @@ class Model:
     latents: Array
     weights: dict[str, Array]
     components: Array | None = None  # (M, C, 3) displacements of the template's points; None where C is 0
+    surface: DrawnSurface | None = None  # of which the template's points are the vertices, and clouds drawn points
+
+
+    def of_points(self) -> Model:
+        """Return a model whose template is the points of a surface, where this one's is its vertices.
+
+        The linear part is that of the surface. The network is asked for the points and not for the vertices, which is
+        the same up to how it bends within a triangle.
+        """
+        if self.surface is None:
+            return self
+        draw = self.surface.draw
+        return replace(
+            self,
+            architecture=replace(self.architecture, points=len(draw)),
+            template=draw.between(self.template),
+            components=None if self.components is None else draw.between(self.components),
+            surface=None,
+        )
 
 
 def too_large(architecture: Architecture) -> str:

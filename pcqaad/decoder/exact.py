@@ -10,6 +10,7 @@ from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import HALF, CloudParts, Floats, IntegerModel, Symbols
 from pcqaad.decoder.matrices import Matrices
 from pcqaad.decoder.patches import blocks, patch_sizes
+from pcqaad.decoder.surface import Draw
 
 # Points in flight: few enough that their features stay in the processor's cache, enough to keep BLAS busy.
 _BLOCK = 256
@@ -21,8 +22,10 @@ class IntegerDecoder:
     Threads may share it.
     """
 
-    def __init__(self, model: IntegerModel, denormalisation: Denormalisation) -> None:
+    def __init__(self, model: IntegerModel, denormalisation: Denormalisation, draw: Draw | None = None) -> None:
+        """Take a model; where its template is a surface, points of it may be given in the place of the file's own."""
         self._model, self._denormalisation = model, denormalisation
+        self._draw = model.draw if draw is None else draw
         self._matrices = Matrices.of(model)
         self._sizes = patch_sizes(model.architecture.points, model.architecture.patches)
 
@@ -30,11 +33,11 @@ class IntegerDecoder:
         """Decode any latent (L,) to points (M, 3) in the data's unit; raises ValueError as `model.clouds` does."""
         return self._points(self._model.clouds(latent[None]))
 
-    def decode_symbols(self, symbols: Symbols) -> Array:
-        """Decode a latent (L,) in the symbols of a file."""
-        return self._points(self._model.clouds_of_symbols(symbols[None]))
+    def decode_symbols(self, symbols: Symbols, draw: Draw | None = None) -> Array:
+        """Decode a latent (L,) in the symbols of a file, to the surface's points of a `draw` where one is given."""
+        return self._points(self._model.clouds_of_symbols(symbols[None]), draw)
 
-    def _points(self, cloud: CloudParts) -> Array:
+    def _points(self, cloud: CloudParts, draw: Draw | None = None) -> Array:
         m = self._matrices
         first = np.column_stack([m.bias + cloud.first[0] * m.cloud, m.point])
         # Threads share a decoder, so every call has buffers of its own.
@@ -48,7 +51,8 @@ class IntegerDecoder:
         if m.components is not None:
             moved = cloud.coefficients[0].astype(np.float64) @ m.components
             decoded += np.floor(moved + 0.5).astype(np.int64).reshape(decoded.shape)
-        return self._denormalisation.points(decoded)
+        draw = self._draw if draw is None else draw
+        return self._denormalisation.points(decoded if draw is None else draw.decoded(decoded))
 
 
 class _Buffers:

@@ -11,6 +11,7 @@ from pcqaad.decoder.coordinates import LARGEST_COORDINATE, Denormalisation
 from pcqaad.decoder.integer_model import HALF, IntegerModel
 from pcqaad.decoder.matrices import Matrices
 from pcqaad.decoder.patches import blocks, patch_sizes
+from pcqaad.decoder.surface import LARGEST_VERTEX, WEIGHT_BITS
 
 # Points in flight, of all clouds together.
 _BLOCK_ON_CPU = 2**10  # their features stay in the processor's cache
@@ -38,6 +39,10 @@ class BatchDecoder:
         self._patch, self._out = there(m.patch), there(m.out)
         self._components = None if m.components is None else there(m.components)
         self._sizes = patch_sizes(model.architecture.points, model.architecture.patches)
+        self._draw = None
+        if model.draw is not None:
+            corners, weights = (torch.from_numpy(array).to(self._device) for array in (model.draw.corners, model.draw.weights))
+            self._draw = corners, weights
 
     @torch.no_grad()
     def __call__(self, latents: Tensor | NDArray[np.floating]) -> Tensor:
@@ -58,6 +63,8 @@ class BatchDecoder:
         if self._components is not None:
             moved = coefficients @ self._components  # (B, 3 M)
             decoded += (moved + 0.5).floor_().to(torch.int64).view(decoded.shape)
+        if self._draw is not None:
+            decoded = self._drawn(decoded, *self._draw)
         # As `Denormalisation.points` does, here.
         decoded += torch.tensor(self._denormalisation.centre, device=self._device)
         points = decoded.to(torch.float64) * self._denormalisation.unit
@@ -73,6 +80,15 @@ class BatchDecoder:
             x = self._activate(weights @ x[: weights.shape[1]], table, inputs)
         out = (self._out[patch] @ x).floor().to(torch.int64)  # (3, B * s)
         return out.view(3, b, s).permute(1, 2, 0)
+
+    @staticmethod
+    def _drawn(vertices: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
+        """Return points (B, M, 3) of decoded vertices (B, V, 3), as `Draw.decoded` does."""
+        vertices = vertices.clamp(-LARGEST_VERTEX, LARGEST_VERTEX)
+        points = torch.full((len(vertices), len(corners), 3), 1 << (WEIGHT_BITS - 1), device=vertices.device)
+        for i in range(3):
+            points += weights[:, i, None] * vertices[:, corners[:, i]]
+        return points >> WEIGHT_BITS
 
     @staticmethod
     def _activate(sums: Tensor, table: Tensor, inputs: Tensor) -> Tensor:

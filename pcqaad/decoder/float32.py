@@ -8,6 +8,7 @@ import numpy as np
 
 from pcqaad.decoder.architecture import SELU_ALPHA, SELU_LAMBDA, Array, Model
 from pcqaad.decoder.patches import padded_patches
+from pcqaad.decoder.surface import Draw
 
 # Gets the number of a hidden layer, its pre-activations and its activations, both (K, s, width).
 Observer = Callable[[int, Array, Array], None]
@@ -21,7 +22,9 @@ _BLOCK = 8192
 class FloatDecoder:
     """Decodes clouds in float32, all patches at once: normalised, as the model's numbers are."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, draw: Draw | None = None) -> None:
+        """Take a model; where its template is a surface, points of it may be given in the place of the model's."""
+        self._draw = draw if draw is not None or model.surface is None else model.surface.draw
         self.architecture = model.architecture
         self._weights = model.weights
         index, self._inside = padded_patches(model.architecture.points, model.architecture.patches)
@@ -37,7 +40,9 @@ class FloatDecoder:
         for low in range(0, s, each):
             out[:, low : low + each] = self._fold(cloud, self._points[:, low : low + each], observe)
         points: Array = out[self._inside]
-        return points if self._components is None else points + displacements(latent, self._components)
+        if self._components is not None:
+            points = points + displacements(latent, self._components)
+        return points if self._draw is None else self._draw.between(points)
 
     def _fold(self, cloud: Array, points: Array, observe: Observer | None) -> Array:
         """Return (K, s, 3) for a cloud's part of layer 0 (W[0],) and template points (K, s, 3)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from pcqaad.decoder.architecture import Architecture, Array, Model
 from pcqaad.decoder.components import COEFFICIENT_SCALE, LARGEST_COEFFICIENT, LARGEST_REACH, Components
 from pcqaad.decoder.step_sizes import StepSize, in_common, round_shift, step_size_values
+from pcqaad.decoder.surface import Draw, DrawnSurface, Surface
 from pcqaad.decoder.weight_scales import WeightScales
 from pcqaad.formats.errors import FormatError
 
@@ -94,6 +96,17 @@ class IntegerModel:
     latent_step_sizes: tuple[StepSize, ...]  # (L,) of each latent dimension
     scales: tuple[int, ...]  # F of each hidden layer's activations, the patches' last
     components: Components | None = None  # the linear part, of as many components as the architecture says
+    surface: Surface | None = None  # of which the template's points are the vertices
+
+    @property
+    def points(self) -> int:
+        """The number of points of a cloud."""
+        return self.architecture.points if self.surface is None else self.surface.points
+
+    @cached_property
+    def draw(self) -> Draw | None:
+        """The points of a cloud on the surface; None where they are the template's."""
+        return None if self.surface is None else self.surface.draw(self.grid)
 
     def check(self) -> None:
         """Raise FormatError where a sum could be too large to be exact."""
@@ -197,7 +210,10 @@ class IntegerModel:
         }
         template = (self.template() * self.step_size.value).astype(np.float32)
         components = None if self.components is None else self.components.dequantise()
-        return Model(self.architecture, template, latents, weights, components)
+        surface = None
+        if self.surface is not None and self.draw is not None:
+            surface = DrawnSurface(self.surface, self.step_size, self.draw)
+        return Model(self.architecture, template, latents, weights, components, surface)
 
 
 def _clipped(numbers: Iterable[int], largest: int) -> Ints:

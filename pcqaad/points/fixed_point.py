@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,19 @@ class Targets:
         moved: NDArray[np.float32] = np.multiply(rows, self._step_size[cloud], dtype=np.float32)
         moved += self._low[cloud]
         return moved
+
+
+class Reordered(Targets):
+    """Clouds of which some are read in another order of their points; they stay where they are stored."""
+
+    def __init__(self, clouds: Targets, orders: Mapping[int, NDArray[np.integer]]) -> None:
+        """Take clouds of M points and, of some, which of its points a row is, (M,)."""
+        super().__init__(clouds._rows)
+        self._low, self._step_size, self._orders = clouds._low, clouds._step_size, orders
+
+    def __getitem__(self, cloud: int) -> NDArray[np.float32]:
+        points = super().__getitem__(cloud)
+        return points[self._orders[cloud]] if cloud in self._orders else points
 
 
 def box(points: NDArray[np.floating]) -> NDArray[np.float64]:

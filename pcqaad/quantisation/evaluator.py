@@ -14,6 +14,7 @@ from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.exact import IntegerDecoder
 from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.decoder.patches import draw_points, patch_sizes
+from pcqaad.decoder.surface import Draw
 from pcqaad.evaluation.metrics import CELL, Errors, measure, percent, summarise, vertex_errors
 from pcqaad.monitor import Monitor, Stage
 from pcqaad.points.collect import CloudSet, Points, allocate
@@ -56,8 +57,8 @@ class Evaluator:
         return [int(i) for i in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
 
     def judged(self, architecture: Architecture) -> NDArray[np.int64]:
-        """Return the rows (m,) of the template that judge candidates: an equal number of each patch, or all."""
-        points = architecture.points
+        """Return the points (m,) of a cloud that judge candidates: an equal number of each patch, or all."""
+        points = self.clouds.targets.points
         wanted = max(round(points * _JUDGED_PART), _JUDGED_POINTS)
         if wanted >= points:
             return np.arange(points)
@@ -69,13 +70,13 @@ class Evaluator:
         few = max(_CONFIRMED_POINTS // self.clouds.targets.points, _CONFIRMED_CLOUDS)
         return self.sample(self.measured if self.promised else min(self.measured, few))
 
-    def floats(self, model: Model) -> Decode:
+    def floats(self, model: Model, draw: Draw | None = None) -> Decode:
         """Return what decodes a float model.
 
         Points become float32 in the data's unit first, as those of a file are: far from the origin that is an error
-        of its own, and not one of quantisation.
+        of its own, and not one of quantisation. Of a surface's points those of a `draw` are decoded, where it is given.
         """
-        decoder, normalisation = FloatDecoder(model), self.clouds.normalisation
+        decoder, normalisation = FloatDecoder(model, draw), self.clouds.normalisation
 
         def decode(i: int) -> Points:
             placed = decoder.decode(model.latents[i]) * normalisation.scale + normalisation.centre
@@ -83,9 +84,9 @@ class Evaluator:
 
         return decode
 
-    def integers(self, quantised: Quantised) -> Decode:
-        """Return what decodes a quantised model to the very points that a reader of the file gets."""
-        decoder = IntegerDecoder(quantised.shared, self.denormalisation)
+    def integers(self, quantised: Quantised, draw: Draw | None = None) -> Decode:
+        """Return what decodes a quantised model to the very points that a reader of the file gets, or to a `draw`."""
+        decoder = IntegerDecoder(quantised.shared, self.denormalisation, draw)
         return lambda i: self.clouds.normalisation.normalise(decoder.decode_symbols(quantised.latents[i]))
 
     def errors(self, decode: Decode, sample: Sequence[int], stage: Stage) -> dict[int, Errors]:
@@ -111,7 +112,11 @@ class Evaluator:
         return float(np.mean([e.mean for e in found]))
 
     def _decode_part(self, model: Model | Quantised, rows: NDArray[np.int64]) -> Decode:
-        """Return what decodes some rows of the template alone, an equal number of each patch."""
+        """Return what decodes some points alone, an equal number of each patch."""
+        if isinstance(model, Model) and model.surface is not None:
+            return self.floats(model, model.surface.draw[rows])
+        if isinstance(model, Quantised) and model.shared.draw is not None:
+            return self.integers(model, model.shared.draw[rows])
         if isinstance(model, Model):
             architecture = replace(model.architecture, points=len(rows))
             components = None if model.components is None else model.components[rows]

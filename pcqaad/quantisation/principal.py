@@ -109,7 +109,7 @@ def with_components(model: Model, clouds: Targets, seed: int) -> Linear:
     left -= left.mean(0)
     values, vectors = decomposed(left @ left.T)
     squares = values / (count * len(rows))
-    kept = int((squares[: min(_PLAN.most, count - 1)] > _PLAN.least**2 * squares[0]).sum())
+    kept = kept_components(squares)
     latents = vectors[:, :kept] * np.sqrt(count)
 
     few = np.unique(np.linspace(0, count - 1, min(count, _PLAN.clouds)).round().astype(np.int64))
@@ -131,6 +131,11 @@ def with_components(model: Model, clouds: Targets, seed: int) -> Linear:
         ),
         squares[:kept],
     )
+
+
+def kept_components(squares: NDArray[np.float64]) -> int:
+    """Return how many components of N clouds are kept, by the mean squares (N,) of how far points move by each."""
+    return int((squares[: min(_PLAN.most, len(squares) - 1)] > _PLAN.least**2 * squares[0]).sum())
 
 
 def _left(model: Model, clouds: Targets, some: NDArray[np.int64], rows: NDArray[np.int64] | None) -> Iterator[Array]:

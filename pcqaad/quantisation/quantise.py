@@ -67,6 +67,7 @@ def quantise(
         step_sizes.latents,
         tuple(_scale(largest) for largest in reach or activation_reach(model, seed)),
         code_components(model, step_sizes),
+        None if model.surface is None else model.surface.surface,
     )
     quantised = Quantised(shared, to_symbols(model.latents, step_size_values(step_sizes.latents)))
     return _made_exact(model, quantised, calibration)

@@ -115,14 +115,15 @@ class Search:
         """The model in floats, as its tuning left it."""
         return self._model
 
-    def of_another(self, model: Model, lambda_: float) -> Search:
+    def of_another(self, model: Model, lambda_: float, evaluator: Evaluator | None = None) -> Search:
         """Return the search of a model that is trained no more, from a lambda on.
 
-        Its candidates are compared with this one's model as it was fitted.
+        Its candidates are compared with this one's model as it was fitted. An `evaluator` of its own has the targets in
+        another order.
         """
-        search = Search(model, self._evaluator, self._settings, lambda: None, self._smooth, _QUICK)
+        search = Search(model, evaluator or self._evaluator, self._settings, lambda: None, self._smooth, _QUICK)
         search._float_error, search._whole_float_error = self._float_error, self._whole_error()
-        search._assigned_error, search.lambda_ = self._base(), lambda_
+        search._assigned_error, search.lambda_ = self._base() if evaluator is None else None, lambda_
         return search
 
     def reach(self, budget: int | None, size: Size) -> Encoded:

@@ -102,6 +102,9 @@ def choose_step_sizes(model: Model, sensitivities: Sensitivities, lambda_: float
     if smooth and sensitivities.spacing > 0:
         template = min(template, _SMOOTH_GRID * sensitivities.spacing)
     template = max(template, _finest_grid(model.template))
+    if model.surface is not None:
+        # Its vertices lie on a grid, by which the points on it are drawn.
+        template = model.surface.step_size.value
     latent = step_size(model.latents * drive, sensitivities.latents, LARGEST_LATENT_SYMBOL)
     weights = {n: step_size(w / scales.factors(n), sensitivities.weights[n]) for n, w in model.weights.items()}
     return StepSizes(
