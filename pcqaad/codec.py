@@ -21,6 +21,7 @@ from pcqaad.monitor import SILENT, Monitor, log
 from pcqaad.points.collect import CloudSet, Points, collect, default_names
 from pcqaad.points.surface import Mesh, Surfaces
 from pcqaad.quantisation.choice import encode
+from pcqaad.quantisation.clock import Clock
 from pcqaad.quantisation.duration import seconds_to_encode
 from pcqaad.quantisation.evaluator import RECORDED_CLOUDS, Evaluator
 from pcqaad.quantisation.quantise import Quantised
@@ -116,8 +117,9 @@ def fit(
         promised = asked.max_emkd is not None
         measured = RECORDED_CLOUDS if promised else asked.measure
         by_pairs = asked.registered and not promised
-        evaluator = Evaluator(collected, measured, run.timed(), promised, asked.seed, by_pairs)
-        trainer = run.train(collected, partial(seconds_to_encode, evaluator=evaluator, components=asked.components))
+        evaluator = Evaluator(collected, measured, run.timed(), promised, asked.seed, by_pairs, Clock(run.left))
+        kept = partial(seconds_to_encode, evaluator=evaluator, components=asked.components, minutes=asked.minutes or 0)
+        trainer = run.train(collected, kept)
         model = trainer.network.arrays()
         provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
         info = {"unit": unit, "settings": trainer.settings.as_json(), "fidelity": {}, "encoder": provenance}

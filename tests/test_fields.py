@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from pcqaad.formats.coding import fields as coder
-from pcqaad.formats.coding.fields import DEAD_ZONE, FRACTION_BITS, decode_fields, encode_fields, round_fields
+from pcqaad.formats.coding.fields import DEAD_ZONE, FRACTION_BITS, Cells, decode_fields, encode_fields, round_fields
 from pcqaad.formats.coding.symbols import Model
 from pcqaad.formats.errors import FormatError
 from tests import reference_coding as reference
@@ -46,7 +46,9 @@ def test_what_is_coded_is_decoded_by_the_written_law_too(name: str, spread: floa
     values = np.random.default_rng(2).laplace(0, spread, (len(points), 4))
     data, coded = encode_fields(values, points, bits)
     assert np.array_equal(decode_fields(data, points, bits, 4), coded)
-    assert np.array_equal(round_fields(values, points, bits)[1], coded)
+    rounded = round_fields(values, Cells(points, bits, kept=True))
+    assert np.array_equal(rounded.decoded, coded)
+    assert rounded.code() == data
     law = reference.decode_fields(data, [tuple(p) for p in points.tolist()], bits, 4)
     assert law == coded.tolist()
 
@@ -62,7 +64,7 @@ def test_numbers_of_any_size_decode_by_the_written_law(name: str, width: int) ->
         parts.append((numbers.ravel(), context.ravel()))
         return numbers
 
-    decoded = coder._unfold(points, bits, 2, code)
+    decoded = coder._unfold(Cells(points, bits), 2, code)
     model = Model.fit(*(np.concatenate(part) for part in zip(*parts, strict=True)))
     data = model.to_bytes() + model.encode_parts(parts)
     assert np.array_equal(decode_fields(data, points, bits, 2), decoded)

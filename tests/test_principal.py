@@ -114,7 +114,8 @@ def test_a_model_that_misses_the_tolerance_in_floats_is_not_quantised():
     candidate = too_few.candidate(linear.first(2), 1e-9)
     assert too_few.kept_by(replace(candidate, degradation=0.019))
     assert not too_few.kept_by(replace(candidate, degradation=0.021))
-    assert choice._with(linear_of(linear, 2), search, 1e-9, None, None, lambda quantised: 0) is None
+    kind = choice._Kind(lambda: linear_of(linear, 2), lambda _: 0.0)
+    assert choice._drafted(kind, search, None, None, lambda quantised: 0) is None
 
 
 def linear_of(linear, count):

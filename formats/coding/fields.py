@@ -11,8 +11,8 @@ All arithmetic is on integers of 64 bits. SPEC.md gives the decoder to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,9 @@ _ACTIVITY_DIGITS = 8
 _STAGES_TOGETHER = 8
 # A coded number rounds towards zero where it is this far from a half: a bit costs more than so much error.
 DEAD_ZONE = 0.15
+# An estimate of bits counts numbers of this size one by one; and what it takes a table to hold a number, in bits.
+_COUNTED = 20
+_TABLE_BITS = 4
 
 _OFFSETS = np.array([offset for offset in np.ndindex(3, 3, 3) if offset != (1, 1, 1)]) - 1
 _NEARNESS = 8 >> np.abs(_OFFSETS).sum(1)  # 4, 2, 1
@@ -59,6 +62,73 @@ class _Stage:
     near: Ints  # (26, s) their neighbours; those that are not there are the cell itself
     weights: Ints  # (26, s) of the differences to these, in 2**-16
 
+    def in_32_bits(self) -> _Stage:
+        """Return the same with its largest arrays in half the memory, which hold no larger numbers."""
+        return replace(self, near=self.near.astype(np.int32), weights=self.weights.astype(np.int32))
+
+
+class Cells:
+    """The cells that points (M, 3) are halved into, stage by stage: all that fields over them have in common.
+
+    Coordinates are integers in 0 <= coordinate < 2**bits. The stages are worked out when they are gone through, and
+    with `kept` that is done once, for about 200 bytes a point.
+    """
+
+    def __init__(self, points: npt.ArrayLike, bits: int, kept: bool = False) -> None:
+        self._points, self._bits, self._kept = np.asarray(points).astype(np.int64), bits, kept
+        self.order = np.argsort(interleave(self._points, bits), kind="stable")
+        self._stages: list[_Stage] | None = None
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    def stages(self) -> Iterable[_Stage]:
+        """Return the stages that split a cell."""
+        if not self._kept:
+            return _stages(self._points[self.order], self._bits)
+        if self._stages is None:
+            self._stages = [stage.in_32_bits() for stage in _stages(self._points[self.order], self._bits)]
+        return self._stages
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """Fields as their bytes will have them.
+
+    Attributes:
+        parts: numbers and contexts (n, F) of each stage, in the order in which they are coded.
+        decoded: what the bytes decode to, (M, F) in 2**-12 steps.
+    """
+
+    parts: list[tuple[Ints, Ints]]
+    decoded: Ints
+
+    def code(self) -> bytes:
+        """Return the bytes; that takes longer than rounding."""
+        parts = [(numbers.ravel(), context.ravel()) for numbers, context in self.parts]
+        model = Model.fit(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        return model.to_bytes() + model.encode_parts(parts)
+
+    def bits(self, together: int) -> Floats:
+        """Return about how many bits the first fields take: the first group of so many, the first two, and so on.
+
+        Each number counts by how frequent it is in its context, up to a size from which on its digits do.
+        """
+        numbers, context = (np.concatenate(part).reshape(-1, together) for part in zip(*self.parts, strict=True))
+        groups = self.decoded.shape[1] // together
+        group = np.tile(np.arange(groups), len(numbers) // groups)[:, None]
+        small = numbers.clip(-_COUNTED, _COUNTED)
+        symbols = 2 * _COUNTED + 1
+        contexts = int(context.max(initial=0)) + 1
+        index = (group * contexts + context) * symbols + small + _COUNTED
+        count = np.bincount(index.ravel(), minlength=groups * contexts * symbols).reshape(groups, contexts, symbols)
+        count = np.cumsum(count, 0).astype(np.float64)
+        total = count.sum(2)
+        entropy = (total * np.log2(np.maximum(total, 1))).sum(1) - (count * np.log2(np.maximum(count, 1))).sum((1, 2))
+        beyond = 2 * np.log2(1 + np.abs(numbers - small)).sum(1).reshape(-1, groups).sum(0)
+        bits: Floats = entropy + np.cumsum(beyond) + _TABLE_BITS * (count > 0).sum((1, 2))
+        return bits
+
 
 def encode_fields(
     values: npt.ArrayLike, points: npt.ArrayLike, bits: int, dead_zone: float = DEAD_ZONE
@@ -68,37 +138,21 @@ def encode_fields(
     Returns the bytes, and what they decode to in 2**-12 steps. The mean of all fields' squared errors is about that of
     rounding each value to whole steps, or less. Raises ValueError as `round_fields` does.
     """
-    code, decoded = round_fields(values, points, bits, dead_zone)
-    return code(), decoded
+    rounded = round_fields(values, Cells(points, bits), dead_zone)
+    return rounded.code(), rounded.decoded
 
 
-def round_fields(
-    values: npt.ArrayLike, points: npt.ArrayLike, bits: int, dead_zone: float = DEAD_ZONE
-) -> tuple[Callable[[], bytes], Ints]:
-    """Return what `encode_fields` decodes to, and what makes its bytes, which takes as long again.
+def round_fields(values: npt.ArrayLike, cells: Cells, dead_zone: float = DEAD_ZONE) -> Rounded:
+    """Round fields (M, F), in steps, over the points of some cells.
 
     Raises ValueError for numbers that are not finite, or too large for 32 bits.
     """
-    parts, decoded = _rounded(values, points, bits, dead_zone)
-
-    def code() -> bytes:
-        model = Model.fit(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-        return model.to_bytes() + model.encode_parts(parts)
-
-    return code, decoded
-
-
-def _rounded(
-    values: npt.ArrayLike, points: npt.ArrayLike, bits: int, dead_zone: float
-) -> tuple[list[tuple[Ints, Ints]], Ints]:
-    """Return the parts to be coded, numbers and contexts, and what they decode to."""
-    wanted, grid = np.asarray(values, np.float64), np.asarray(points)
+    wanted = np.asarray(values, np.float64)
     largest = float(np.abs(wanted).max(initial=0)) * np.sqrt(max(len(wanted), 1))
     # False for NaN as well.
     if not largest < 1 << 23:
         raise ValueError(f"fields of less than 2^23 steps in all expected, found {largest:.3g}")
-    order = np.argsort(interleave(grid.astype(np.int64), bits), kind="stable")
-    sums = np.concatenate([np.zeros((1, wanted.shape[1])), np.cumsum(wanted[order], 0)]) * (1 << FRACTION_BITS)
+    sums = np.concatenate([np.zeros((1, wanted.shape[1])), np.cumsum(wanted[cells.order], 0)]) * (1 << FRACTION_BITS)
     parts: list[tuple[Ints, Ints]] = []
 
     def mean(first: Ints, count: Ints) -> Floats:
@@ -113,11 +167,11 @@ def _rounded(
             true = high - low
         exact = (true - predicted) / (scale[:, None] * 2.0 ** (FRACTION_BITS - _SCALE_BITS))
         numbers = (np.sign(exact) * np.floor(np.abs(exact) + 0.5 - dead_zone)).astype(np.int64)
-        parts.append((numbers.ravel(), context.ravel()))
+        parts.append((numbers, context))
         return numbers
 
-    decoded = _unfold(grid.astype(np.int64), bits, wanted.shape[1], code)
-    return parts, decoded
+    decoded = _unfold(cells, wanted.shape[1], code)
+    return Rounded(parts, decoded)
 
 
 def decode_fields(data: bytes, points: npt.NDArray[np.integer], bits: int, fields: int) -> Ints:
@@ -129,20 +183,19 @@ def decode_fields(data: bytes, points: npt.NDArray[np.integer], bits: int, field
         numbers: Ints = reader.read(context.ravel()).reshape(context.shape).astype(np.int64)
         return numbers
 
-    decoded = _unfold(points.astype(np.int64), bits, fields, code)
+    decoded = _unfold(Cells(points, bits), fields, code)
     reader.finish()
     return decoded
 
 
-def _unfold(points: Ints, bits: int, fields: int, code: _Code) -> Ints:
+def _unfold(cells: Cells, fields: int, code: _Code) -> Ints:
     """Return the values (M, F) that coded numbers make, from the mean of all points down to each point."""
-    order = np.argsort(interleave(points, bits), kind="stable")
-    scale = _root(np.array([(1 << 2 * _SCALE_BITS) // len(points)]))
+    scale = _root(np.array([(1 << 2 * _SCALE_BITS) // len(cells)]))
     numbers = code(None, np.zeros((1, fields), np.int64), np.zeros((1, fields), np.int64), scale)
     means = _scaled(numbers, scale).clip(-_LARGEST_MEAN, _LARGEST_MEAN)
     activity = _grown(np.zeros_like(numbers), numbers)
-    count = np.array([len(points)])
-    for stage in _stages(points[order], bits):
+    count = np.array([len(cells)])
+    for stage in cells.stages():
         own, left, right = means[stage.split], stage.count[stage.lower], stage.count[stage.lower + 1]
         predicted = np.zeros_like(own)
         for near, weights in zip(stage.near, stage.weights, strict=True):
@@ -160,8 +213,8 @@ def _unfold(points: Ints, bits: int, fields: int, code: _Code) -> Ints:
         means[stage.lower], means[stage.lower + 1] = low, low + difference
         means.clip(-_LARGEST_MEAN, _LARGEST_MEAN, out=means)
         activity[stage.lower] = activity[stage.lower + 1] = grown
-    values = np.empty((len(points), fields), np.int64)
-    values[order] = np.repeat(means, count, axis=0)
+    values = np.empty((len(cells), fields), np.int64)
+    values[cells.order] = np.repeat(means, count, axis=0)
     return values
 
 

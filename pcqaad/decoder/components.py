@@ -6,8 +6,8 @@ coordinates, a cloud's coefficients are rounded to 2^-16, and the sums of their 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pcqaad.decoder.architecture import Array
 from pcqaad.decoder.step_sizes import CODES, StepSize, step_size_values
-from pcqaad.formats.coding.fields import FRACTION_BITS, decode_fields, round_fields
+from pcqaad.formats.coding.fields import FRACTION_BITS, Cells, Rounded, decode_fields, round_fields
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -36,18 +36,16 @@ class Components:
 
     step_sizes: tuple[StepSize, ...]  # (C,) of each, C at least 1
     values: Ints  # (M, C, 3) what they decode to, in 2**-COMPONENT_SCALE
-    code: Callable[[], bytes] = field(compare=False, repr=False)  # makes the bytes
+    source: bytes | Rounded = field(compare=False, repr=False)  # the bytes, or what makes them
 
     @classmethod
-    def encode(
-        cls, components: Array, step_sizes: Sequence[StepSize], grid: npt.NDArray[np.integer], bits: int
-    ) -> Components:
-        """Code components (M, C, 3), normalised, over the grid points (M, 3) of the template.
+    def encode(cls, components: Array, step_sizes: Sequence[StepSize], cells: Cells) -> Components:
+        """Code components (M, C, 3), normalised, over the cells of the template's grid points (M, 3).
 
         Raises ValueError for components that are not finite, or of too many steps.
         """
-        code, decoded = round_fields(_steps(components, step_sizes), grid, bits)
-        return cls(tuple(step_sizes), _values(decoded, step_sizes), code)
+        rounded = round_fields(_steps(components, step_sizes), cells)
+        return cls(tuple(step_sizes), _values(rounded.decoded.copy(), step_sizes), rounded)
 
     @classmethod
     def decode(
@@ -55,12 +53,22 @@ class Components:
     ) -> Components:
         """Read components over the grid points (M, 3) of the template; raises FormatError."""
         decoded = decode_fields(coded, grid, bits, 3 * len(step_sizes))
-        return cls(tuple(step_sizes), _values(decoded, step_sizes), lambda: coded)
+        return cls(tuple(step_sizes), _values(decoded, step_sizes), coded)
 
     @cached_property
     def coded(self) -> bytes:
         """The fields, as the file holds them: made when first asked for, as few of those that are judged are kept."""
-        return self.code()
+        return self.source if isinstance(self.source, bytes) else self.source.code()
+
+    def bits(self) -> Floats:
+        """Return about how many bits the first components take (C,), of one on its own to all: quicker than coding."""
+        if isinstance(self.source, bytes):
+            raise ValueError("expected components that were rounded here, found read ones")
+        return self.source.bits(together=3)
+
+    def estimated(self) -> Components:
+        """Return the same with zeros for bytes, about as many as there will be: enough to know a file's size by."""
+        return replace(self, source=bytes(int(self.bits()[-1] / 8)))
 
     @property
     def reach(self) -> int:

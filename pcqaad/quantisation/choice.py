@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from pcqaad.decoder.architecture import Model
-from pcqaad.errors import GoalError
+from pcqaad.errors import CloudError, GoalError
 from pcqaad.quantisation import principal
+from pcqaad.quantisation.clock import Step
 from pcqaad.quantisation.evaluator import Evaluator
+from pcqaad.quantisation.on_surface import OverSurface, drawn_targets, over_surface
 from pcqaad.quantisation.principal import Linear
 from pcqaad.quantisation.quantise import Quantised
 from pcqaad.quantisation.rate_control import Encoded, Search, Size, Tune
+from pcqaad.quantisation.step_sizes import forget_cells
 from pcqaad.settings import Settings
 
 # A lambda this much larger or smaller may ask for another number.
 _NEAR = 2.0
 # What a model may cost more than another at one lambda, and still come out ahead of it at its own.
 _MARGIN = 1.05
+# Of a template that is a surface, points of a cloud to a vertex: those tried, and the fewest vertices.
+_POINTS_OF_VERTEX = (16, 8)
+_FEWEST_VERTICES = 64
 
 
 def encode(
@@ -25,82 +33,168 @@ def encode(
     """Quantise a model for the settings' goal: a tolerance, the largest error, or a budget of bytes.
 
     A tolerance and an error are of the network as it was fitted, and the smallest file that keeps them is taken; of a
-    budget, the file with the least error.
+    budget, the file with the least error. Every model is drafted, by a part of the points. The best draft is finished,
+    by whole clouds. Where the evaluator's clock ends, there are fewer drafts.
 
     Raises:
         DivergenceError: the model's numbers are those of no cloud.
         GoalError: no model reaches the error, even in floats, or no step sizes keep to the budget.
         Interrupted: stopped.
     """
-    size = _remembered(size)
+    try:
+        return _encode(model, evaluator, settings, tune, budget, _remembered(size, estimated=budget is None))
+    finally:
+        forget_cells()
+
+
+def _encode(
+    model: Model, evaluator: Evaluator, settings: Settings, tune: Tune, budget: int | None, size: Size
+) -> Encoded:
+    clock = evaluator.clock
     # Who asks for a size, or for the smallest file, gets it.
     smooth = budget is None and settings.max_emkd is None
-    network = Search(model, evaluator, settings, tune, smooth)
-    best, refused = None, None
-    try:
-        best = network.reach(budget, size)
-    except GoalError as error:
-        refused = error
-    lambda_ = network.lambda_ if best is None else best.lambda_
-    for linear in _linear_models(network.model, evaluator, settings):
-        found = _with(linear, network, lambda_, best, budget, size)
-        if found is not None and (best is None or _better(found, best, budget, size)):
-            best = found
-    if best is None:
-        assert refused is not None
+    drafts: list[Draft] = []
+    refused = None
+    with clock.times(Step.MODEL):
+        network = Search(model, evaluator, settings, tune, smooth)
+        try:
+            drafts.append(Draft(network, network.draft(budget, size)))
+        except GoalError as error:
+            refused = error
+    network.doubt_size()
+    for kind in _kinds(network, evaluator, settings, size):
+        if not clock.holds({Step.MODEL: 1, Step.WHOLE: 2, **evaluator.to_come()}):
+            break
+        best = drafts[-1] if drafts else None
+        with clock.times(Step.MODEL):
+            found = _drafted(kind, network, best, budget, size)
+        if found is not None and (best is None or found.better(best, budget, size)):
+            drafts.append(found)
+    if refused is not None and not drafts:
         raise refused
-    return best
+    # Each is better than the one before, and the network is the first.
+    for draft in reversed(drafts):
+        encoded = draft.search.finish(draft.encoded, budget)
+        if budget is not None or network.kept_by(encoded):
+            return encoded
+    if settings.max_emkd is not None:
+        raise network.missed(encoded)
+    # Nothing keeps the tolerance: this is the network, as fine as it gets.
+    return encoded
 
 
-def _linear_models(model: Model, evaluator: Evaluator, settings: Settings) -> Iterator[Linear]:
-    targets = evaluator.clouds.targets
-    if settings.components:
-        # First the one that takes no time: what it reaches may leave nothing for the other to win.
-        yield principal.without_network(targets, settings.seed)
-        yield principal.with_components(model, targets, settings.seed)
+@dataclass(frozen=True)
+class Draft:
+    """A model quantised near the goal, and the search that can finish it."""
+
+    search: Search
+    encoded: Encoded
+
+    def better(self, other: Draft, budget: int | None, size: Size) -> bool:
+        """Whether it is nearer to the goal: of less error within a budget, else of fewer bytes within a tolerance."""
+        if budget is not None:
+            return self.encoded.degradation < other.encoded.degradation
+        if not self.kept:
+            return False
+        return not other.kept or size(self.encoded.quantised) < size(other.encoded.quantised)
+
+    @property
+    def kept(self) -> bool:
+        """Whether it keeps the tolerance."""
+        return self.search.kept_by(self.encoded)
 
 
-def _with(
-    linear: Linear, network: Search, lambda_: float, best: Encoded | None, budget: int | None, size: Size
-) -> Encoded | None:
-    """Return a linear model quantised for the goal, its number of components chosen; None where it is no better."""
-    model = linear.at(lambda_)
-    if not model.architecture.components:
-        return None
-    search = network.of_another(model, lambda_)
-    # Far from the best at its lambda, it will not be better at another.
-    if best is not None:
-        cost = search.cost(search.candidate(model, lambda_), lambda_, size)
-        if cost > _MARGIN * network.cost(best, lambda_, size):
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of model that may do better than the network alone."""
+
+    find: Callable[[float], Linear | OverSurface | None]  # given a lambda; None where there is no such model
+    judge: Callable[[Model], Evaluator]  # of a model of this kind
+    least_cost: Callable[[float], float] = lambda _: 0.0  # of any model of this kind at a lambda: cheap to tell
+
+
+def _kinds(network: Search, evaluator: Evaluator, settings: Settings, size: Size) -> Iterator[_Kind]:
+    """Yield the kinds of models to try: first the one that takes least time, which may leave nothing to win."""
+    targets, model, seed = evaluator.clouds.targets, network.model, settings.seed
+    if not settings.components:
+        return
+    alone = principal.without_network(targets, seed)
+    yield _Kind(lambda _: alone, lambda _: evaluator)
+    if not settings.registered:
+        for points in _POINTS_OF_VERTEX:
+            yield _over_surface(alone, evaluator, targets.points // points, seed)
+    yield _Kind(
+        lambda _: principal.with_components(model, targets, seed),
+        lambda _: evaluator,
+        lambda lambda_: network.least_cost(lambda_, size),
+    )
+
+
+def _over_surface(alone: Linear, evaluator: Evaluator, vertices: int, seed: int) -> _Kind:
+    """Return the kind of model whose template is a surface of so many vertices."""
+    clouds = evaluator.clouds
+
+    def find(lambda_: float) -> OverSurface | None:
+        if vertices < _FEWEST_VERTICES or alone.model.components is None:
             return None
-    if budget is None and not search.reachable:
+        try:
+            return over_surface(alone, clouds.targets, vertices, lambda_, seed, evaluator.monitor)
+        except CloudError:
+            # The points lie on no surface.
+            return None
+
+    def judge(model: Model) -> Evaluator:
+        sample = evaluator.sample(evaluator.measured)
+        return replace(evaluator, clouds=replace(clouds, targets=drawn_targets(clouds.targets, model, sample)))
+
+    return _Kind(find, judge)
+
+
+def _drafted(kind: _Kind, network: Search, best: Draft | None, budget: int | None, size: Size) -> Draft | None:
+    """Return the best model of a kind, drafted for the goal; None where it cannot be better than the best so far."""
+    lambda_ = network.lambda_ if best is None else best.encoded.lambda_
+    # What costs far more than the best at its lambda will not be better at another.
+    most = math.inf if best is None else _MARGIN * network.cost(best.encoded, lambda_, size)
+    least = kind.least_cost(lambda_)
+    if least > most:
         return None
-    try:
-        led = search.lead(budget, size)
+    linear = kind.find(lambda_)
+    if linear is None:
+        return None
+    model, cost = linear.costed(lambda_)
+    if not model.architecture.components or least + cost > most:
+        return None
+    search = network.of_another(model, lambda_, kind.judge(model))
+    if best is not None and search.cost(search.rounded(lambda_), lambda_, size) > most:
+        return None
+    if budget is None:
+        if not search.reachable:
+            return None
+        led = search.lead()
         if not 1 / _NEAR < led / lambda_ < _NEAR:
             other = linear.at(led)
-            if other.architecture.components not in (0, model.architecture.components):
-                search = network.of_another(other, led)
-        found = search.reach(budget, size)
+            same = other.architecture.components == model.architecture.components and model.surface is None
+            if other.architecture.components and not same:
+                search = network.of_another(other, led, kind.judge(other), led=True)
+    try:
+        return Draft(search, search.draft(budget, size))
     except GoalError:
         return None
-    return found if budget is not None or search.kept_by(found) else None
 
 
-def _remembered(size: Size) -> Size:
-    """Return the same, which measures no model twice."""
+def _remembered(size: Size, estimated: bool) -> Size:
+    """Return the same, which measures no model twice; where an estimate will do, components are not coded for it."""
     sizes: dict[int, tuple[Quantised, int]] = {}
 
     def remembered(quantised: Quantised) -> int:
         # Kept beside its size, so that no other gets its number.
         if id(quantised) not in sizes:
-            sizes[id(quantised)] = quantised, size(quantised)
+            shared = quantised.shared
+            if estimated and shared.components is not None:
+                estimate = replace(quantised, shared=replace(shared, components=shared.components.estimated()))
+                sizes[id(quantised)] = quantised, size(estimate)
+            else:
+                sizes[id(quantised)] = quantised, size(quantised)
         return sizes[id(quantised)][1]
 
     return remembered
-
-
-def _better(one: Encoded, other: Encoded, budget: int | None, size: Size) -> bool:
-    if budget is not None:
-        return one.degradation < other.degradation
-    return size(one.quantised) < size(other.quantised)

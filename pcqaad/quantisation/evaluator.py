@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,14 @@ from pcqaad.decoder.surface import Draw
 from pcqaad.evaluation.metrics import CELL, Errors, measure, percent, summarise, vertex_errors
 from pcqaad.monitor import Monitor, Stage
 from pcqaad.points.collect import CloudSet, Points, allocate
+from pcqaad.quantisation.clock import Clock, Step
 from pcqaad.quantisation.quantise import Quantised
 from pcqaad.seeds import Use, generator
 
 # Clouds of a larger set that its recorded fidelity is measured on: one of 65,536 points takes a core a second or two.
 RECORDED_CLOUDS = 128
+# And where the time is over.
+_LEAST_RECORDED = 8
 # Clouds that the distances to assigned targets are measured on: these only lead the search.
 _ASSIGNED_CLOUDS = 8
 # The part of the points that candidates are judged by, and their least number: another part says the same.
@@ -45,6 +48,7 @@ class Evaluator:
     promised: bool = False  # whether all points of all these clouds have the last word, or fewer of large ones
     seed: int = 0  # of the points that candidates are judged by
     by_pairs: bool = False  # whether candidates are judged by the distances of known pairs, and not by EM-kD
+    clock: Clock = field(default_factory=Clock)  # what time there is
 
     @property
     def denormalisation(self) -> Denormalisation:
@@ -92,8 +96,22 @@ class Evaluator:
     def errors(self, decode: Decode, sample: Sequence[int], stage: Stage) -> dict[int, Errors]:
         """Measure EM-kD, normalised, of some clouds."""
         pairs = ((self.clouds.targets[i], decode(i)) for i in sample)
-        found = measure(pairs, monitor=self.monitor, stage=stage, total=len(sample))["emkd"]
+        with self.clock.times(Step.RECORD, len(sample)):
+            found = measure(pairs, monitor=self.monitor, stage=stage, total=len(sample))["emkd"]
         return dict(zip(sample, found, strict=True))
+
+    def to_come(self) -> dict[Step, int]:
+        """Return what is to be done in any case once a model is found: the clouds of the record that are left."""
+        known = 0 if self.by_pairs else len(self.confirmed())
+        return {Step.RECORD: len(self._record()) - known}
+
+    def _record(self) -> list[int]:
+        """Return the clouds of the record: not many of large ones where minutes bound the fit."""
+        most = self.clock.most_recorded
+        if most is None or self.promised:
+            return self.sample(RECORDED_CLOUDS)
+        # Not fewer than have the last word, which are measured in any case.
+        return sorted({*self.sample(min(max(most, _LEAST_RECORDED), RECORDED_CLOUDS)), *self.confirmed()})
 
     def error(self, model: Model | Quantised) -> float:
         """Return the mean EM-kD or vertex error, normalised, of the clouds that candidates are measured on.
@@ -169,7 +187,7 @@ class Evaluator:
         That is EM-kD and, where pairs are known, the errors per vertex. Errors of clouds that are `known`, normalised,
         are not measured again.
         """
-        sample, scale = self.sample(RECORDED_CLOUDS), self.clouds.normalisation.scale
+        sample, scale = self._recorded({} if self.clouds.registered else known), self.clouds.normalisation.scale
         decode, per_vertex = self.integers(quantised), {}
         if self.clouds.registered:
             decode = self._noting(decode, distances := allocate((len(sample), self.clouds.targets.points), np.float32))
@@ -189,6 +207,14 @@ class Evaluator:
             **per_vertex,
             "rise": degradation,
         }
+
+    def _recorded(self, known: Mapping[int, Errors]) -> list[int]:
+        """Return the same, or as many as the time left holds, and those that are `known`."""
+        sample = self._record()
+        each, left = self.clock.takes({Step.RECORD: 1}), self.clock.left()
+        if left < each * sum(i not in known for i in sample):
+            sample = sorted({*self.sample(max(int(left / each), _LEAST_RECORDED)), *known})
+        return sample
 
     def _noting(self, decode: Decode, distances: NDArray[np.float32]) -> Decode:
         """Return the same, which writes the distances (M,) of the clouds into rows (N, M) as it decodes them."""

@@ -86,8 +86,10 @@ def _neighbours_mean(triangles: Ints, vertices: int) -> csr_matrix:
     return csr_matrix((each, (range(vertices), range(vertices))), (vertices, vertices)) @ beside
 
 
-def over_surface(linear: Linear, clouds: Targets, vertices: int, lambda_: float, seed: int, monitor: Monitor) -> Linear:
-    """Return a linear model without a network as one over a surface of about so many vertices, on a lambda's grid.
+def over_surface(
+    linear: Linear, clouds: Targets, vertices: int, lambda_: float, seed: int, monitor: Monitor
+) -> OverSurface:
+    """Return a linear model without a network as one over a surface of about so many vertices, for lambdas near one.
 
     Raises CloudError where the template's points lie on no surface, and Interrupted.
     """
@@ -105,7 +107,7 @@ def over_surface(linear: Linear, clouds: Targets, vertices: int, lambda_: float,
         # A component that earns nothing at the lambda would only tell the points apart that a cloud happens to have.
         earning = int((over.squares > price(lambda_) * len(clouds)).sum())
         over = _matched(over.first(earning), Surface(triangles, counts), clouds, lambda_, monitor)
-    return over.on_grid(model, Surface(triangles, counts), lambda_)
+    return OverSurface(model, over, Surface(triangles, counts))
 
 
 @dataclass(frozen=True)
@@ -125,27 +127,44 @@ class _Over:
         """Return the vertices (V, 3) of a cloud."""
         return self.template + displacements(self.latents[cloud], self.components)
 
-    def on_grid(self, model: Model, surface: Surface, lambda_: float) -> Linear:
-        """Return a linear model in place of another, its vertices on the grid of a lambda, numbered as in a file."""
-        step_size = template_step_size(self.template, lambda_)
-        grid, _, bits = to_grid(self.template, step_size)
+
+@dataclass(frozen=True)
+class OverSurface:
+    """A linear model over a surface that lies on no grid yet."""
+
+    alone: Model  # without the surface
+    over: _Over
+    surface: Surface
+
+    def at(self, lambda_: float) -> Model:
+        """Return the model on the grid of a lambda, with as many of its components as earn their bits."""
+        return self.on_grid(lambda_).at(lambda_)
+
+    def costed(self, lambda_: float) -> tuple[Model, float]:
+        """Return the same, and its cost, as `Linear.costed` does."""
+        return self.on_grid(lambda_).costed(lambda_)
+
+    def on_grid(self, lambda_: float) -> Linear:
+        """Return the model on the grid of a lambda, its vertices numbered as in a file."""
+        over, triangles, step_size = self.over, self.surface.triangles, template_step_size(self.over.template, lambda_)
+        grid, _, bits = to_grid(over.template, step_size)
         order = np.argsort(interleave(grid.astype(np.int64), bits), kind="stable")
         number = np.empty_like(order)
         number[order] = np.arange(len(order))
-        coded, triangles = encode_triangles(number[surface.triangles], grid[order], bits)
-        counts = surface.counts[_rows(number[surface.triangles], triangles)]
+        coded, triangles = encode_triangles(number[triangles], grid[order], bits)
+        counts = self.surface.counts[_rows(number[self.surface.triangles], triangles)]
         surface = Surface(triangles, counts, coded)
-        drawn = DrawnSurface(surface, step_size, surface.draw(grid[order]))
-        sizes = {"points": len(order), "latent": len(self.squares), "components": len(self.squares)}
+        count = len(over.squares)
+        weights = {**self.alone.weights, "latent": np.zeros((count, self.alone.architecture.shared[0]), np.float32)}
         model = Model(
-            replace(model.architecture, **sizes),
-            rounded(self.template[order], step_size.value),
-            self.latents,
-            {**model.weights, "latent": np.zeros((len(self.squares), model.weights["latent"].shape[1]), np.float32)},
-            np.ascontiguousarray(self.components[order]),
-            drawn,
+            replace(self.alone.architecture, points=len(order), latent=count, components=count),
+            rounded(over.template[order], step_size.value),
+            over.latents,
+            weights,
+            np.ascontiguousarray(over.components[order]),
+            DrawnSurface(surface, step_size, surface.draw(grid[order])),
         )
-        return Linear(model, self.squares)
+        return Linear(model, over.squares)
 
 
 def _rows(triangles: Ints, others: Ints) -> Ints:

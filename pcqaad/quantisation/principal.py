@@ -18,7 +18,7 @@ from pcqaad.decoder.float32 import FloatDecoder
 from pcqaad.decoder.patches import draw_points, patch_sizes
 from pcqaad.points.components import decomposed, mean_shape
 from pcqaad.points.fixed_point import Targets
-from pcqaad.quantisation.step_sizes import component_step_sizes, price, template_step_size, to_grid
+from pcqaad.quantisation.step_sizes import cells, component_step_sizes, price, template_step_size
 from pcqaad.seeds import Use, generator
 
 
@@ -30,8 +30,6 @@ class Plan:
     points: int = 2048  # of every cloud, by which latents are found
     clouds: int = 256  # evenly spread, from which components of all points then follow
     least: float = 1e-5  # the part of the first one's spread below which a direction is noise of the arithmetic
-    counts: int = 4  # numbers of components that are tried
-    fewer: float = 0.65  # from one to the next
 
 
 _PLAN = Plan()
@@ -49,26 +47,27 @@ class Linear:
 
     def at(self, lambda_: float) -> Model:
         """Return the model with as many of its components as earn their bits at a lambda."""
+        return self.costed(lambda_)[0]
+
+    def costed(self, lambda_: float) -> tuple[Model, float]:
+        """Return the same, and its cost: the movement that it leaves, and what its components' bits are worth."""
         bit, clouds = price(lambda_), self.model.architecture.clouds
         # A component whose latents would be 0 is worth nothing.
         most = int((self.squares > bit * clouds).sum())
-        counts = {round(most * _PLAN.fewer**i) for i in range(_PLAN.counts)} | {0}
-        grid, _, bits = to_grid(self.model.template, template_step_size(self.model.template, lambda_))
-
-        def cost(count: int) -> float:
-            """Return the movement that a number of components leaves, and what their bits are worth."""
-            left = float(self.squares[count:].sum())
-            if not count:
-                return left
-            model = self.first(count)
-            assert model.components is not None
-            coded = Components.encode(model.components, component_step_sizes(model, lambda_), grid, bits)
-            moved = np.square(coded.dequantise() - model.components).sum((1, 2)).mean()
-            # Of a number with this mean square, in the step size that lambda gives it.
-            latents = 0.5 * np.log2(1 + 1.42 * self.squares[:count] / (lambda_ * clouds)).sum() * clouds
-            return left + float(moved) + bit * (8 * len(coded.coded) + float(latents))
-
-        return self.first(min(sorted(counts), key=cost))
+        if not most:
+            return self.first(0), float(self.squares.sum())
+        model = self.first(most)
+        assert model.components is not None
+        over = cells(model.template, template_step_size(model.template, lambda_))
+        # Each is rounded on its own, so that all say what fewer would take.
+        coded = Components.encode(model.components, component_step_sizes(model, lambda_), over)
+        moved = np.square(coded.dequantise() - model.components).mean(0, np.float64).sum(1)
+        # Of a number with this mean square, in the step size that lambda gives it.
+        latents = 0.5 * np.log2(1 + 1.42 * self.squares[:most] / (lambda_ * clouds)) * clouds
+        left = self.squares.sum() - np.cumsum(self.squares[:most])
+        costs = [self.squares.sum(), *left + np.cumsum(moved) + bit * (coded.bits() + np.cumsum(latents))]
+        best = int(np.argmin(costs))
+        return self.first(best), float(costs[best])
 
     def first(self, count: int) -> Model:
         """Return the model with its first components alone."""

@@ -31,7 +31,8 @@ class Probe:
 
     clouds: int = 4  # that sensitivities are measured on
     reach_clouds: int = 16  # that activations are measured on, whose largest one counts
-    points: int = PROBED_POINTS
+    points: int = 2048
+    reach_points: int = PROBED_POINTS
     # The step size, in standard deviations: coarse enough to tell from float32 noise, fine enough to stay linear.
     step_size: float = 1 / 16
 
@@ -39,8 +40,12 @@ class Probe:
 _PROBE = Probe()
 
 
-def probe(model: Model, seed: int = 0, calibration: Calibration | None = None) -> Sensitivities:
+def probe(
+    model: Model, seed: int = 0, calibration: Calibration | None = None, known: Sensitivities | None = None
+) -> Sensitivities:
     """Round one group of a model after another, and decode.
+
+    Where those of the same network with other components are `known`, the latents' alone are measured.
 
     Weights are rounded independently for that. Their sensitivity is the part of it that error feedback leaves, by the
     `calibration`. Where it is not given it is drawn, and DivergenceError raised as `activation_reach` does.
@@ -48,10 +53,10 @@ def probe(model: Model, seed: int = 0, calibration: Calibration | None = None) -
     if calibration is None:
         activation_reach(model, seed)
         calibration = Calibration(model, seed)
-    spacing = 0.0
-    if len(model.template) > 1:
+    spacing = known.spacing if known is not None else 0.0
+    if known is None and len(model.template) > 1:
         spacing = float(cKDTree(model.template).query(model.template, 2)[0][:, 1].mean())
-    part = _part(model, seed, _PROBE.clouds)
+    part = _part(model, seed, _PROBE.clouds, _PROBE.points)
     before = _decode_all(part)
 
     def sensitivity(spread: NDArray[np.floating], change: Callable[[np.float32], Model]) -> float:
@@ -82,9 +87,12 @@ def probe(model: Model, seed: int = 0, calibration: Calibration | None = None) -
         # Rounding moves each of the L numbers by a twelfth of a squared step size.
         gain = math.sqrt(12 * float(np.square(moved - still).sum(2).mean()) / len(norms)) / float(step_size)
     drive = latent_drive(part, gain)
+    of_latents = sensitivity(part.latents * drive, lambda d: replace(part, latents=rounded(part.latents, d / drive)))
+    if known is not None:
+        return replace(known, latents=of_latents, weight_scales=weight_scales, gain=gain)
     return Sensitivities(
         sensitivity(part.template, lambda d: replace(part, template=rounded(part.template, d))),
-        sensitivity(part.latents * drive, lambda d: replace(part, latents=rounded(part.latents, d / drive))),
+        of_latents,
         {name: of_tensor(name) * calibration.relief(name, weight_scales.factors(name)) for name in part.weights},
         weight_scales,
         spacing,
@@ -94,7 +102,7 @@ def probe(model: Model, seed: int = 0, calibration: Calibration | None = None) -
 
 def activation_reach(model: Model, seed: int) -> tuple[float, ...]:
     """Return the largest pre-activation of each hidden layer; raises DivergenceError for a model of no clouds."""
-    part = _part(model, seed, _PROBE.reach_clouds)
+    part = _part(model, seed, _PROBE.reach_clouds, _PROBE.reach_points)
     decoder = FloatDecoder(part)
     reach = np.zeros(len(part.architecture.shared) + 1, np.float32)
 
@@ -112,12 +120,12 @@ def activation_reach(model: Model, seed: int) -> tuple[float, ...]:
     return tuple(reach.tolist())
 
 
-def _part(model: Model, seed: int, clouds: int) -> Model:
+def _part(model: Model, seed: int, clouds: int, points: int) -> Model:
     """Keep at most this many clouds, and an equal number of random template points of each patch."""
     architecture, rng = model.architecture, generator(seed, Use.PROBE)
     kept = rng.choice(architecture.clouds, min(clouds, architecture.clouds), replace=False)
     sizes = patch_sizes(architecture.points, architecture.patches)
-    rows = draw_points(rng, sizes, _PROBE.points).ravel()
+    rows = draw_points(rng, sizes, points).ravel()
     return replace(
         model,
         architecture=replace(architecture, clouds=len(kept), points=len(rows)),

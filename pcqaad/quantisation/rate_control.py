@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from pcqaad.decoder.architecture import Model
 from pcqaad.errors import GoalError
 from pcqaad.evaluation.metrics import Errors
 from pcqaad.monitor import Stage, log
 from pcqaad.quantisation.calibration import Calibration
+from pcqaad.quantisation.clock import Step
 from pcqaad.quantisation.evaluator import Evaluator
 from pcqaad.quantisation.probe import activation_reach, probe
 from pcqaad.quantisation.quantise import Quantised, quantise
-from pcqaad.quantisation.step_sizes import StepSizes, choose_step_sizes, price, search_lambda
+from pcqaad.quantisation.step_sizes import StepSizes, choose_step_sizes, price
 from pcqaad.settings import Settings
 
 # Trains the model on for the time left for that; None where that holds no step.
@@ -35,17 +38,22 @@ class ToleranceSearch:
     largest: float = 4.0  # taken for any above: an error five times the float model's is that of no model any more
     smallest: float = 0.001  # a smaller degradation is noise
     wide: float = 0.5  # where an error asked for leaves more, the network is larger than it has to be
-    # Rounding alone, ever finer. The first or second is fine enough, as a rule. A model exact to the last digits of
-    # float32 can meet no tolerance: then the finest tried is kept, and the record says what it costs.
-    roundings: int = 20
-    coarser: int = 8  # coarser step sizes tried in the end
-    coarser_whole: int = 3  # and on whole clouds
-    longest_whole: float = 2.0  # largest factor between two lambdas there
-    nearest: float = 1.1  # factor between two lambdas at which the leading search ends
-    led: bool = False  # whether the lambda that it starts at is near already, and what to tell a user was told
-    near: float = 0.8  # part of the tolerance that ends that
-    longest: float = 4.0  # largest factor between two lambdas there
-    shortest: float = 1.1  # least factor there
+    # A model exact to the last digits of float32 can meet no tolerance: then the finest tried is kept, and the record
+    # says what it costs.
+    most: int = 20
+    longest: float = 4.0  # largest factor between one lambda tried and the next
+    shortest: float = 1.05  # least factor
+    apart: float = 1.1  # least factor between two that tell how degradation grows
+    flattest: float = 0.05  # least growth of the degradation that is reckoned with, as lambda grows by a factor of e
+
+
+@dataclass(frozen=True)
+class Approach:
+    """How near to the tolerance candidates of one kind get."""
+
+    tried: int  # candidates, where one of them keeps the tolerance
+    filled: float  # part of the tolerance that is enough
+    aimed: float  # part that each next candidate aims at
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,10 @@ class BudgetSearch:
 
 
 _TOLERANCE = ToleranceSearch()
-# Of a model that starts at another's lambda, and is one of several.
-_QUICK = ToleranceSearch(coarser=5, coarser_whole=2, nearest=1.4, led=True)
+# The distances to the assigned targets, cheap to take, lead near; a part of the points says what a model will come to.
+_LEADING = Approach(tried=5, filled=0.6, aimed=0.8)
+_DRAFTING = Approach(tried=3, filled=0.8, aimed=0.93)
+_WHOLE = Approach(tried=4, filled=0.8, aimed=0.93)
 _BUDGET = BudgetSearch()
 
 
@@ -88,193 +98,215 @@ class _Source:
         return cls(model, Calibration(model, seed), activation_reach(model, seed))
 
 
-class Search:
-    """The search for the step sizes of one model, each candidate compared with the model in floats."""
+class _Fitted:
+    """The model that was fitted, in floats: its errors, which those of candidates are compared with."""
 
-    def __init__(
-        self,
-        model: Model,
-        evaluator: Evaluator,
-        settings: Settings,
-        tune: Tune,
-        smooth: bool,
-        plan: ToleranceSearch = _TOLERANCE,
-    ) -> None:
+    def __init__(self, model: Model, evaluator: Evaluator) -> None:
+        self.model, self._evaluator = model, evaluator
+
+    @cached_property
+    def error(self) -> float:
+        """By a part of the points."""
+        return self._evaluator.error(self.model)
+
+    @cached_property
+    def whole(self) -> float:
+        """On whole clouds."""
+        with self._evaluator.clock.times(Step.WHOLE):
+            return self._evaluator.whole(self._evaluator.floats(self.model))[0]
+
+    @cached_property
+    def assigned(self) -> float:
+        """By distances to assigned targets."""
+        return self._evaluator.assigned_error(self.model)
+
+
+class Search:
+    """The search for the step sizes of one model, each candidate compared with the model in floats.
+
+    `draft` comes near the goal by a part of the points. `finish` takes a draft to the goal, by whole clouds.
+    """
+
+    def __init__(self, model: Model, evaluator: Evaluator, settings: Settings, tune: Tune, smooth: bool) -> None:
         self._model, self._evaluator, self._settings = model, evaluator, settings
-        self._tune, self._smooth, self._plan = tune, smooth, plan
+        self._tune, self._smooth = tune, smooth
         # First of all: it tells a model that is none.
         self._source = _Source.of(model, settings.seed)
         self._sensitivities = probe(model, settings.seed, self._source.calibration)
-        self._float_error = evaluator.error(model)
-        self._whole_float_error: float | None = None
-        self._assigned_error: float | None = None
-        self.lambda_ = _TOLERANCE.first * self._float_error**2
+        self._fitted = _Fitted(model, evaluator)
+        self.lambda_ = _TOLERANCE.first * self._fitted.error**2
+        self._follows = False  # another's search, and starts at its lambda
+        self._led: float | None = None
+        self._free_degradation: float | None = None
+        self._slope: float | None = None  # of the degradation over the logarithm of lambda, as measured last
 
     @property
     def model(self) -> Model:
         """The model in floats, as its tuning left it."""
         return self._model
 
-    def of_another(self, model: Model, lambda_: float, evaluator: Evaluator | None = None) -> Search:
-        """Return the search of a model that is trained no more, from a lambda on.
+    def of_another(self, model: Model, lambda_: float, evaluator: Evaluator, led: bool = False) -> Search:
+        """Return the search of a model that is trained no more, from a lambda on, to which it may have been led.
 
-        Its candidates are compared with this one's model as it was fitted. An `evaluator` of its own has the targets in
-        another order.
+        Its candidates are compared with this one's model as it was fitted. Its evaluator has the targets in its order.
         """
-        search = Search(model, evaluator or self._evaluator, self._settings, lambda: None, self._smooth, _QUICK)
-        search._float_error, search._whole_float_error = self._float_error, self._whole_error()
-        search._assigned_error, search.lambda_ = self._base() if evaluator is None else None, lambda_
+        search = copy(self)
+        search._model, search._tune, search.lambda_ = model, lambda: None, lambda_
+        search._follows, search._led = True, lambda_ if led else None
+        search._free_degradation = search._slope = None
+        search._evaluator = evaluator
+        search._source = _Source.of(model, self._settings.seed)
+        # Of one with the same network, nothing but what drives it is new.
+        known = self._sensitivities if model.weights["out"] is self._model.weights["out"] else None
+        search._sensitivities = probe(model, self._settings.seed, search._source.calibration, known)
         return search
 
-    def reach(self, budget: int | None, size: Size) -> Encoded:
-        """Quantise for a budget of bytes or for the settings' goal; raises GoalError where that is not reached."""
-        if budget is not None:
-            return self.within_budget(budget, size)
-        if self._settings.max_emkd is not None:
-            return self.within_error(self._settings.max_emkd)
-        return self.within_tolerance(self._settings.tolerance)
+    def draft(self, budget: int | None, size: Size) -> Encoded:
+        """Quantise near a budget of bytes or the settings' goal, judged by a part of the points.
 
-    def lead(self, budget: int | None, size: Size) -> float:
-        """Return about the lambda that `reach` will end at, without measuring EM-kD; raises GoalError as it does."""
+        Raises GoalError where no step sizes keep to the budget.
+        """
+        model = self._tuned()
         if budget is not None:
-            self.lambda_ = self._filling_lambda(self._model, self.lambda_, budget, size)
-        else:
-            self.lambda_ = self._leading_lambda(self._model, self._tolerance())
-        return self.lambda_
+            if not self._follows:
+                self.lead()
+            self.lambda_ = self._filling_lambda(model, self.lambda_, budget, size)
+            return self.candidate(model, self.lambda_)
+        tolerance, led = self._tolerance(), self.lead()
+        if tolerance <= _TOLERANCE.smallest:
+            # The model may have been trained on to below an error that it did not reach before.
+            found = self.candidate(model, led)
+            if found.degradation >= tolerance:
+                return found
+        return self._approach(lambda value: self.candidate(model, value), led, tolerance, _DRAFTING, Step.PART)
+
+    def finish(self, draft: Encoded, budget: int | None) -> Encoded:
+        """Quantise for the goal, from a draft on: whole clouds have the last word."""
+        found, tolerance = self._measured_whole(draft), self._tolerance()
+        if budget is not None or draft.degradation >= tolerance:
+            return found
+
+        def whole(lambda_: float) -> Encoded:
+            return self._measured_whole(Encoded(draft.model, lambda_, self._quantised(draft.model, lambda_), 0.0))
+
+        return self._approach(whole, found, tolerance, _WHOLE, Step.WHOLE)
+
+    def lead(self) -> float:
+        """Return about the lambda at which quantisation uses up the tolerance, by distances to assigned targets."""
+        if self._led is None:
+            self._led = self.lambda_ = self._leading_lambda()
+        return self._led
+
+    def _leading_lambda(self) -> float:
+        model, base = self._model, self._fitted.assigned
+        if base == 0:
+            return 1e-18
+
+        def of(model: Model) -> float:
+            return self._evaluator.assigned_error(model) / base - 1
+
+        def candidate(lambda_: float) -> Encoded:
+            self._evaluator.monitor.update(Stage.QUANTISE)
+            quantised = self._quantised(model, lambda_)
+            return Encoded(model, lambda_, quantised, of(quantised.model()))
+
+        tolerance = self._tolerance()
+        if tolerance <= _TOLERANCE.smallest:
+            tolerance = self._settings.tolerance
+        free = 0.0 if model is self._fitted.model else of(model)
+        if free >= tolerance:
+            return self.lambda_
+        return self._approach(candidate, self.lambda_, tolerance, _LEADING, Step.PART, free).lambda_
 
     @property
     def reachable(self) -> bool:
         """Whether the model keeps the tolerance as it is in floats, so that fine step sizes would do so too."""
-        return self._evaluator.error(self._model) <= (1 + self._tolerance()) * self._float_error
+        return self._free() <= self._tolerance()
 
     def kept_by(self, found: Encoded) -> bool:
-        """Whether a candidate, measured on whole clouds, keeps the tolerance."""
+        """Whether a candidate keeps the tolerance."""
         return found.degradation <= self._tolerance()
+
+    def cost(self, found: Encoded, lambda_: float, size: Size) -> float:
+        """Return the mean square of how far a candidate's points lie off, and what its bytes are worth at a lambda."""
+        return self._evaluator.assigned_square(found.quantised.model()) + price(lambda_) * 8 * size(found.quantised)
+
+    def least_cost(self, lambda_: float, size: Size) -> float:
+        """Return what the bytes of the model are worth at a lambda: no model that holds more costs less."""
+        return price(lambda_) * 8 * size(self.rounded(lambda_).quantised)
+
+    def missed(self, found: Encoded) -> GoalError:
+        """Return what to tell where not even this keeps to the largest error that was asked for."""
+        whole, percent = self._fitted.whole, self._evaluator.percent
+        reached = min(percent(whole), percent(whole * (1 + found.degradation)))
+        text = f"an EM-kD of {self._settings.max_emkd:g} % was not reached: the fit ended at {reached:.4g} %"
+        return GoalError(f"{text}; continue it with --resume and more --minutes or --epochs")
+
+    def doubt_size(self) -> None:
+        """Tell where the largest error that was asked for leaves more than step sizes can use."""
+        wanted = self._settings.max_emkd
+        if wanted is not None and self._tolerance() > _TOLERANCE.wide:
+            text = "the fit reaches %.3g %%, far below %g %%: a smaller network, as max_bytes makes one, might do"
+            log.warning(text, self._evaluator.percent(self._fitted.whole), wanted)
 
     def _tolerance(self) -> float:
         """Return the part by which the error may rise."""
         wanted = self._settings.max_emkd
         if wanted is None:
             return self._settings.tolerance
-        reached = self._evaluator.percent(self._whole_error())
+        reached = self._evaluator.percent(self._fitted.whole)
         return min(wanted / reached - 1, _TOLERANCE.largest) if reached else _TOLERANCE.largest
 
-    def cost(self, found: Encoded, lambda_: float, size: Size) -> float:
-        """Return the mean square of how far a candidate's points lie off, and what its bytes are worth at a lambda."""
-        return self._evaluator.assigned_square(found.quantised.model()) + price(lambda_) * 8 * size(found.quantised)
-
-    def within_budget(self, budget: int, size: Size) -> Encoded:
-        """Find the finest step sizes at which the file keeps to its budget."""
-        model, lambda_ = self._tuned(), self.lambda_
-        if not self._plan.led:
-            lambda_ = self._leading_lambda(model, self._settings.tolerance)
-        return self._whole_candidate(model, self._filling_lambda(model, lambda_, budget, size))
-
-    def within_error(self, wanted: float) -> Encoded:
-        """Find the coarsest step sizes whose EM-kD is at most `wanted` percent of the diagonal."""
-        whole, tolerance = self._whole_error(), self._tolerance()
-        reached = self._evaluator.percent(whole)
-        if tolerance > _TOLERANCE.wide and not self._plan.led:
-            text = "the fit reaches %.3g %%, far below %g %%: a smaller network, as max_bytes makes one, might do"
-            log.warning(text, reached, wanted)
-        if tolerance > _TOLERANCE.smallest:
-            encoded = self.within_tolerance(tolerance)
-        else:
-            encoded = self._measured_whole(self._below(tolerance))
-            reached = min(reached, self._evaluator.percent(whole * (1 + encoded.degradation)))
-        if encoded.degradation <= tolerance:
-            return encoded
-        text = f"an EM-kD of {wanted:g} % was not reached: the fit ended at {reached:.4g} %"
-        raise GoalError(f"{text}; continue it with --resume and more --minutes or --epochs")
-
-    def within_tolerance(self, tolerance: float) -> Encoded:
-        """Find the coarsest step sizes that raise EM-kD by less than the tolerance.
-
-        The distances to the assigned targets, cheap to take, lead near the lambda at which quantisation does so. EM-kD
-        on a part of the points decides between candidates. Whole clouds have the last word.
-        """
-        model = self._tuned()
-        found = self._by_rounding(model, self._leading_lambda(model, tolerance), tolerance)
-        found = self._measured_whole(self._coarsened(found, tolerance))
-        for _ in range(_TOLERANCE.roundings):
-            if found.degradation < tolerance:
-                break
-            lambda_ = found.lambda_ * min(0.9 * tolerance / found.degradation, 0.8)
-            found = self._whole_candidate(model, lambda_)
-        return self._coarsened_whole(found, tolerance) if found.degradation < tolerance else found
-
-    def _below(self, tolerance: float) -> Encoded:
-        """Train on, and quantise finely: the model may end below an error that it does not reach yet."""
-        model = self._tuned()
-        found = self.candidate(model, self._leading_lambda(model, self._settings.tolerance))
-        return self._coarsened(found, tolerance) if found.degradation < tolerance else found
+    def _free(self) -> float:
+        """Return the degradation of the model in floats: not 0 where it is another than was fitted."""
+        if self._free_degradation is None:
+            fitted = self._fitted
+            same = self._model is fitted.model or not fitted.error
+            self._free_degradation = 0.0 if same else self._evaluator.error(self._model) / fitted.error - 1
+        return self._free_degradation
 
     def _tuned(self) -> Model:
         """Train on, and return the better model."""
-        tuned = self._tune()
-        if tuned is not None and self._evaluator.error(tuned) <= self._float_error:
-            # What errors are compared with stays the model as it was fitted.
-            self._base(), self._whole_error()
-            self._model = tuned
+        tuned, fitted = self._tune(), self._fitted
+        # What errors are compared with stays the model as it was fitted.
+        if tuned is not None and self._evaluator.error(tuned) <= fitted.error:
+            self._model, self._source = tuned, _Source.of(tuned, self._settings.seed)
         return self._model
 
-    def _leading_lambda(self, model: Model, tolerance: float) -> float:
-        """Return the lambda at which quantisation raises the distances to assigned targets by nearly the tolerance."""
-        base = self._base()
-        if base == 0:
-            return 1e-18
+    def _approach(
+        self,
+        measure: Callable[[float], Encoded],
+        start: float | Encoded,
+        tolerance: float,
+        plan: Approach,
+        step: Step,
+        free: float | None = None,
+    ) -> Encoded:
+        """Return the candidate of the largest lambda that is found to keep the tolerance; the finest where none does.
 
-        def degradation(lambda_: float) -> float:
-            self._evaluator.monitor.update(Stage.QUANTISE)
-            return self._evaluator.assigned_error(self._quantised(model, lambda_).model()) / base - 1
-
-        return 0.8 * search_lambda(degradation, self.lambda_, tolerance, nearest=self._plan.nearest)
-
-    def _base(self) -> float:
-        """Return the mean distance to assigned targets that candidates are compared with."""
-        if self._assigned_error is None:
-            self._assigned_error = self._evaluator.assigned_error(self._model)
-        return self._assigned_error
-
-    def _by_rounding(self, model: Model, lambda_: float, tolerance: float) -> Encoded:
-        """Round a model as it is, ever finer; the nearest where nothing is within the tolerance."""
-        for _ in range(_TOLERANCE.roundings):
-            found = self.candidate(model, lambda_)
-            if found.degradation < tolerance:
-                break
-            # The degradation is close to linear in lambda; aim below the bound, and never at the same point.
-            lambda_ *= min(0.9 * tolerance / found.degradation, 0.8)
-        return found
-
-    def _coarsened(self, best: Encoded, tolerance: float) -> Encoded:
-        """Go on to coarser step sizes as far as the tolerance reaches.
-
-        Distances to assigned targets say more of a degradation than comes of it, and tuning can end well below the
-        float model's error: the first step sizes found are seldom the coarsest.
+        `free` is the degradation of the model in floats, worked out where it is not given.
         """
-        longest, unit = _TOLERANCE.longest, max(abs(tolerance), _TOLERANCE.smallest)
-        for _ in range(self._plan.coarser):
-            room = (tolerance - best.degradation) / unit
-            if room < 1 - _TOLERANCE.near or longest < _TOLERANCE.shortest:
+        clock, unit = self._evaluator.clock, max(abs(tolerance), _TOLERANCE.smallest)
+        aimed, enough = (tolerance - (1 - part) * unit for part in (plan.aimed, plan.filled))
+        within, beyond, before = None, None, None
+        found = start if isinstance(start, Encoded) else measure(start)
+        for tried in range(1, _TOLERANCE.most):
+            self._slope = _slope(before, found, self._slope)
+            if found.degradation < tolerance:
+                within = found
+                near = beyond is not None and beyond.lambda_ < _TOLERANCE.shortest * found.lambda_
+                if found.degradation >= enough or near:
+                    break
+            else:
+                beyond = found
+            if within is not None and (tried >= plan.tried or not clock.holds({step: 1, **self._evaluator.to_come()})):
                 break
-            stride = min(1 + room / 2, longest)
-            coarser = self.candidate(best.model, best.lambda_ * stride)
-            if coarser.degradation < tolerance:
-                best = coarser
-            else:
-                longest = stride**0.4
-        return best
-
-    def _coarsened_whole(self, best: Encoded, tolerance: float) -> Encoded:
-        """Go on to coarser step sizes by whole clouds: a part of their points errs by tenths of a percent."""
-        stride = _TOLERANCE.longest_whole
-        for _ in range(self._plan.coarser_whole):
-            coarser = self._whole_candidate(best.model, best.lambda_ * stride)
-            if coarser.degradation < tolerance:
-                best = coarser
-            else:
-                stride **= 0.4
-        return best
+            if self._slope is None:
+                # Errors add up as squares do, and that of rounding grows with lambda.
+                self._slope = max(_squared_rise(self._free() if free is None else free, found), _TOLERANCE.flattest)
+            with clock.times(step):
+                before, found = found, measure(_next_lambda(within, beyond, aimed, self._slope, tried))
+        return within or found
 
     def _filling_lambda(self, model: Model, guess: float, budget: int, size: Size) -> float:
         """Return the lambda at which the file takes nearly all of the budget, from a guess."""
@@ -318,23 +350,50 @@ class Search:
         return quantise(model, step_sizes, self._settings.seed, source.reach, source.calibration)
 
     def candidate(self, model: Model, lambda_: float) -> Encoded:
-        """Quantise a model, and measure what it decodes to."""
-        quantised = self._quantised(model, lambda_)
-        error = self._evaluator.error(quantised)
-        degradation = error / self._float_error - 1 if self._float_error else 0.0
-        return Encoded(model, lambda_, quantised, degradation)
+        """Quantise a model, and measure what a part of its points decodes to."""
+        return self._measured(Encoded(model, lambda_, self._quantised(model, lambda_), 0.0))
 
-    def _whole_error(self) -> float:
-        """Return the error of the model as fitted, in floats, on whole clouds."""
-        if self._whole_float_error is None:
-            self._whole_float_error, _ = self._evaluator.whole(self._evaluator.floats(self._model))
-        return self._whole_float_error
+    def rounded(self, lambda_: float) -> Encoded:
+        """Quantise the model, and measure nothing."""
+        return Encoded(self._model, lambda_, self._quantised(self._model, lambda_), 0.0)
+
+    def _measured(self, found: Encoded) -> Encoded:
+        error, base = self._evaluator.error(found.quantised), self._fitted.error
+        return replace(found, degradation=error / base - 1 if base else 0.0)
 
     def _measured_whole(self, found: Encoded) -> Encoded:
-        """Measure a candidate on whole clouds."""
+        base = self._fitted.whole
         error, errors = self._evaluator.whole(self._evaluator.integers(found.quantised))
-        base = self._whole_error()
         return replace(found, errors=errors, degradation=error / base - 1 if base else 0.0)
 
-    def _whole_candidate(self, model: Model, lambda_: float) -> Encoded:
-        return self._measured_whole(Encoded(model, lambda_, self._quantised(model, lambda_), 0.0))
+
+def _slope(one: Encoded | None, other: Encoded, known: float | None) -> float | None:
+    """Return how much degradation grows with the logarithm of lambda, by two candidates, or as it was known."""
+    stride = math.log(other.lambda_ / one.lambda_) if one is not None else 0.0
+    # Those close together may have the same grid, or by chance another.
+    if one is None or abs(stride) < math.log(_TOLERANCE.apart):
+        return known
+    return max((other.degradation - one.degradation) / stride, _TOLERANCE.flattest)
+
+
+def _squared_rise(free: float, found: Encoded) -> float:
+    """Return the same of squared errors that grow linearly with lambda, from a degradation without any rounding on."""
+    reached = 1 + found.degradation
+    return (reached * reached - (1 + free) * (1 + free)) / (2 * reached)
+
+
+def _next_lambda(within: Encoded | None, beyond: Encoded | None, aimed: float, slope: float, tried: int) -> float:
+    """Return the lambda to try next: above a candidate that keeps the tolerance, below one that does not.
+
+    The more were `tried` on one side, the farther it goes at least.
+    """
+    if within is not None and beyond is not None:
+        part = (aimed - within.degradation) / (beyond.degradation - within.degradation)
+        # Never at one of the two again.
+        part = min(max(part, 0.15), 0.85)
+        return within.lambda_ * math.pow(beyond.lambda_ / within.lambda_, part)
+    found = within or beyond
+    assert found is not None
+    longest, shortest = math.log(_TOLERANCE.longest), math.log(_TOLERANCE.apart) * 3 ** (tried - 1)
+    stride = min(max(abs(aimed - found.degradation) / slope, shortest), longest)
+    return found.lambda_ * math.exp(stride if beyond is None else -stride)

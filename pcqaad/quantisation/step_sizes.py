@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from pcqaad.decoder.integer_model import Symbols
 from pcqaad.decoder.step_sizes import StepSize, step_size_values
 from pcqaad.decoder.weight_scales import WeightScales
 from pcqaad.errors import DivergenceError
+from pcqaad.formats.coding.fields import Cells
 
 # Of a latent: float32, in which latents are handed out, holds it times its step size.
 LARGEST_LATENT_SYMBOL = 2**19
@@ -156,9 +158,8 @@ def code_components(model: Model, step_sizes: StepSizes) -> Components | None:
     """
     if model.components is None:
         return None
-    grid, _, bits = to_grid(model.template, step_sizes.template)
     try:
-        return Components.encode(model.components, step_sizes.components, grid, bits)
+        return Components.encode(model.components, step_sizes.components, cells(model.template, step_sizes.template))
     except ValueError as error:
         raise DivergenceError(f"the fit diverged: its components are too large: {error}") from error
 
@@ -169,6 +170,22 @@ def to_grid(template: Array, step_size: StepSize) -> tuple[Symbols, tuple[int, i
     origin = points.min(0)
     grid = points - origin
     return grid, (int(origin[0]), int(origin[1]), int(origin[2])), max(int(grid.max()).bit_length(), 1)
+
+
+def cells(template: Array, step_size: StepSize) -> Cells:
+    """Return the cells of a template's grid, kept: most of what is tried one after another has the same grid."""
+    grid, _, bits = to_grid(template, step_size)
+    return _kept_cells(grid.tobytes(), bits)
+
+
+@lru_cache(maxsize=2)
+def _kept_cells(grid: bytes, bits: int) -> Cells:
+    return Cells(np.frombuffer(grid, np.int32).reshape(-1, 3), bits, kept=True)
+
+
+def forget_cells() -> None:
+    """Free what `cells` keeps: of large templates it is large."""
+    _kept_cells.cache_clear()
 
 
 def latent_drive(model: Model, gain: float = 1.0) -> Array:

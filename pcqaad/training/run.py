@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -77,7 +78,7 @@ class Run:
             targets.permute(i, assignment)
         trainer = self._start(clouds, template, kept)
         if self._asked.minutes:
-            reserved, left = reserve(trainer.network.arrays()), 60 * self._asked.minutes - self._clock()
+            reserved, left = reserve(trainer.network.arrays()), self.left()
             # However long the rest takes, some of the time is for training.
             reserved = min(reserved, max(left, 0) * _MOST_RESERVED)
             trainer.schedule = replace(trainer.schedule, reserved=reserved)
@@ -179,6 +180,11 @@ class Run:
         if self._asked.minutes is not None and self._asked.epochs is None:
             whole = 60 * self._asked.minutes
             self._monitor.update(Stage.MEASURE, whole, whole, "seconds")
+
+    def left(self) -> float:
+        """Return the seconds that the minutes leave; infinitely many where none are given."""
+        minutes = self._asked.minutes
+        return 60 * minutes - self._clock() if minutes else math.inf
 
     def _clock(self) -> float:
         """Return the seconds that the fit has taken, those before an interruption included."""
