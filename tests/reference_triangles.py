@@ -9,9 +9,11 @@ from tests.reference_coding import Rans
 
 Point = tuple[int, int, int]
 _FIRST = [
-    *(24, 62, 61),
-    *(63, 63, 36, 50, 4, 32),
-    *(60, 35, 33, 35, 28, 7, 7, 7),
+    *(32, 56, 62),
+    *(63, 63, 16, 40, 60, 6, 60, 60, 16),
+    *(24, 40, 4, 60, 60, 16, 60, 60, 16),
+    *(60, 40, 40, 40, 30, 16, 6, 6),
+    *(52, 38, 24, 18),
     *(25, 31, 34, 42, 48, 53, 57, 60, 61),
     *(20, 25, 31, 38, 43, 52, 54, 57, 38),
     *(13, 16, 20, 24, 30, 36, 42, 48, 5),
@@ -74,7 +76,8 @@ class Walks:
         self.most = most
         self.triangles: list[tuple[int, int, int]] = []
         self.border: dict[tuple[int, int], int] = {}
-        self.marked: set[int] = set()
+        self.tails: set[int] = set()
+        self.heads: set[int] = set()
         self.edges: set[tuple[int, int]] = set()
         self.fresh = set(range(len(points)))
 
@@ -141,23 +144,34 @@ def decode_triangles(data: bytes, points: Sequence[Point], b: int, most: int) ->
     flags, walks = Flags(data), Walks(points, b, most)
     w = (len(points) - 1).bit_length()
 
-    def point(of: Sequence[int], place: int) -> int:
-        if place >= len(of):
-            raise Refused
-        return of[place]
-
-    everyone = range(len(points))
+    here = 0
     while not walks.triangles or flags.flag(0):
-        p = min(walks.fresh) if walks.fresh and flags.flag(1) else point(everyone, flags.number(w))
-        q, r = (
-            point(walks.near(p, 16), flags.number(4)) if flags.flag(2) else point(everyone, flags.number(w))
-            for _ in range(2)
-        )
+        while here < len(points) and not (here in walks.fresh and flags.flag(1)):
+            here += 1
+        p = here if here < len(points) else named(flags, walks, w)
+        q, r = (place(flags, 29, 4, walks.near(p, 24)) if flags.flag(2) else named(flags, walks, w) for _ in range(2))
         walks.add(p, q, r)
         while walks.border:
             across(flags, walks, w)
     flags.rans.finish()
     return walks.triangles
+
+
+def named(flags: Flags, walks: Walks, w: int) -> int:
+    number = flags.number(w)
+    if number >= len(walks.points):
+        raise Refused
+    return number
+
+
+def place(flags: Flags, context: int, most: int, of: Sequence[int]) -> int:
+    k = 0
+    while k < most and flags.flag(context + k):
+        k += 1
+    i = 2**k - 1 + flags.number(k)
+    if i >= len(of):
+        raise Refused
+    return of[i]
 
 
 def across(flags: Flags, walks: Walks, w: int) -> None:
@@ -170,29 +184,21 @@ def across(flags: Flags, walks: Walks, w: int) -> None:
         covers = any(scores[u][1] > 0 and scores[u][2] < at_a and scores[u][3] > at_b for _, u in near)
         covering.append((score + 6000 * covers, v))
     best = walks.offered(a, b, covering)
-    h = (a in walks.marked) + (b in walks.marked)
-    if not flags.flag(3 + 2 * h + bool(best and walks.closed_by(a, b, best[0][1]) == 2)):
+    t = 2 if a in walks.tails else 1 if a in walks.heads else 0
+    h = 2 if b in walks.heads else 1 if b in walks.tails else 0
+    low = min(t, h)
+    s = 2 if not best else int(walks.closed_by(a, b, best[0][1]) == 2)
+    if not flags.flag(3 + 3 * (low * (5 - low) // 2 + max(t, h)) + s):
         del walks.border[a, b]
-        walks.marked |= {a, b}
+        walks.tails.add(a)
+        walks.heads.add(b)
         return
     for i, (score, v) in enumerate(best):
         lead = best[i + 1][0] - score if i + 1 < len(best) else 22000
         steps = sum(step <= lead for step in (600, 1500, 3000, 5000, 7500, 10500, 14500, 22000))
-        if flags.flag(17 + 9 * min(i, 2) + steps):
+        if flags.flag(33 + 9 * min(i, 2) + steps):
             walks.add(b, a, v)
             return
     far = walks.offered(a, b, [(s[0], v) for v, s in walks.scores((a, b, c), 64).items()])
     others = [v for _, v in far if v not in {u for _, u in best}]
-    if flags.flag(9):
-        k = 0
-        while k < 7 and flags.flag(10 + k):
-            k += 1
-        place = 2**k - 1 + flags.number(k)
-        if place >= len(others):
-            raise Refused
-        walks.add(b, a, others[place])
-        return
-    v = flags.number(w)
-    if v >= len(walks.points):
-        raise Refused
-    walks.add(b, a, v)
+    walks.add(b, a, place(flags, 22, 7, others) if flags.flag(21) else named(flags, walks, w))

@@ -236,17 +236,17 @@ class Script(FlagWriter):
 
 
 CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 1]])
-FIRST = [1, 0, 1, 0, 2]  # the triangle 0, 1, 2
+FIRST = [1, 0, 1, 0, 2]  # the triangle 0, 1, 2; number 0 is where its walk begins
 # Of 5 points: what is answered, and what it is refused for.
 FORGED = {
-    "no such point": ([0, 5], "one of 5 points expected, found 5"),
-    "no such neighbour": ([1, 1, 4], "one of 4 points expected, found 4"),
+    "no such point": ([0, 0, 0, 0, 0, 5], "one of 5 points expected, found 5"),
+    "no such neighbour": ([1, 1, 1, 1, 0, 1], "one of 4 points expected, found 4"),
     "twice a corner": ([1, 0, 1, 0, 1], "three points of a triangle expected, found 0, 1 and 1"),
     "no such point across": ([*FIRST, 1, 0, 0, 0, 7], "one of 5 points expected, found 7"),
     "an end of the edge across": ([*FIRST, 1, 0, 0, 0, 1], "three points of a triangle expected"),
     "the triangle itself": ([*FIRST, 1, 0, 0, 0, 2], "triangles that differ expected, found 1, 0 and 2 again"),
     "no such place": ([*FIRST, 1, 0, 0, 1, 0, 0], "one of 0 points expected, found 0"),
-    "again": ([*FIRST, 0, 0, 0, 1, 0, 1, 0, 0, 0, 2], "triangles that differ expected, found 1, 0 and 2 again"),
+    "again": ([*FIRST, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 2], "triangles that differ expected, found 1, 0 and 2 again"),
     "too many": ([*FIRST, 1, 1, 1, 1], "at most 2 triangles expected, found more"),
 }
 

@@ -22,7 +22,7 @@ class Surface:
         self.awaits: dict[int, int] = {}
         self.border = [0] * points  # of each point, how many edges on the border meet there
         self.fresh = [True] * points
-        self.holes = [0] * points  # 1 where an edge ends that has nothing across it
+        self._leaves, self._arrives = [False] * points, [False] * points  # edges with nothing across them
         self._known: set[Triangle] = set()
 
     def add(self, a: int, b: int, c: int) -> None:
@@ -57,9 +57,20 @@ class Surface:
     def leave(self, tail: int, head: int) -> None:
         """Take an edge from the border that has nothing across it."""
         self.awaits[tail * self.points + head] = 0
-        for p in (tail, head):
-            self.border[p] -= 1
-            self.holes[p] = 1
+        self.border[tail] -= 1
+        self.border[head] -= 1
+        self._leaves[tail] = self._arrives[head] = True
+
+    def holes_at(self, tail: int, head: int) -> int:
+        """Return 0 to 5 by the edges with nothing across them that leave from or arrive at the ends of an edge.
+
+        Where one arrives at the tail, the boundary of an open surface goes on from there; where one leaves from it,
+        it has gone on. At the head it is the other way round.
+        """
+        one = 2 if self._leaves[tail] else int(self._arrives[tail])
+        other = 2 if self._arrives[head] else int(self._leaves[head])
+        low = min(one, other)
+        return low * (5 - low) // 2 + max(one, other)
 
     def offered(self, tail: int, head: int, keys: list[int]) -> tuple[list[int], bool]:
         """Return the keys of what could lie across an edge, best first, and whether the best closes a gap of three."""

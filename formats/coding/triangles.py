@@ -25,16 +25,16 @@ from pcqaad.formats.coding.surfaces import Surface, Triangle
 from pcqaad.formats.errors import FormatError
 
 _TOGETHER = 4096  # edges that are ranked in one go
-_SEED_BITS = 4  # of a place among the points nearest to a corner
 # A candidate's lead over the next, in classes.
 _LEADS = (600, 1500, 3000, 5000, 7500, 10500, 14500, 22000)
-_MORE, _LOWEST, _AT_HAND, _BEYOND, _FAR, _DIGITS, _CANDIDATE = 0, 1, 2, 3, 9, 10, 17
-_MAX_DIGITS = 7
+_MORE, _HERE, _AT_HAND, _BEYOND, _FAR, _FAR_PLACE, _PLACE, _CANDIDATE = 0, 1, 2, 3, 21, 22, 29, 33
+_FAR_DIGITS, _DIGITS = _PLACE - _FAR_PLACE, _CANDIDATE - _PLACE  # of a place, but for the first
 # The probabilities that flags begin with, in 64ths, in the order of the contexts.
 _FIRST_64 = (
-    *(24, 62, 61),
-    *(63, 63, 36, 50, 4, 32),
-    *(60, 35, 33, 35, 28, 7, 7, 7),
+    *(32, 56, 62),
+    *(63, 63, 16, 40, 60, 6, 60, 60, 16, 24, 40, 4, 60, 60, 16, 60, 60, 16),
+    *(60, 40, 40, 40, 30, 16, 6, 6),
+    *(52, 38, 24, 18),
     *(25, 31, 34, 42, 48, 53, 57, 60, 61),
     *(20, 25, 31, 38, 43, 52, 54, 57, 38),
     *(13, 16, 20, 24, 30, 36, 42, 48, 5),
@@ -53,9 +53,17 @@ class _Flags(Protocol):
 class _Unknown:
     """What a reader knows of the triangles."""
 
-    def first(self, lowest: int) -> Triangle | None:
-        """Return a triangle to begin a walk with, if there is one; `lowest` is the first point that has none yet."""
-        return None
+    def any(self) -> bool:
+        """Return whether there are more triangles."""
+        return False
+
+    def has(self, corner: int) -> bool:
+        """Return whether a triangle has this corner."""
+        return False
+
+    def first(self, corner: int) -> Triangle:
+        """Return a triangle to begin a walk with, this corner first; any one where no point has this number."""
+        return 0, 0, 0
 
     def across(self, tail: int, head: int) -> int:
         """Return the third corner of a triangle with the edge from `head` to `tail`, or -1."""
@@ -66,7 +74,6 @@ class _Known(_Unknown):
     """The triangles that are still to be coded."""
 
     def __init__(self, triangles: Ints) -> None:
-        self._next = 0
         self._at: defaultdict[int, list[int]] = defaultdict(list)
         self._on: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
         self._left = dict(enumerate(map(tuple, triangles.tolist())))
@@ -75,14 +82,16 @@ class _Known(_Unknown):
                 self._at[p].append(i)
                 self._on[p, q].append((i, r))
 
-    def first(self, lowest: int) -> Triangle | None:
-        if not self._left:
-            return None
-        while self._next not in self._left:
-            self._next += 1
-        i = next((i for i in self._at.get(lowest, ()) if i in self._left), self._next)
+    def any(self) -> bool:
+        return bool(self._left)
+
+    def has(self, corner: int) -> bool:
+        return any(i in self._left for i in self._at.get(corner, ()))
+
+    def first(self, corner: int) -> Triangle:
+        i = next(i for i in self._at.get(corner, self._left) if i in self._left)
         a, b, c = self._left.pop(i)
-        return (a, b, c) if a == lowest else (b, c, a) if b == lowest else (c, a, b)
+        return (b, c, a) if b == corner else (c, a, b) if c == corner else (a, b, c)
 
     def across(self, tail: int, head: int) -> int:
         for i, apex in self._on.get((head, tail), ()):
@@ -142,14 +151,14 @@ def _walk(points: Ints, far: Ints, most: int, flags: _Flags, known: _Unknown) ->
     """Return the triangles as they are decoded, from one to the next across their edges."""
     mesh = Surface(len(points), most)
     near = far[:, :NEAR]
-    at = lowest = 0
+    at = here = 0
     while True:
-        while lowest < mesh.points and not mesh.fresh[lowest]:
-            lowest += 1
-        triangle = known.first(lowest)
-        if mesh.triangles and not flags.flag(_MORE, triangle is not None):
+        if mesh.triangles and not flags.flag(_MORE, known.any()):
             return np.array(mesh.triangles, np.int64)
-        _begin(mesh, near, lowest, triangle or (0, 0, 0), flags)
+        # Points that no triangle has are passed over once and for all.
+        while here < mesh.points and not (mesh.fresh[here] and flags.flag(_HERE, known.has(here))):
+            here += 1
+        _begin(mesh, near, here, flags, known)
         while at < len(mesh.queue):
             # Edges that wait are ranked in one go: what the points say of them does not change.
             batch = [i for i in range(at, min(at + _TOGETHER, len(mesh.queue))) if mesh.waits(i)]
@@ -160,24 +169,17 @@ def _walk(points: Ints, far: Ints, most: int, flags: _Flags, known: _Unknown) ->
                     _cross(mesh, points, far, mesh.queue[i], row, flags, known)
 
 
-def _begin(mesh: Surface, near: Ints, lowest: int, triangle: Triangle, flags: _Flags) -> None:
-    """Code the first triangle of a walk."""
-    corners: list[int] = []
-    for corner in triangle:
-        if not corners:
-            at_hand = lowest < mesh.points and flags.flag(_LOWEST, corner == lowest)
-            if at_hand:
-                corners.append(lowest)
-                continue
+def _begin(mesh: Surface, near: Ints, here: int, flags: _Flags, known: _Unknown) -> None:
+    """Code the first triangle of a walk, which begins here, or anywhere behind the last point."""
+    first, *others = known.first(here)
+    corners = [here if here < mesh.points else _named(mesh, flags, first)]
+    nearby = near[corners[0]].tolist()
+    for corner in others:
+        if flags.flag(_AT_HAND, corner in nearby):
+            place = nearby.index(corner) if corner in nearby else 0
+            corners.append(_placed(nearby, flags, _PLACE, _DIGITS, place))
         else:
-            nearby = near[corners[0], : 1 << _SEED_BITS].tolist()
-            if flags.flag(_AT_HAND, corner in nearby):
-                place = flags.number(_SEED_BITS, nearby.index(corner) if corner in nearby else 0)
-                if place >= len(nearby):
-                    raise FormatError(f"one of {len(nearby)} points expected, found {place}")
-                corners.append(nearby[place])
-                continue
-        corners.append(_named(mesh, flags, corner))
+            corners.append(_named(mesh, flags, corner))
     mesh.add(*corners)
 
 
@@ -196,8 +198,8 @@ def _cross(
     tail, head, _ = edge
     wanted = known.across(tail, head)
     offered, closes = mesh.offered(tail, head, row)
-    beyond = _BEYOND + 2 * (mesh.holes[tail] + mesh.holes[head]) + closes
-    if not flags.flag(beyond, wanted >= 0):
+    beyond = 3 * mesh.holes_at(tail, head) + (closes if offered else 2)
+    if not flags.flag(_BEYOND + beyond, wanted >= 0):
         mesh.leave(tail, head)
         return
     for i, key in enumerate(offered):
@@ -211,17 +213,21 @@ def _cross(
     seen = {key & (MAX_POINTS - 1) for key in offered}
     others = [v for v in (key & (MAX_POINTS - 1) for key in mesh.offered(tail, head, keys)[0]) if v not in seen]
     if flags.flag(_FAR, wanted in others):
-        place = _place(flags, others.index(wanted) if wanted in others else 0)
-        if place >= len(others):
-            raise FormatError(f"one of {len(others)} points expected, found {place}")
-        mesh.add(head, tail, others[place])
+        place = others.index(wanted) if wanted in others else 0
+        mesh.add(head, tail, _placed(others, flags, _FAR_PLACE, _FAR_DIGITS, place))
     else:
         mesh.add(head, tail, _named(mesh, flags, wanted))
 
 
-def _place(flags: _Flags, place: int) -> int:
-    """Code a place in a list: the number of binary digits of one more than it, then all but the first."""
+def _placed(points: list[int], flags: _Flags, context: int, most: int, place: int) -> int:
+    """Code a place in a list, by the number of digits of one more than it and then all but the first; return the point.
+
+    `most` is how many digits beside the first there may be.
+    """
     wanted, digits = (place + 1).bit_length() - 1, 0
-    while digits < _MAX_DIGITS and flags.flag(_DIGITS + digits, wanted > digits):
+    while digits < most and flags.flag(context + digits, wanted > digits):
         digits += 1
-    return (1 << digits) + flags.number(digits, place + 1 - (1 << wanted)) - 1
+    found = (1 << digits) + flags.number(digits, place + 1 - (1 << wanted)) - 1
+    if found >= len(points):
+        raise FormatError(f"one of {len(points)} points expected, found {found}")
+    return points[found]
