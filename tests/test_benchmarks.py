@@ -23,6 +23,7 @@ from benchmarks import (
     recipe,
     scales,
     size,
+    stages,
     step,
     throughput,
 )
@@ -430,3 +431,11 @@ def test_the_parts_of_a_file_are_all_of_it(capsys):
     assert found["of_4096_clouds"]["bytes"] > found["bytes"]
     size.main([str(golden)])
     assert f"{found['parts']['weights']['bytes']:,}" in capsys.readouterr().out
+
+
+def test_the_stages_of_a_fit_take_its_time(monkeypatch, capsys):
+    monkeypatch.setattr(stages, "SETS", ((4, 256),))
+    (row,) = figures(stages, capsys, "--minutes", "0.02")["rows"]
+    after = row["quantising"] + row["measuring"]
+    assert 0 < row["share"] <= after / (after + row["fitting"])
+    assert row["asked"] == pytest.approx(1.2)

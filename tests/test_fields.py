@@ -124,3 +124,13 @@ def test_damage_is_refused_or_decodes() -> None:
     for cut in range(0, len(data), 31):
         with pytest.raises(FormatError):
             decode_fields(data[:cut], points, bits, 2)
+
+
+def test_bits_are_told_without_coding() -> None:
+    points, bits = SETS["a sphere"]
+    waves = [np.sin(points @ np.array(wave) / 60) for wave in ((1, 0, 2), (0, 2, 1), (1, 1, 0), (2, 0, 1))]
+    values = np.stack([50 * wave / 2**i for i, wave in enumerate(waves)], 1)
+    values += np.random.default_rng(6).normal(0, 2, values.shape)
+    told = round_fields(values, Cells(points, bits)).bits(together=2) / 8
+    for fields, about in zip((2, 4), told, strict=True):
+        assert about == pytest.approx(len(encode_fields(values[:, :fields], points, bits)[0]), rel=0.1)

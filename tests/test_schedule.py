@@ -1,6 +1,7 @@
 """The rate of a fit: it falls while the fit trains, whatever came before."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,21 @@ def test_training_leaves_the_seconds_that_are_reserved():
 def test_progress_counts_the_seconds_of_the_whole_fit():
     schedule = Schedule(pcqaad.Settings(minutes=1), 2, reserved=15)
     assert schedule.told(100, 45) == (45, 60, "seconds")
+
+
+def test_a_phase_is_left_where_it_is_told_to_be():
+    rng = itertools.count()
+    phase = replace(fitting(Schedule(pcqaad.Settings(minutes=1), 2), 0), until=0.5)
+
+    class Idle:
+        step = 0
+
+        def descend(self, rate):
+            return {}
+
+    train(idle := Idle(), phase, lambda: next(rng) / 2, pcqaad.monitor.SILENT)
+    # The clock is asked twice a step.
+    assert idle.step == 30
 
 
 def test_epochs_end_a_fit_whatever_is_reserved():

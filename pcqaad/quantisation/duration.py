@@ -37,7 +37,7 @@ _RECORD = 0.05
 
 
 def seconds_to_encode(model: Model, evaluator: Evaluator, components: bool, minutes: float) -> float:
-    """Estimate the seconds that `choice.encode` and the fidelity will take, from what a part takes now.
+    """Estimate the seconds that `choice.encode` and the fidelity take on a quiet machine, from what a part takes.
 
     Decides as well how many clouds the record of a fit of these minutes may hold.
     """
@@ -72,7 +72,7 @@ def seconds_to_encode(model: Model, evaluator: Evaluator, components: bool, minu
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Return the seconds that work takes."""
-    began = time.monotonic()
+    """Return the seconds that work takes where nothing else uses the machine."""
+    began = time.thread_time()
     work()
-    return time.monotonic() - began
+    return time.thread_time() - began

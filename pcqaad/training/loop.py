@@ -29,12 +29,12 @@ def train(
     monitor: Monitor,
     save: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train until a phase is over; the clock returns the seconds of the fit, and `save` is called once a minute.
+    """Train until a phase is over, or left. The clock returns the seconds of the fit; `save` is called once a minute.
 
     Raises DivergenceError where a step makes numbers beyond all bounds, and Interrupted between two steps.
     """
     saved = time.monotonic()
-    while (done := phase.done(learner.step, clock())) < 1:
+    while (done := phase.done(learner.step, clock())) < phase.until:
         figures = learner.descend(phase.rate_at(learner.step, done))
         learner.step += 1
         monitor.update(phase.stage, *phase.schedule.told(learner.step, clock()), figures)

@@ -19,6 +19,7 @@ from pcqaad.errors import CheckpointError, Interrupted
 from pcqaad.evaluation.metrics import percent
 from pcqaad.matching.gpu.auction import batched
 from pcqaad.monitor import Monitor, Progress, Stage, log
+from pcqaad.parallel import slowdown
 from pcqaad.points.collect import CloudSet, Points
 from pcqaad.points.components import principal_components
 from pcqaad.points.fixed_point import Targets
@@ -40,6 +41,10 @@ from pcqaad.training.trainer import Trainer, network_state
 
 # The part of the time left, when training begins, that may be kept for what comes after it.
 _MOST_RESERVED = 0.5
+# The parts of training after which it is reckoned anew: others may come to use the machine, or leave it.
+_RECKONED = (0.5, 0.8, 0.95, 1.0)
+# The part of a fit's minutes that telling how busy the machine is may take each time, and seconds that suffice for it.
+_TOLD, _TOLD_ENOUGH = 0.002, 0.1
 
 
 class Run:
@@ -51,12 +56,14 @@ class Run:
         """Take the settings as given, and the file to keep the state in; None keeps none."""
         self._began = time.monotonic()
         self.resumable = resume and checkpoint is not None and checkpoint.exists()
+        self._reserved = self._most_reserved = 0.0  # seconds for what comes after training
         self._asked, self._device, self._checkpoint, self._monitor = asked, device, checkpoint, monitor
 
     def train(self, clouds: CloudSet, reserve: Callable[[Model], float] = lambda _: 0.0) -> Trainer:
         """Match the clouds, or go on from the checkpoint, and train until tuning is left.
 
-        `reserve` returns the seconds that a model takes after its training: they are the minutes' too.
+        `reserve` returns the seconds that a model takes after its training where nothing else uses the machine: they
+        are the minutes' too.
         Brings the clouds' targets into assigned order. Raises CheckpointError where the checkpoint is not one of this
         fit, DivergenceError where the fit makes numbers beyond all bounds, and Interrupted.
         """
@@ -78,10 +85,9 @@ class Run:
             targets.permute(i, assignment)
         trainer = self._start(clouds, template, kept)
         if self._asked.minutes:
-            reserved, left = reserve(trainer.network.arrays()), self.left()
+            self._reserved = reserve(trainer.network.arrays())
             # However long the rest takes, some of the time is for training.
-            reserved = min(reserved, max(left, 0) * _MOST_RESERVED)
-            trainer.schedule = replace(trainer.schedule, reserved=reserved)
+            self._most_reserved = max(self.left(), 0.0) * _MOST_RESERVED
         self._fit(clouds, trainer, kept.prepared)
         return trainer
 
@@ -155,13 +161,23 @@ class Run:
             kept = Checkpoint(trainer.assignments, trainer.step, self._clock(), prepared, trainer.state())
             self._save(clouds, kept)
 
-        phase = fitting(trainer.schedule, prepared)
         try:
-            train(trainer, phase, self._clock, self._monitor, save)
+            for until in _RECKONED if self._reserved else (1.0,):
+                trainer.schedule = replace(trainer.schedule, reserved=self._reserve())
+                phase = replace(fitting(trainer.schedule, prepared), until=until)
+                train(trainer, phase, self._clock, self._monitor, save)
         except Interrupted:
             save()
             raise
         save()
+
+    def _reserve(self) -> float:
+        """Return the seconds to leave for what comes after training, by how busy the machine is now."""
+        minutes = self._asked.minutes
+        if not minutes or not self._reserved:
+            return 0.0
+        busy = slowdown(min(_TOLD * 60 * minutes, _TOLD_ENOUGH))
+        return min(self._reserved * busy, self._most_reserved)
 
     def timed(self) -> Monitor:
         """Return a monitor that is told the seconds of the whole fit where its minutes end it, whatever it is doing."""

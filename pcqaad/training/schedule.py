@@ -89,6 +89,7 @@ class Phase:
     falls: bool = True  # whether the rate falls at all
     first_step: int = 0  # the number of the step that it counts from
     began: float = 0.0  # the second of the fit that it counts from
+    until: float = 1.0  # the part of it at which it is left
 
     def done(self, step: int, seconds: float) -> float:
         """Return the part of the phase that is over before a step, `seconds` into the fit."""
