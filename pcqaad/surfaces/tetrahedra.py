@@ -12,7 +12,6 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 NEIGHBOURS = 10  # to the last of them: how far apart the points lie here
-BULKY = 0.005  # volume of tetrahedra relative to their edges cubed: less have those that lie flat in a sheet
 
 
 def spacing(points: Floats) -> Floats:
@@ -25,8 +24,8 @@ def spacing(points: Floats) -> Floats:
 def faces_of_tetrahedra(points: Floats) -> tuple[Integers, Floats, Integers, Floats]:
     """Return the triangles (t, 3) of the Delaunay tetrahedra and the radius (t,) of the least empty ball through each.
 
-    And the tetrahedra (t, 2) over and under each, -1 for none, seen with its corners in a left turn; and of every
-    tetrahedron (n, 2) its volume and the cube of its edges, in a unit of their own.
+    And the tetrahedra (t, 2) over and under each, -1 for none, seen with its corners in a left turn; and the
+    volume (n,) of every tetrahedron.
     Raises scipy.spatial.QhullError where the points (m, 3) span no volume.
     """
     tetrahedra = Delaunay(points)
@@ -63,17 +62,16 @@ def faces_of_tetrahedra(points: Floats) -> tuple[Integers, Floats, Integers, Flo
     sides = np.where(over[:, None], np.stack([own, other], axis=1), np.stack([other, own], axis=1))
     first = points[corners[:, 0]]
     u, v, w = (points[corners[:, i]] - first for i in (1, 2, 3))
-    volume = np.abs(np.einsum("ij,ij->i", u, np.cross(v, w)))
-    size = sum(np.einsum("ij,ij->i", side, side) for side in (u, v, w, v - u, w - v, w - u)) ** 1.5
-    return triangles, np.where(area > 0, radius, np.inf), sides, np.stack([volume, size], axis=1)
+    volume = np.abs(np.einsum("ij,ij->i", u, np.cross(v, w))) / 6
+    return triangles, np.where(area > 0, radius, np.inf), sides, volume
 
 
-def outsides(sides: Integers, open_: NDArray[np.bool_], bulk: Floats) -> Integers:
+def outsides(sides: Integers, open_: NDArray[np.bool_], area: Floats, volume: Floats, thick: float) -> Integers:
     """Return 1 for each triangle (t,) that has the outside over it alone, -1 under it alone, and else 0.
 
     `sides` has the tetrahedra over and under each (t, 2), -1 for none. Outside are those that open triangles lead to
-    from beyond all points. The others lie in rooms. Where a room is flat, by the `bulk` (n, 2) of its tetrahedra, a
-    triangle tells nothing: it is the outside on both sides that the sheet parts.
+    from beyond all points. The others lie in rooms. Where a room has less than `thick` times the area
+    (t,) of its walls as the volume (n,) of its tetrahedra, it lies in a sheet, and its triangles tell nothing.
     """
     size = int(sides.max()) + 1
     ends = np.where(sides < 0, size, sides)[open_]
@@ -84,8 +82,13 @@ def outsides(sides: Integers, open_: NDArray[np.bool_], bulk: Floats) -> Integer
     ends = np.where(sides < 0, size, sides)[shut]
     graph = coo_matrix((np.ones(len(ends), np.int8), ends.T), shape=(size + 1, size + 1))
     _, room = connected_components(graph, directed=False)
-    volume, cubes = (np.bincount(room[:-1], bulk[:, i], minlength=int(room.max()) + 1) for i in range(2))
-    flat = (volume < BULKY * cubes)[room] & ~outside
+    inside = ~outside
+    count = int(room.max()) + 1
+    content = np.bincount(room[:-1], volume, minlength=count)
+    wall = inside[sides[:, 0]] != inside[sides[:, 1]]
+    inner = np.where(inside[sides[:, 0]], sides[:, 0], sides[:, 1])[wall]
+    walls = np.bincount(room[inner], area[wall], minlength=count)
+    flat = (content < thick * walls)[room] & inside
     value = np.where(outside, 1, 0)
     over, under = sides[:, 0], sides[:, 1]
     known = ~(flat[over] | flat[under])
