@@ -55,6 +55,7 @@ class Use(IntEnum):
     BENT_POINTS = 33
     # Surfaces.
     NUDGED_POINTS = 40
+    SURFACE_POINTS = 41
 
 
 def generator(seed: int, use: Use, *at: int) -> np.random.Generator:

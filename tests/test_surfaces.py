@@ -82,6 +82,17 @@ def test_parts_and_stray_points_survive():
     assert worst(points, vertices, triangles) < 0.1
 
 
+def test_balls_that_nearly_touch_stay_two_that_face_outward():
+    rng = np.random.default_rng(8)
+    points = np.concatenate([sphere(rng, 1500) - [1.04, 0, 0], sphere(rng, 1500) + [1.04, 0, 0]])
+    vertices, triangles = control_mesh(points, 200, 0)
+    assert check(vertices, triangles, 200) == (4, 0)
+    assert parts(triangles).max() == 1
+    middle = vertices[triangles].mean(axis=1)
+    out = middle - np.sign(middle[:, :1]) * [1.04, 0, 0]
+    assert (np.einsum("ij,ij->i", normals_of(vertices, triangles), out) > 0).all()
+
+
 def test_order_and_doubles_change_nothing():
     points = torus(np.random.default_rng(4), 700).astype(np.float32)
     first = control_mesh(points, 90, 5)

@@ -4,6 +4,9 @@ Cohen-Steiner and Da, "A greedy Delaunay-based surface reconstruction algorithm"
 surface grows from its smallest triangle over its rim, the smallest empty ball first, straight on before round a bend.
 No edge gets a third triangle, and the two of an edge run along it in opposite directions. A point whose fan is closed
 takes no more triangles.
+
+Where points enclose volumes, empty balls as wide as a gap between them lead from the outside to one side of most of the
+triangles that are wanted. These come first, and face outward; so sheets that touch do not run into each other.
 """
 
 from __future__ import annotations
@@ -13,67 +16,31 @@ from math import cos, radians
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import Delaunay, KDTree
 
 from pcqaad.seeds import Use, generator
 from pcqaad.surfaces.edges import normals_of
+from pcqaad.surfaces.tetrahedra import faces_of_tetrahedra, outsides, spacing
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-NEIGHBOURS = 10  # to the last of them: how far apart the points lie here
-SHARP = 1.0  # where the triangle stands upright on the one before
-REACH = 1.8  # empty balls up to so many times that distance may carry a triangle
-BENDS = tuple(cos(radians(x)) for x in (30, 50, 70, 90, 120, 150))
+# A triangle's empty ball is at most so many times as wide as the points lie apart. Where the triangle stands upright on
+# the one before, it is SHARP times as wide at most.
+REACH, SHARP = 1.8, 1.0
+# The front goes round bends up to these angles, one after the other. At first only triangles that have the outside on
+# one side come in.
+BENDS = tuple(cos(radians(angle)) for angle in (30, 50, 70, 90, 120, 150))
+PHASES = ((BENDS[0], True), (BENDS[2], True), *((bend, False) for bend in BENDS))
 SMOOTH = cos(radians(30))  # two triangles that meet flatter than this go on straight
 FOLD = cos(radians(150))  # two triangles that meet sharper than this lie on each other
+# Empty balls so many times as wide as the points lie apart lead on from the outside. The first that tells counts.
+GATES = (1.8, 2.6, 4.0)
+NARROW = 1.0  # a triangle that comes first has an empty ball at most so many times as wide,
+THICK = 0.1  # volume by walls, in the distance of points: what the outside surrounds is thicker
+SPARSE = 4.0  # where points lie so many times farther apart than is usual, they are strays
+TOLD = 0.5  # and if fewer of the points than this part have such triangles, no outside is known
+ROOMY = radians(240)  # a fan that has less turned round its point has room
 NUDGE = 1e-6  # of the diagonal: no five points on a sphere, no four in a plane
-
-
-def spacing(points: Floats) -> Floats:
-    """Return the distance of each point (m, 3) to its tenth neighbour, or its last where there are fewer."""
-    count = min(NEIGHBOURS, len(points) - 1)
-    found: Floats = KDTree(points).query(points, k=[count + 1])[0][:, 0]
-    return found
-
-
-def faces_of_tetrahedra(points: Floats) -> tuple[Integers, Floats]:
-    """Return the triangles (t, 3) of the Delaunay tetrahedra and the radius (t,) of the least empty ball through each.
-
-    Raises scipy.spatial.QhullError where the points (m, 3) span no volume.
-    """
-    tetrahedra = Delaunay(points)
-    corners, beside = tetrahedra.simplices.astype(np.int64), tetrahedra.neighbors.astype(np.int64)
-    own, slot = np.nonzero(beside < np.arange(len(corners))[:, None])
-    other = beside[own, slot]
-    rest = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
-    triangles = corners[own[:, None], rest[slot]]
-    a, b, c = points[triangles[:, 0]], points[triangles[:, 1]], points[triangles[:, 2]]
-    u, v = b - a, c - a
-    normal = np.cross(u, v)
-    area = np.einsum("ij,ij->i", normal, normal)
-    safe = np.maximum(area, np.finfo(float).tiny)
-    uu, vv = np.einsum("ij,ij->i", u, u), np.einsum("ij,ij->i", v, v)
-    centre = (np.cross(normal, u) * vv[:, None] - np.cross(normal, v) * uu[:, None]) / (2 * safe[:, None])
-    squared = np.einsum("ij,ij->i", centre, centre)
-    centre += a
-    normal /= np.sqrt(safe)[:, None]
-    # Centres of empty balls through a triangle lie on a piece of the line through its circumcentre; 0 is that centre.
-    low, high = np.full(len(triangles), -np.inf), np.full(len(triangles), np.inf)
-    # The corner of each tetrahedron that the triangle lacks.
-    back = np.argmax(beside[np.maximum(other, 0)] == own[:, None], axis=1)
-    for corner, there in (
-        (corners[own, slot], np.ones(len(own), bool)),
-        (corners[np.maximum(other, 0), back], other >= 0),
-    ):
-        out = points[corner] - centre
-        height = np.einsum("ij,ij->i", normal, out)
-        along = (np.einsum("ij,ij->i", out, out) - squared) / (2 * np.where(height == 0, 1e-300, height))
-        high = np.where(there & (height > 0), np.minimum(high, along), high)
-        low = np.where(there & (height <= 0), np.maximum(low, along), low)
-    offset = np.clip(0, np.minimum(low, high), np.maximum(low, high))
-    radius = np.sqrt(squared + offset**2)
-    return triangles, np.where(area > 0, radius, np.inf)
 
 
 def advancing_front(points: Floats, seed: int = 0) -> Integers:
@@ -83,18 +50,29 @@ def advancing_front(points: Floats, seed: int = 0) -> Integers:
     """
     diagonal = float(np.linalg.norm(np.ptp(points, axis=0)))
     nudged = points + generator(seed, Use.NUDGED_POINTS).uniform(-1, 1, points.shape) * (NUDGE * diagonal)
-    triangles, radius = faces_of_tetrahedra(nudged)
+    triangles, radius, sides, volume = faces_of_tetrahedra(nudged)
     near = spacing(points)
-    kept = radius <= REACH * near[triangles].min(axis=1)
+    typical = float(np.median(near))
+    near = np.minimum(near, SPARSE * typical)
+    area = np.linalg.norm(normals_of(nudged, triangles), axis=1) / 2
+    wide = radius / near[triangles].min(axis=1)
+    kept = wide <= REACH
+    facing = np.zeros(len(triangles), np.int64)
+    for gate in GATES:
+        facing = np.where(facing == 0, outsides(sides, wide > gate, area, volume, THICK * typical), facing)
+    told = np.zeros(len(points), bool)
+    told[triangles[(facing != 0) & (wide < NARROW)]] = True
+    facing = facing[kept] * int(told.mean() > TOLD)
+    wide = wide[kept]
     triangles, radius = triangles[kept], radius[kept]
     order = np.lexsort((*triangles.T, radius))
-    return _grown(nudged, triangles[order], radius[order], (radius / near[triangles].min(axis=1))[order])
+    return _grown(nudged, triangles[order], radius[order], facing[order], wide[order])
 
 
-def _grown(points: Floats, triangles: Integers, radius: Floats, wide: Floats) -> Integers:
+def _grown(points: Floats, triangles: Integers, radius: Floats, facing: Integers, wide: Floats) -> Integers:
     """Return the triangles that the front takes of those given (t, 3), which stand in the order of their radii (t,).
 
-    `wide` has the radii relative to the spacing of the points.
+    `facing` says which side of each is outside, `wide` has the radii relative to the spacing of the points.
     """
     count, edges, slots = len(triangles), [], []
     # Slot i of a triangle is the edge that faces corner i. Its arm lies in the triangle, at right angles to the edge.
@@ -106,6 +84,10 @@ def _grown(points: Floats, triangles: Integers, radius: Floats, wide: Floats) ->
     arm = points[triangles.reshape(-1)] - points[pairs[:, 0]]
     arm -= along * np.einsum("ij,ij->i", arm, along)[:, None]
     arm /= np.maximum(np.linalg.norm(arm, axis=1, keepdims=True), 1e-300)
+    a, b, c = (points[triangles[:, [i, (i + 1) % 3, (i + 2) % 3]].T] for i in range(3))
+    height = np.linalg.norm(normals_of(points, triangles), axis=1)
+    angles = [np.arctan2(height, np.einsum("ij,ij->i", q - p, r - p)) for p, q, r in (a, b, c)]
+    angles = np.stack(angles, axis=1).ravel().tolist()
     normal = normals_of(points, triangles)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
 
@@ -113,7 +95,9 @@ def _grown(points: Floats, triangles: Integers, radius: Floats, wide: Floats) ->
     start = np.searchsorted(edge_of[by_edge], np.arange(edge_of.max(initial=-1) + 2)).tolist()
     by_edge = by_edge.tolist()
     edges, slots = edge_of.reshape(-1, 3).tolist(), triangles.tolist()
-    arms, normals, radii = arm.tolist(), normal.tolist(), radius.tolist()
+    arms = list(zip(*arm.T.tolist(), strict=True))
+    normals = list(zip(*normal.T.tolist(), strict=True))
+    radii = radius.tolist()
     widths = wide.tolist()
 
     owner = [-1] * (len(start) - 1)  # the slot that stands on this edge of the rim
@@ -127,11 +111,14 @@ def _grown(points: Floats, triangles: Integers, radius: Floats, wide: Floats) ->
     places = points.tolist()
     of = [-1] * count  # the sheet of a triangle that is taken
     signs = [1] * count  # -1: taken turned over, as its sheet sees it
-    above: list[int] = []
-    flips: list[int] = []  # sheets that met are one: the sheet that this one joined, and -1 where it had to be turned
+    # Sheets that met are one: the sheet that this one joined, and -1 where it had to be turned. Those that know their
+    # outside join sheet 0.
+    above, flips = [0], [1]
+    outer = facing.tolist()
     queue: list[tuple[float, int, int]] = []
     taken: list[int] = []
-    bend = 1.0
+    turns = [0.0] * len(points)  # the sum of the angles of the triangles at this point
+    bend, plain = 1.0, True
 
     def top(number: int) -> tuple[int, int]:
         """Return the sheet that a sheet has become part of, and -1 where it lies there turned."""
@@ -156,6 +143,9 @@ def _grown(points: Floats, triangles: Integers, radius: Floats, wide: Floats) ->
         if banned[triangle] or (used[tip] and not rim[tip]):
             return False
         number, sign = against(slot, owner[edge])
+        world, way = top(0)
+        if outer[triangle] and number == world and sign * way != outer[triangle]:
+            return False
         third = (-1, 0)
         for j in ((i + 1) % 3, (i + 2) % 3):
             side = sides[j]
@@ -168,6 +158,8 @@ def _grown(points: Floats, triangles: Integers, radius: Floats, wide: Floats) ->
                     return False
                 met = against(3 * triangle + j, owner[side])
                 if (met[0] == number and met[1] != sign) or (met[0] == third[0] and met[1] != third[1]):
+                    return False
+                if outer[triangle] and met[0] == world and met[1] * way != outer[triangle]:
                     return False
                 third = met
         if used[tip]:
@@ -188,7 +180,12 @@ def _grown(points: Floats, triangles: Integers, radius: Floats, wide: Floats) ->
                 continue
             x, y, z = arms[slot]
             straight = -(ax * x + ay * y + az * z)
-            if straight > bend and widths[slot // 3] <= SHARP + (REACH - SHARP) * straight and allowed(edge, slot):
+            if (
+                straight > bend
+                and (not plain or (outer[slot // 3] and widths[slot // 3] < NARROW))
+                and widths[slot // 3] <= SHARP + (REACH - SHARP) * straight
+                and allowed(edge, slot)
+            ):
                 best, worth = slot, -1.0 / radii[slot // 3]
                 if straight <= SMOOTH:
                     worth = 2.0 - straight
@@ -226,8 +223,16 @@ def _grown(points: Floats, triangles: Integers, radius: Floats, wide: Floats) ->
 
     def overlaps(triangle: int) -> bool:
         """Tell whether a triangle covers what others cover, beside one of its corners."""
-        beside = [owner[side] // 3 for side in edges[triangle]]
-        return any(covered(triangle, corner, beside) for corner in slots[triangle] if used[corner])
+        sides, corners = edges[triangle], slots[triangle]
+        beside = [owner[side] // 3 for side in sides]
+        for i in range(3):
+            corner = corners[i]
+            # A fan that the triangle goes on and that stays far from closed has room.
+            joined = beside[i - 2] >= 0 or beside[i - 1] >= 0
+            roomy = joined and rim[corner] == 2 and turns[corner] + angles[3 * triangle + i] < ROOMY
+            if used[corner] and not roomy and covered(triangle, corner, beside):
+                return True
+        return False
 
     def take(triangle: int, number: int, sign: int) -> None:
         """Add a triangle to a sheet, and join it with those that the triangle meets."""
@@ -249,8 +254,13 @@ def _grown(points: Floats, triangles: Integers, radius: Floats, wide: Floats) ->
                 owner[side] = 3 * triangle + i
                 rim[enters] += 1
                 rim[leaves] += 1
-        for corner in corners:
+        world, way = top(0)
+        if outer[triangle] and world != number:
+            above[number], flips[number] = world, sign * way * outer[triangle]
+            number, sign = world, way * outer[triangle]
+        for i, corner in enumerate(corners):
             around[corner].append(triangle)
+            turns[corner] += angles[3 * triangle + i]
             if not used[corner]:
                 used[corner] = 1
                 sheet[corner] = number
@@ -278,18 +288,39 @@ def _grown(points: Floats, triangles: Integers, radius: Floats, wide: Floats) ->
             else:
                 candidate(edge)
 
-    for bend in BENDS:  # noqa: B007 (candidate reads it)
+    for bend, plain in PHASES:  # noqa: B007 (candidate reads them)
         for edge in range(len(owner)):
             if owner[edge] >= 0 and not full[edge]:
                 candidate(edge)
         grow()
-        for seed in range(count):
+        for seed in sorted(range(count), key=lambda triangle: outer[triangle] == 0):
             a, b, c = slots[seed]
             if used[a] or used[b] or used[c]:
                 continue
-            above.append(len(above))
-            flips.append(1)
-            take(seed, len(above) - 1, 1)
+            if plain and (not outer[seed] or widths[seed] >= NARROW):
+                continue
+            if outer[seed]:
+                number, sign = top(0)
+                take(seed, number, sign * outer[seed])
+            else:
+                above.append(len(above))
+                flips.append(1)
+                take(seed, len(above) - 1, 1)
             grow()
-    turned = [signs[triangle] * top(of[triangle])[1] < 0 for triangle in taken]
-    return np.where(np.array(turned, bool)[:, None], triangles[taken][:, ::-1], triangles[taken]).reshape(-1, 3)
+    tops = [top(of[triangle]) for triangle in taken]
+    ways = np.array([signs[triangle] for triangle in taken], np.int64) * np.array([t[1] for t in tops], np.int64)
+    chosen = triangles[taken].reshape(-1, 3)
+    chosen = np.where((ways * top(0)[1] < 0)[:, None], chosen[:, ::-1], chosen)
+    return outward(points, chosen, np.array([t[0] for t in tops], np.int64), top(0)[0])
+
+
+def outward(points: Floats, triangles: Integers, sheet: Integers, sure: int) -> Integers:
+    """Return triangles (t, 3), those of a sheet (t,) turned that has a negative volume, but for the sheet `sure`."""
+    count = int(sheet.max(initial=-1)) + 1
+    corners = points[triangles]
+    size = np.maximum(np.bincount(sheet, minlength=count), 1)[:, None]
+    middle = corners.mean(axis=1)
+    centre = np.stack([np.bincount(sheet, middle[:, j], minlength=count) for j in range(3)], axis=1) / size
+    near = corners - centre[sheet][:, None]
+    volume = np.bincount(sheet, np.einsum("ij,ij->i", near[:, 0], np.cross(near[:, 1], near[:, 2])), minlength=count)
+    return np.where(((volume[sheet] < 0) & (sheet != sure))[:, None], triangles[:, ::-1], triangles)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from pcqaad.errors import CloudError, SettingsError
 from pcqaad.points.collect import Points, check_cloud
 from pcqaad.points.surface import check_corners
+from pcqaad.seeds import Use, generator
 from pcqaad.surfaces.decimate import collapse
 from pcqaad.surfaces.edges import compact, normals_of
 from pcqaad.surfaces.fit import fit, nearest_on, spread
-from pcqaad.surfaces.front import advancing_front, spacing
-from pcqaad.surfaces.tidy import close_holes, fans, manifold, parts
+from pcqaad.surfaces.front import advancing_front
+from pcqaad.surfaces.tetrahedra import spacing
+from pcqaad.surfaces.tidy import close_holes, fans, manifold, trimmed
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 FEWEST = 4  # vertices that a surface may have
+MOST = 24576  # points that the surface goes through, if not more of them for each vertex:
+DENSE = 12
 ROUNDS = 4  # in which the vertices move to the points
 WIDE = 4.0  # a hole is closed up to so many times the distance to the tenth neighbour
 STRAY = 2.0  # and a point farther than so many times that from the surface gets a triangle of its own,
@@ -36,13 +41,18 @@ def control_mesh(points: Points, vertices: int, seed: int = 0) -> tuple[Floats, 
     """
     _check_count(vertices)
     places = np.unique(np.asarray(check_cloud(points, "points"), np.float64), axis=0)
-    dense, triangles, origin = _surface(places, seed)
-    strays, scale = _strays(places, dense, triangles, origin)
+    fewer = _thinned(places, max(MOST, DENSE * vertices), seed)
+    dense, triangles, origin = _surface(fewer, seed)
+    gap, nearest = KDTree(fewer).query(places)
+    scale = float(np.median(spacing(fewer)))
+    lonely = np.ones(len(fewer), bool)
+    lonely[origin] = False
+    strays = _strays(places[lonely[nearest] | (gap > STRAY * scale)], dense, triangles, STRAY * scale)
     strays = strays[: int(STRAYS * vertices) // 3]
-    normals = vertex_normals(places, origin[triangles])
+    normals = vertex_normals(fewer, origin[triangles])[nearest]
     control, faces = collapse(dense, triangles, vertices - 3 * len(strays))
     control = fit(places, normals, control, faces, ROUNDS)
-    return _with_strays(control, outward(control, faces), places[strays], scale * TINY)
+    return _with_strays(control, faces, strays, scale * TINY)
 
 
 def decimated(vertices: Points, triangles: NDArray[np.integer], count: int) -> tuple[Floats, Integers]:
@@ -83,20 +93,25 @@ def _surface(places: Floats, seed: int) -> tuple[Floats, Integers, Integers]:
         triangles = advancing_front(places, seed)
     if len(triangles) == 0:
         raise CloudError(f"expected points on a surface, found {len(places)} different points that span no triangle")
-    triangles, origin = fans(triangles)
+    triangles, origin = fans(trimmed(triangles))
     dense = places[origin]
     return dense, close_holes(dense, triangles, WIDE * spacing(places)[origin]), origin
 
 
-def _strays(places: Floats, dense: Floats, triangles: Integers, origin: Integers) -> tuple[Integers, float]:
-    """Return the points that lie far from a surface, the farthest first, and how far apart points are."""
-    scale = float(np.median(spacing(places)))
-    left = np.setdiff1d(np.arange(len(places)), origin)
-    if len(left) == 0:
-        return left, scale
-    away = nearest_on(places[left], dense, triangles)[2]
+def _thinned(places: Floats, most: int, seed: int) -> Floats:
+    """Return the points (m, 3), or some of them drawn by the seed where they are more than `most`."""
+    if len(places) <= most:
+        return places
+    return places[np.sort(generator(seed, Use.SURFACE_POINTS).choice(len(places), most, replace=False))]
+
+
+def _strays(places: Floats, dense: Floats, triangles: Integers, reach: float) -> Floats:
+    """Return those of points (n, 3) that lie farther than `reach` from a surface, the farthest first."""
+    if len(places) == 0:
+        return places
+    away = nearest_on(places, dense, triangles)[2]
     far = np.argsort(-away, kind="stable")
-    return left[far[away[far] > STRAY * scale]], scale
+    return places[far[away[far] > reach]]
 
 
 def _with_strays(vertices: Floats, triangles: Integers, strays: Floats, side: float) -> tuple[Floats, Integers]:
@@ -116,16 +131,3 @@ def vertex_normals(vertices: Floats, triangles: Integers) -> Floats:
             total[:, j] += np.bincount(triangles[:, i], normal[:, j], minlength=len(vertices))
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return np.where(length > 0, total / np.maximum(length, 1e-300), 0)
-
-
-def outward(vertices: Floats, triangles: Integers) -> Integers:
-    """Return triangles (t, 3), those of a part turned where it would enclose a negative volume."""
-    of = parts(triangles)
-    count = int(of.max(initial=-1)) + 1
-    corners = vertices[triangles]
-    size = np.maximum(np.bincount(of, minlength=count), 1)[:, None]
-    middle = corners.mean(axis=1)
-    centre = np.stack([np.bincount(of, middle[:, j], minlength=count) for j in range(3)], axis=1) / size
-    near = corners - centre[of][:, None]
-    volume = np.bincount(of, np.einsum("ij,ij->i", near[:, 0], np.cross(near[:, 1], near[:, 2])), minlength=count)
-    return np.where((volume[of] < 0)[:, None], triangles[:, ::-1], triangles)

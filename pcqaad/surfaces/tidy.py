@@ -13,7 +13,9 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 HOLE = 32  # edges: a longer rim is taken for a rim of the shape
-BEND = -0.5  # cosine: what closes a hole meets no triangle sharper than at 60 degrees
+FLAP = 2  # triangles: a fan that may go where its vertex has a larger one
+TRIMS = 4
+BEND = -0.85  # cosine: what closes a hole meets no triangle sharper than at about 30 degrees
 
 
 def fans(triangles: Integers) -> tuple[Integers, Integers]:
@@ -177,3 +179,21 @@ def _patch(
         patch.append((loop[k], loop[j], loop[i]))
         left += [(i, j), (j, k)]
     return patch
+
+
+def trimmed(triangles: Integers) -> Integers:
+    """Return triangles (t, 3) without the flaps that touch the surface in a point: fans of one or two beside a larger.
+
+    Their vertices are old ones, and each keeps its largest fan.
+    """
+    for _ in range(TRIMS):
+        apart, origin = fans(triangles)
+        size = np.bincount(apart.ravel(), minlength=len(origin))
+        largest = np.zeros(int(origin.max(initial=-1)) + 1, np.int64)
+        np.maximum.at(largest, origin, size)
+        flap = (size <= FLAP) & (size < largest[origin])
+        gone = flap[apart].any(axis=1)
+        if not gone.any():
+            break
+        triangles = triangles[~gone]
+    return triangles
