@@ -37,7 +37,6 @@ FOLD = cos(radians(150))  # two triangles that meet sharper than this lie on eac
 GATES = (1.8, 2.6, 4.0)
 NARROW = 1.0  # a triangle that comes first has an empty ball at most so many times as wide,
 THICK = 0.1  # volume by walls, in the distance of points: what the outside surrounds is thicker
-SPARSE = 4.0  # where points lie so many times farther apart than is usual, they are strays
 TOLD = 0.5  # and if fewer of the points than this part have such triangles, no outside is known
 ROOMY = radians(240)  # a fan that has less turned round its point has room
 NUDGE = 1e-6  # of the diagonal: no five points on a sphere, no four in a plane
@@ -53,7 +52,6 @@ def advancing_front(points: Floats, seed: int = 0) -> Integers:
     triangles, radius, sides, volume = faces_of_tetrahedra(nudged)
     near = spacing(points)
     typical = float(np.median(near))
-    near = np.minimum(near, SPARSE * typical)
     area = np.linalg.norm(normals_of(nudged, triangles), axis=1) / 2
     wide = radius / near[triangles].min(axis=1)
     kept = wide <= REACH

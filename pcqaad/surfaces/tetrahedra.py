@@ -11,14 +11,20 @@ from scipy.spatial import Delaunay, KDTree
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-NEIGHBOURS = 10  # to the last of them: how far apart the points lie here
+NEIGHBOURS = 10  # to the last of them: how far apart the points lie here,
+LONELY = 1.5  # and at most so many times what its neighbours have in the middle
 
 
 def spacing(points: Floats) -> Floats:
-    """Return the distance of each point (m, 3) to its tenth neighbour, or its last where there are fewer."""
+    """Return the distance of each point (m, 3) to its tenth neighbour, or its last where there are fewer.
+
+    A stray point, much farther from its neighbours than they are from theirs, gets what is usual there.
+    """
     count = min(NEIGHBOURS, len(points) - 1)
-    found: Floats = KDTree(points).query(points, k=[count + 1])[0][:, 0]
-    return found
+    found, at = KDTree(points).query(points, k=count + 1)
+    last = found[:, -1]
+    reach: Floats = np.minimum(last, LONELY * np.median(last[at[:, 1:]], axis=1))
+    return reach
 
 
 def faces_of_tetrahedra(points: Floats) -> tuple[Integers, Floats, Integers, Floats]:
