@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pcqaad import devices
 from pcqaad.bitstream.sections import to_sections
+from pcqaad.bitstream.surface import most_points
 from pcqaad.decoder.architecture import Model
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.errors import GoalError, Interrupted, SettingsError
@@ -51,6 +53,7 @@ class Fitted:
     settings: Settings  # as resolved
     info: dict[str, Any]  # what the file says of itself: unit, settings, fidelity as measured, provenance
     limit: int | None = None  # bytes that the file may take; None where nothing limits them
+    sizes: NDArray[np.int64] | None = None  # (N,) points of the clouds that came with different numbers of them
     checkpoint: Path | None = None  # goes once the file stands
 
     def save(self, path: Path | str) -> None:
@@ -59,7 +62,8 @@ class Fitted:
         Raises FormatError where it cannot be written, and GoalError where it exceeds its budget.
         """
         quantised = self.encoded.quantised
-        sections = to_sections(quantised.shared, quantised.latents, self.denormalisation, self.names, self.info)
+        numbers = quantised.shared, quantised.latents
+        sections = to_sections(*numbers, self.denormalisation, self.names, self.info, _own(quantised, self.sizes))
         if self.limit is not None and (size := len(pack(sections))) > self.limit:
             raise GoalError(f"{path}: expected at most {self.limit:,} bytes, found {size:,}: nothing was written")
         write_container(Path(path), sections)
@@ -123,14 +127,17 @@ def fit(
         model = trainer.network.arrays()
         provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
         info = {"unit": unit, "settings": trainer.settings.as_json(), "fidelity": {}, "encoder": provenance}
-        size = partial(_size_before_fidelity, evaluator=evaluator, info=info)
+        # Who names a number of points gets it.
+        sizes = collected.sizes if points is None else None
+        size = partial(_size_before_fidelity, evaluator=evaluator, info=info, sizes=sizes)
         encoded = encode(model, evaluator, trainer.settings, partial(run.tune, trainer), limit, size)
         info["fidelity"] = evaluator.fidelity(encoded.quantised, encoded.degradation, encoded.errors)
         provenance["steps"] = trainer.step
         run.ended()
     except Interrupted as stopped:
         raise Interrupted(run.resumable) from stopped
-    return Fitted(model, encoded, collected.names, evaluator.denormalisation, trainer.settings, info, limit, checkpoint)
+    numbers = model, encoded, collected.names, evaluator.denormalisation
+    return Fitted(*numbers, trainer.settings, info, limit, sizes, checkpoint)
 
 
 def _collect(
@@ -163,9 +170,18 @@ def _collect(
     return collected
 
 
-def _size_before_fidelity(quantised: Quantised, evaluator: Evaluator, info: dict[str, Any]) -> int:
+def _own(quantised: Quantised, sizes: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    """Return the clouds' own numbers of points (N,), as far as a file can hold them."""
+    surface = quantised.shared.surface
+    return None if sizes is None or surface is None else np.minimum(sizes, most_points(len(surface.triangles)))
+
+
+def _size_before_fidelity(
+    quantised: Quantised, evaluator: Evaluator, info: dict[str, Any], sizes: NDArray[np.int64] | None = None
+) -> int:
     """Return the bytes that a file takes at most once its fidelity is in it."""
     names = evaluator.clouds.names
-    sections = to_sections(quantised.shared, quantised.latents, evaluator.denormalisation, names, info)
+    numbers = quantised.shared, quantised.latents
+    sections = to_sections(*numbers, evaluator.denormalisation, names, info, _own(quantised, sizes))
     kept = _FIDELITY_BYTES + _PER_VERTEX_BYTES * evaluator.clouds.registered
     return len(pack(sections)) + kept + max(len(name.encode()) for name in names)

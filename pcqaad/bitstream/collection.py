@@ -16,6 +16,7 @@ from pcqaad.bitstream import network, sections
 from pcqaad.bitstream.info import Info, describe
 from pcqaad.bitstream.latent_coding import LatentReader
 from pcqaad.bitstream.names import read_names
+from pcqaad.bitstream.surface import read_sizes
 from pcqaad.bitstream.tags import RAW_TAGS, TAGS
 from pcqaad.decoder.architecture import MAX_POINTS, Array, Model
 from pcqaad.decoder.coordinates import Denormalisation
@@ -42,7 +43,9 @@ class Collection(Sequence[Array]):
     """The clouds of a file, decoded when asked for: float32, in the data's unit.
 
     `clouds[3]`, `clouds[-1]` and `clouds["skull_0031"]` are one cloud (M, 3). `clouds[2:5]`, `clouds[[1, 4]]` and
-    `clouds[mask]`, with N booleans, are clouds (n, M, 3).
+    `clouds[mask]`, with N booleans, are clouds (n, M, 3). Where the template is a surface, `read` gives a cloud any
+    number of points, `mesh` its triangles; and where clouds have their own numbers of points, one has its own, and
+    several together have M.
 
     Opening reads the header alone. The first cloud reads the model that all share, and each cloud the group of latents
     that holds its own. Everything read is checked, and a damaged file raises FormatError.
@@ -81,7 +84,7 @@ class Collection(Sequence[Array]):
         positions = self._positions(index)
         clouds = np.empty((len(positions), self.points, 3), np.float32)
         for cloud, position in zip(clouds, positions, strict=True):
-            cloud[:] = self._cloud(position)
+            cloud[:] = self._cloud(position, self.integers.draw)
         return clouds
 
     def __iter__(self) -> Iterator[Array]:
@@ -100,11 +103,17 @@ class Collection(Sequence[Array]):
 
     @property
     def points(self) -> int:
-        """The number of points of a cloud, M."""
+        """The number of points of a cloud, M; where the clouds have numbers of their own, that of their model."""
         return self._header.points
 
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """The numbers of points (N,) of the clouds: M, unless the template is a surface and they differ."""
+        own = self._named(read_sizes, self._container, self._header.architecture)
+        return np.full(len(self), self.points) if own is None else own
+
     def read(self, index: SupportsIndex | str, points: int | None = None, *, even: bool = False) -> Array:
-        """Decode one cloud to a number of points (points, 3), in the data's unit; None takes the file's own.
+        """Decode one cloud to a number of points (points, 3), in the data's unit; None takes the cloud's own.
 
         They lie as densely as the originals' did or, with `even`, alike everywhere. The same points of all clouds
         belong together. Raises SettingsError for another number, or `even`, where the file's template is a list of
@@ -114,12 +123,19 @@ class Collection(Sequence[Array]):
 
     def reader(self, points: int | None = None, *, even: bool = False) -> Callable[[SupportsIndex | str], Array]:
         """Return what reads clouds as `read` does, its points drawn once for all of them."""
-        if (points is None or points == self.points) and not even:
-            return lambda index: self._cloud(self._position(index))
-        surface, count = self._surface(), self.points if points is None else points
-        if not 1 <= count <= MAX_POINTS:
-            raise SettingsError(f"points is {count}, expected 1 to {MAX_POINTS:,}")
-        draw = surface.draw(self.integers.grid, count, even)
+        if points is not None and not 1 <= points <= MAX_POINTS:
+            raise SettingsError(f"points is {points}, expected 1 to {MAX_POINTS:,}")
+        if points is None or (points == self.points and self.integers.surface is None):
+            if not even:
+                return lambda index: self._cloud(self._position(index))
+            surface, grid = self._surface(), self.integers.grid
+
+            def evenly(index: SupportsIndex | str) -> Array:
+                position = self._position(index)
+                return self._cloud(position, surface.draw(grid, int(self.sizes[position]), even=True))
+
+            return evenly
+        draw = self._surface().draw(self.integers.grid, points, even)
         return lambda index: self._cloud(self._position(index), draw)
 
     def mesh(self, index: SupportsIndex | str, level: int = 0) -> tuple[Array, NDArray[np.int64]]:
@@ -196,17 +212,19 @@ class Collection(Sequence[Array]):
         """Raise FormatError where the file cannot hold this many clouds more."""
         self._named(self._header.appended, clouds)
 
-    def appended_sections(self, latents: Symbols, names: Sequence[str], record: dict[str, Any]) -> list[Section]:
+    def appended_sections(
+        self, latents: Symbols, names: Sequence[str], record: dict[str, Any], sizes: NDArray[np.int64]
+    ) -> list[Section]:
         """Return the sections of a file with more clouds behind these, as `sections.appended_sections` does."""
         append = sections.appended_sections
-        return self._named(append, self._container, self._header, self._latents, latents, names, record)
+        return self._named(append, self._container, self._header, self._latents, latents, names, record, sizes)
 
     def check(self) -> None:
         """Read and check every section that is known, and every cloud's latents; raises FormatError."""
         # The other two below, within their bounds. An unknown optional section is not this version's to judge.
         for tag in RAW_TAGS:
             self._container.section(tag)
-        _ = self.integers, self.names, self.latents, self.info
+        _ = self.integers, self.sizes, self.names, self.latents, self.info
 
     @cached_property
     def _decoder(self) -> IntegerDecoder:
@@ -224,6 +242,8 @@ class Collection(Sequence[Array]):
         return self.integers.surface
 
     def _cloud(self, position: int, draw: Draw | None = None) -> Array:
+        if draw is None and self.integers.surface is not None and self.sizes[position] != self.points:
+            draw = self.integers.surface.draw(self.integers.grid, int(self.sizes[position]))
         return self._decoder.decode_symbols(self._named(self._latents.cloud, position), draw)
 
     def _position(self, index: SupportsIndex | str) -> int:

@@ -45,6 +45,8 @@ class Sizes(TypedDict):
     residual: bool
     weights: int
     components: int
+    vertices: int  # of a template that is a surface; 0 where it is a list of points
+    triangles: int  # of that
 
 
 class Normalisation(TypedDict):
@@ -172,7 +174,7 @@ def describe(file: str, container: Container, header: Header) -> Info:
         },
         "ratio": raw / container.size,
         "bits_per_point": 8 * container.size / (clouds * points),
-        "paper_ratio": architecture.paper_ratio(),
+        "paper_ratio": architecture.paper_ratio(points),
         "model": {
             "shared": list(architecture.shared),
             "patch": architecture.patch,
@@ -191,7 +193,7 @@ def describe(file: str, container: Container, header: Header) -> Info:
             "activation_bits": list(header.scales),
             "bits_per_weight": 8 * parts["weights"] / architecture.weights(),
             "bits_per_template_point": 8 * parts["template"] / points,
-            "bits_per_component_number": 8 * parts["components"] / max(3 * architecture.points * architecture.components, 1),
+            "bits_per_component_number": 8 * parts["components"] / max(architecture.component_numbers(), 1),
             "bits_per_latent": 8 * parts["latents"] / (clouds * architecture.latent),
         },
         "settings": section.get("settings", {}),

@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from pcqaad.bitstream.components import components_sections, count_components
 from pcqaad.bitstream.header import Header
 from pcqaad.bitstream.info import info_section, read_info
 from pcqaad.bitstream.latent_coding import LatentReader, appended_latents, check_groups_length, shortest_latents
 from pcqaad.bitstream.names import names_section, read_names
 from pcqaad.bitstream.network import check_lengths, network_sections
-from pcqaad.bitstream.surface import read_surface_header, surface_sections
+from pcqaad.bitstream.surface import read_sizes, read_surface_header, surface_sections, with_sizes
 from pcqaad.bitstream.tags import LINEAR_TAG, RAW_TAGS, SURFACE_TAG
 from pcqaad.decoder.coordinates import Denormalisation
-from pcqaad.decoder.integer_model import IntegerModel, Symbols
+from pcqaad.decoder.integer_model import IntegerModel, Ints, Symbols
 from pcqaad.errors import SettingsError
 from pcqaad.formats.container.container import RAW, Container, Section
 from pcqaad.formats.container.groups import pack_groups
@@ -24,13 +26,19 @@ from pcqaad.formats.errors import FormatError
 
 
 def to_sections(
-    model: IntegerModel, latents: Symbols, denormalisation: Denormalisation, names: Sequence[str], info: dict[str, Any]
+    model: IntegerModel,
+    latents: Symbols,
+    denormalisation: Denormalisation,
+    names: Sequence[str],
+    info: dict[str, Any],
+    sizes: Ints | None = None,
 ) -> list[Section]:
     """Return the sections of a file, of clouds with `latents` (N, L).
 
-    Raises CloudError or SettingsError for a model that no reader would take.
+    Of clouds on a surface `sizes` (N,) are the numbers of their points, where these differ. Raises CloudError or
+    SettingsError for a model that no reader would take.
     """
-    network = [*network_sections(model), *components_sections(model), *surface_sections(model)]
+    network = [*network_sections(model), *components_sections(model), *surface_sections(model, sizes)]
     coding, latent_model, groups = shortest_latents(latents)
     grid = model.bits, model.origin, model.step_size
     step_sizes = model.weight_step_sizes, model.latent_step_sizes
@@ -43,11 +51,18 @@ def to_sections(
 
 
 def appended_sections(
-    container: Container, header: Header, reader: LatentReader, latents: Symbols, names: Sequence[str], record: Any
+    container: Container,
+    header: Header,
+    reader: LatentReader,
+    latents: Symbols,
+    names: Sequence[str],
+    record: Any,
+    sizes: Ints,
 ) -> list[Section]:
     """Return the sections of a file with more clouds behind its own, which decode to the same bytes as before.
 
-    The new clouds have `latents` (n, L) in symbols, `names` that are not taken yet, and a `record` for the info.
+    The new clouds have `latents` (n, L) in symbols, `names` that are not taken yet, and a `record` for the info. On a
+    surface they are of `sizes` (n,) points each.
     Sections that only another version knows may speak of the old clouds alone: they are left out. Raises FormatError
     where the file is damaged, or cannot hold them.
     """
@@ -55,9 +70,15 @@ def appended_sections(
     info["appended"] = [*info.get("appended", []), record]
     all_names = [*read_names(container, header.architecture.clouds), *names]
     coding, latent_model, groups = appended_latents(reader, latents)
+    network = [Section(tag, container.section(tag), RAW) for tag in ("GAIN", "WGTS", "TMPL")]
+    if LINEAR_TAG in container:
+        network.append(Section(LINEAR_TAG, container.section(LINEAR_TAG), RAW))
+    if SURFACE_TAG in container:
+        old = read_sizes(container, header.architecture)
+        known = np.full(header.architecture.clouds, header.points) if old is None else old
+        section = with_sizes(container.section(SURFACE_TAG), np.concatenate([known, sizes]))
+        network.append(Section(SURFACE_TAG, section, RAW))
     header = replace(header.appended(len(latents)), latent_contexts=coding.contexts, sequence=coding.sequence)
-    kept = (tag for tag in ("GAIN", "WGTS", "TMPL", LINEAR_TAG, SURFACE_TAG) if tag in container)
-    network = [Section(tag, container.section(tag), RAW) for tag in kept]
     return _in_order(header, network, latent_model, groups, all_names, info)
 
 

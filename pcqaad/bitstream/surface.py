@@ -9,7 +9,7 @@ import numpy as np
 
 from pcqaad.bitstream.tags import SURFACE_TAG, in_section
 from pcqaad.decoder.architecture import MAX_POINTS, Architecture
-from pcqaad.decoder.integer_model import IntegerModel, Symbols
+from pcqaad.decoder.integer_model import IntegerModel, Ints, Symbols
 from pcqaad.decoder.surface import MAX_TRIANGLES, MAX_VERTICES, Surface, areas, expected_counts
 from pcqaad.errors import CloudError
 from pcqaad.formats.coding.symbols import decode, encode
@@ -17,7 +17,7 @@ from pcqaad.formats.coding.triangles import decode_triangles
 from pcqaad.formats.container.container import RAW, Container, Section
 from pcqaad.formats.errors import FormatError
 
-_FIXED = struct.Struct("<III")
+_FIXED = struct.Struct("<IIII")
 # A section may ask for this many points of a cloud in any case, and for more by its triangles.
 _FREE_POINTS = 2**18
 _PER_TRIANGLE = 1024
@@ -29,21 +29,45 @@ class SurfaceHeader:
 
     points: int  # of a cloud
     triangles: int
-    length: int  # bytes of the coded triangles
+    of_triangles: int  # bytes of the coded triangles
+    of_counts: int  # bytes of how many points lie on each
+
+    def check_points(self, points: int) -> None:
+        """Raise FormatError unless a cloud may have this many points."""
+        if not 1 <= points <= MAX_POINTS:
+            raise FormatError(f"expected 1 to {MAX_POINTS} points, found {points}")
+        if problem := _excess(points, self.triangles):
+            raise FormatError(problem)
 
 
-def surface_sections(model: IntegerModel) -> list[Section]:
-    """Return the section of a model, or none; raises CloudError for more points than a reader accepts."""
+def surface_sections(model: IntegerModel, sizes: Ints | None = None) -> list[Section]:
+    """Return the section of a model, or none; `sizes` (N,) are the numbers of points of clouds that differ in them.
+
+    Raises CloudError for more points than a reader accepts.
+    """
     surface = model.surface
     if surface is None:
         return []
-    coded, triangles = surface.coded, len(surface.triangles)
-    if problem := _excess(surface.points, triangles):
+    coded, points = surface.coded, surface.points
+    most = points if sizes is None else int(sizes.max())
+    if problem := _excess(most, len(surface.triangles)):
         raise CloudError(f"clouds with more points than a surface of so few triangles holds: {problem}")
-    expected = expected_counts(areas(model.grid.astype(np.int64), surface.triangles), surface.points)
-    data = _FIXED.pack(surface.points, triangles, len(coded)) + coded
-    data += encode((surface.counts - expected).astype(np.int32))
-    return [Section(SURFACE_TAG, data, RAW)]
+    expected = expected_counts(areas(model.grid.astype(np.int64), surface.triangles), points)
+    counts = encode((surface.counts - expected).astype(np.int32))
+    data = _FIXED.pack(points, len(surface.triangles), len(coded), len(counts)) + coded + counts
+    return [Section(SURFACE_TAG, data + _coded_sizes(points, sizes), RAW)]
+
+
+def with_sizes(section: bytes, sizes: Ints) -> bytes:
+    """Return a section with other numbers of points (N,) of the clouds."""
+    points, _, of_triangles, of_counts = _FIXED.unpack_from(section)
+    return section[: _FIXED.size + of_triangles + of_counts] + _coded_sizes(points, sizes)
+
+
+def _coded_sizes(points: int, sizes: Ints | None) -> bytes:
+    if sizes is None or (sizes == points).all():
+        return b""
+    return encode((sizes - points).astype(np.int32))
 
 
 def read_surface_header(container: Container, architecture: Architecture) -> SurfaceHeader | None:
@@ -61,13 +85,10 @@ def read_surface_header(container: Container, architecture: Architecture) -> Sur
             raise FormatError(f"expected at most {MAX_VERTICES} vertices, found {architecture.points}")
         if not 1 <= header.triangles <= MAX_TRIANGLES:
             raise FormatError(f"expected 1 to {MAX_TRIANGLES} triangles, found {header.triangles}")
-        if not 1 <= header.points <= MAX_POINTS:
-            raise FormatError(f"expected 1 to {MAX_POINTS} points, found {header.points}")
-        if problem := _excess(header.points, header.triangles):
-            raise FormatError(problem)
-        if len(data) < _FIXED.size + header.length:
-            found = len(data) - _FIXED.size
-            raise FormatError(f"expected {header.length} bytes of triangles, found {found}")
+        header.check_points(header.points)
+        expected, found = header.of_triangles + header.of_counts, len(data) - _FIXED.size
+        if found < expected:
+            raise FormatError(f"expected at least {expected} bytes of triangles and counts, found {found}")
     return header
 
 
@@ -77,12 +98,11 @@ def read_surface(container: Container, architecture: Architecture, grid: Symbols
     if header is None:
         return None
     with in_section(SURFACE_TAG):
-        data, end = container.section(SURFACE_TAG), _FIXED.size + header.length
-        coded = data[_FIXED.size : end]
+        coded, counts_data, _ = _parts(container, header)
         triangles = decode_triangles(coded, grid, bits, header.triangles)
         if len(triangles) != header.triangles:
             raise FormatError(f"expected {header.triangles} triangles, found {len(triangles)}")
-        counts = decode(data[end:], header.triangles).astype(np.int64)
+        counts = decode(counts_data, header.triangles).astype(np.int64)
         counts += expected_counts(areas(grid.astype(np.int64), triangles), header.points)
         if counts.min() < 0 or counts.sum() != header.points:
             found = f"{counts.min()} or more, {counts.sum()} in all"
@@ -90,7 +110,37 @@ def read_surface(container: Container, architecture: Architecture, grid: Symbols
     return Surface(triangles, counts, coded)
 
 
+def read_sizes(container: Container, architecture: Architecture) -> Ints | None:
+    """Return the numbers of points (N,) of clouds that have their own, else None; raises FormatError."""
+    header = read_surface_header(container, architecture)
+    if header is None:
+        return None
+    with in_section(SURFACE_TAG):
+        data = _parts(container, header)[2]
+        if not data:
+            return None
+        sizes = header.points + decode(data, architecture.clouds).astype(np.int64)
+        for size in (int(sizes.min()), int(sizes.max())):
+            header.check_points(size)
+        if (sizes == header.points).all():
+            raise FormatError("expected numbers of points that differ, found one")
+    return sizes
+
+
+def _parts(container: Container, header: SurfaceHeader) -> tuple[bytes, bytes, bytes]:
+    """Return the bytes of the triangles, of the points on each, and of the clouds' own numbers of points."""
+    data, first = container.section(SURFACE_TAG), _FIXED.size
+    second = first + header.of_triangles
+    third = second + header.of_counts
+    return data[first:second], data[second:third], data[third:]
+
+
+def most_points(triangles: int) -> int:
+    """Return how many points a cloud may have at most on so many triangles."""
+    return min(_FREE_POINTS + _PER_TRIANGLE * triangles, MAX_POINTS)
+
+
 def _excess(points: int, triangles: int) -> str:
     """Return by what a section holds too many points for its triangles; nothing where it holds them."""
-    most = _FREE_POINTS + _PER_TRIANGLE * triangles
+    most = most_points(triangles)
     return f"expected at most {most} points on {triangles} triangles, found {points}" if points > most else ""

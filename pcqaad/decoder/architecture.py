@@ -63,16 +63,20 @@ class Architecture:
         """Count the numbers in all weight tensors, biases included. Components are no weights."""
         return sum(math.prod(shape) for shape in self.tensors().values())
 
-    def paper_ratio(self) -> float:
-        """Return the paper's ratio: floats of the data set to weights and latents.
+    def component_numbers(self) -> int:
+        """Count the numbers of all components."""
+        return 3 * self.points * self.components
+
+    def paper_ratio(self, points: int | None = None) -> float:
+        """Return the paper's ratio: floats of the data set, of `points` a cloud (None: M), to weights and latents.
 
         As the paper counts: no template, no biases, and no weights of the three input coordinates
         (its 3311 : 1 for Skulls comes out of no other count). Components, which the paper has not, are counted.
         """
         counted = ("latent", "patch", "out", *(f"shared {i}" for i in range(1, len(self.shared))))
         weights = sum(math.prod(self.tensors()[name]) for name in counted)
-        weights += self.components * self.points * 3
-        return self.clouds * self.points * 3 / (weights + self.clouds * self.latent)
+        weights += self.component_numbers()
+        return self.clouds * (points or self.points) * 3 / (weights + self.clouds * self.latent)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,6 @@ class Model:
     weights: dict[str, Array]
     components: Array | None = None  # (M, C, 3) displacements of the template's points; None where C is 0
     surface: DrawnSurface | None = None  # of which the template's points are the vertices, and clouds drawn points
-
 
     def of_points(self) -> Model:
         """Return a model whose template is the points of a surface, where this one's is its vertices.

@@ -41,8 +41,7 @@ class BatchDecoder:
         self._sizes = patch_sizes(model.architecture.points, model.architecture.patches)
         self._draw = None
         if model.draw is not None:
-            corners, weights = (torch.from_numpy(array).to(self._device) for array in (model.draw.corners, model.draw.weights))
-            self._draw = corners, weights
+            self._draw = tuple(torch.from_numpy(a).to(self._device) for a in (model.draw.corners, model.draw.weights))
 
     @torch.no_grad()
     def __call__(self, latents: Tensor | NDArray[np.floating]) -> Tensor:

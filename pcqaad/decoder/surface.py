@@ -51,12 +51,10 @@ class Draw:
 
     def between(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return what the points (M, ...) have of values (V, ...) that the vertices have, in float32."""
-        shape = (-1, *[1] * (values.ndim - 1))
-        parts = (
-            np.ldexp(weight.astype(np.float32), -WEIGHT_BITS).reshape(shape) * values[corner]
-            for corner, weight in zip(self.corners.T, self.weights.T, strict=True)
-        )
-        total: NDArray[np.float32] = sum(parts, np.float32(0)).astype(np.float32)
+        total = np.zeros((len(self), *values.shape[1:]), np.float32)
+        for corner, weight in zip(self.corners.T, self.weights.T, strict=True):
+            part = np.ldexp(weight.astype(np.float32), -WEIGHT_BITS).reshape(-1, *[1] * (values.ndim - 1))
+            total += part * values[corner]
         return total
 
 
@@ -78,13 +76,13 @@ class Surface:
 
         With `even` they are as many as a triangle's area says, however many the file has there.
         """
-        grid = grid.astype(np.int64)
+        vertices: Ints = grid.astype(np.int64)
         counts = self.counts
         if even:
-            counts = shares(areas(grid, self.triangles), self.points if points is None else points)
+            counts = shares(areas(vertices, self.triangles), self.points if points is None else points)
         elif points is not None and points != self.points:
             counts = shares(counts, points)
-        return _centres(grid, self.triangles, counts)
+        return _centres(vertices, self.triangles, counts)
 
 
 def expected_counts(sizes: Ints, points: int) -> Ints:
@@ -184,8 +182,6 @@ def _by_longest_side(parts: Ints, corners: Ints) -> tuple[Ints, Ints, Ints]:
     Of sides of one length the first counts, opposite to the first corner. `corners` (n, 3, 3) are the triangles'.
     """
     places = (parts @ corners) >> _PLACE_SHIFT
-    lengths = np.stack(
-        [np.square(places[:, (i + 1) % 3] - places[:, (i + 2) % 3]).sum(1) for i in range(3)], axis=1
-    )
+    lengths = np.stack([np.square(places[:, (i + 1) % 3] - places[:, (i + 2) % 3]).sum(1) for i in range(3)], axis=1)
     longest, rows = lengths.argmax(1), np.arange(len(parts))
     return parts[rows, (longest + 1) % 3], parts[rows, (longest + 2) % 3], parts[rows, longest]

@@ -48,7 +48,7 @@ class Originals(Sequence[Reference]):
         Raises CloudError where one is missing, FormatError where the file records a sampling that no fit makes.
         """
         self._found = _in_order(collection, references)
-        self._names, self._points = collection.names, int(collection.info["points"])
+        self._names, self._sizes = collection.names, collection.sizes
         self._seed, self._surface = sampling(collection.info)
         self._registered = registered(collection.info)
         self._faces, self._needed = faces or needed, needed
@@ -68,10 +68,11 @@ class Originals(Sequence[Reference]):
             mesh = check_mesh(mesh, name) if self._faces else None
         else:
             points, mesh = self._vertices(given, name)
-        if len(points) < self._points:
-            raise CloudError(f"{name}: the original holds {len(points)} points, the file {self._points}")
+        count = int(self._sizes[number])
+        if len(points) < count:
+            raise CloudError(f"{name}: the original holds {len(points)} points, the file {count}")
         rows: NDArray[np.int64] = np.arange(len(points))
-        rows = subsample(rows, self._points, self._seed, number, self._registered)
+        rows = subsample(rows, count, self._seed, number, self._registered)
         return Reference(points[rows], diagonal([points]), mesh, None if self._surface or mesh is None else rows)
 
     def _vertices(self, given: Any, name: str) -> tuple[Points, Mesh | None]:

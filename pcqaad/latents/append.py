@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pcqaad import devices
 from pcqaad.bitstream.collection import Collection
 from pcqaad.bitstream.info import registered, sampling
+from pcqaad.bitstream.surface import most_points
 from pcqaad.decoder.integer_model import LARGEST_LATENT, Symbols, dequantise_latents, latent_reach
 from pcqaad.errors import CloudError, DivergenceError
 from pcqaad.evaluation.metrics import CELL, measure, summarise
@@ -99,7 +101,7 @@ def append(
     fit_seed, surface = sampling(collection.info)
     if surface:
         clouds = Surfaces(cast(Sequence[Mesh], clouds), names, surface, fit_seed, first)
-    targets = _read(collection, cast(Sequence[Points], clouds), names, plan, monitor)
+    targets, sizes = _read(collection, cast(Sequence[Points], clouds), names, plan, monitor)
     decoder = FrozenDecoder(collection.module().to(chosen), plan, generator(seed, Use.APPEND_TEMPLATE))
     latents, made = _fit(collection, targets, decoder, plan, pace)
     for name, reach in zip(names, latent_reach(latents, collection.integers.latent_step_sizes), strict=True):
@@ -128,31 +130,34 @@ def append(
     if of_fit and record["mean"] > _NOTED_ERROR_RATIO * of_fit:
         text = "the new clouds' error is %.1f times that of the fit's: the file was not fitted to clouds like these"
         log.warning(text, record["mean"] / of_fit)
-    return Appended(collection.appended_sections(latents, names, record), record)
+    return Appended(collection.appended_sections(latents, names, record, sizes), record)
 
 
 def _read(
     collection: Collection, clouds: Sequence[Points], names: Sequence[str], plan: AppendPlan, monitor: Monitor
-) -> Targets:
+) -> tuple[Targets, NDArray[np.int64]]:
     """Read the clouds, and bring them to the file's number of points and into its normalisation.
+
+    Returns them and the numbers of points that they came with (n,), within what a file of a surface holds.
 
     The seed of the file's fit draws the points that stay, so `verify` finds the same ones.
     """
     count, (fit_seed, _) = int(collection.info["points"]), sampling(collection.info)
     normalisation, alike = Normalisation.of(collection.denormalisation), registered(collection.info)
     targets = Targets(allocate((len(clouds), count, 3), np.uint16))
-    larger = 0
+    sizes = np.zeros(len(clouds), np.int64)
     for i, cloud in checked_clouds(clouds, names, Stage.READ, monitor):
         if len(cloud) < count:
             raise CloudError(f"{names[i]}: holds {len(cloud)} points, the clouds of the file {count}")
-        larger += len(cloud) > count
+        sizes[i] = len(cloud)
         points = normalised(subsample(cloud, count, fit_seed, len(collection) + i, alike), names[i], normalisation)
         check_near(names[i], float(np.linalg.norm(np.median(points, 0))), plan.farthest_middle)
         targets.put(i, points)
-    if larger:
+    if larger := int((sizes > count).sum()):
         text = "%d of %d clouds hold more points: brought to %s each by random subsampling"
         log.warning(text, larger, len(clouds), f"{count:,}")
-    return targets
+    own = collection.integers.surface
+    return targets, sizes if own is None else np.minimum(sizes, most_points(len(own.triangles)))
 
 
 def _fit(

@@ -44,7 +44,7 @@ _ROUNDS = 1
 
 @dataclass(frozen=True)
 class _Places:
-    """Points that have their places on a surface, and fields over its vertices that come nearest to fields over them."""
+    """Points that have their places on a surface, and what leads from fields over them to fields over its vertices."""
 
     weights: csr_matrix  # (M, V) of the vertices at the points' places
     solve: Callable[[Floats], Floats]
