@@ -159,7 +159,8 @@ def test_reading_takes_no_more_memory_than_stated(
 
 def test_the_bounds_of_memory_are_those_of_the_contributors_guide() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    of = "%s bytes for every weight, %s for every neuron of the widest layer, %s for every point, "
+    of = "%s bytes for every weight, %s for every neuron of the widest layer, %s for every point and vertex, "
+    of += "%s for every triangle, "
     of += "%s for every number of a component, "
     of += "%s for every latent number, %s for every cloud, %s for every byte of the file and %s for every byte of names"
     assert of % mutate.STATED in text
