@@ -11,6 +11,7 @@ from tests.reference_triangles import Point, cross, decode_triangles, dot, less,
 
 Triangle = tuple[int, int, int]
 Corners = tuple[list[int], list[int], list[int]]
+WHOLE = [2**20, 0, 0], [0, 2**20, 0], [0, 0, 2**20]
 
 
 class Surface:
@@ -46,8 +47,7 @@ class Surface:
         out = []
         for triangle, count in zip(self.triangles, counts, strict=True):
             if count:
-                whole = [2**20, 0, 0], [0, 2**20, 0], [0, 0, 2**20]
-                out += [(triangle, w) for w in cut(whole, count, [self.vertices[i] for i in triangle])]
+                out += [(triangle, w) for w in cut(WHOLE, count, [self.vertices[i] for i in triangle])]
         return out
 
     def decode(self, decoded: Sequence[Sequence[int]], points: int, even: bool = False) -> list[list[int]]:
@@ -84,11 +84,17 @@ def shares(masses: Sequence[int], n: int) -> list[int]:
 
 def cut(c: Corners, n: int, vertices: Sequence[Point]) -> Iterator[list[int]]:
     """Yield the weights of the points of a part, in their order."""
-    if n == 1:
-        first, second = ((c[0][j] + c[1][j] + c[2][j]) // 3 for j in range(2))
+    for part in parts(c, n, vertices):
+        first, second = (sum(corner[j] for corner in part) // 3 for j in range(2))
         yield [first, second, 2**20 - first - second]
+
+
+def parts(c: Corners, n: int, vertices: Sequence[Point]) -> Iterator[Corners]:
+    """Yield the parts that a part of n points is cut into, in their order."""
+    if n == 1:
+        yield c
         return
-    x = [[dot(w, axis) >> 8 for axis in zip(*vertices, strict=True)] for w in c]
+    x = [[small(dot(w, axis)) >> 8 for axis in zip(*vertices, strict=True)] for w in c]
     lengths = []
     for i in range(3):
         side = less(x[(i + 1) % 3], x[(i + 2) % 3])
@@ -97,5 +103,5 @@ def cut(c: Corners, n: int, vertices: Sequence[Point]) -> Iterator[list[int]]:
     one, two, opposite = c[(i + 1) % 3], c[(i + 2) % 3], c[i]
     d = [one[j] + (two[j] - one[j]) * h // n for j in range(2)]
     d.append(2**20 - sum(d))
-    yield from cut((one, d, opposite), h, vertices)
-    yield from cut((d, two, opposite), n - h, vertices)
+    yield from parts((one, d, opposite), h, vertices)
+    yield from parts((d, two, opposite), n - h, vertices)
