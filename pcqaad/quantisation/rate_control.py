@@ -182,7 +182,7 @@ class Search:
 
     def finish(self, draft: Encoded, budget: int | None) -> Encoded:
         """Quantise for the goal, from a draft on: whole clouds have the last word."""
-        found, tolerance = self._measured_whole(draft), self._tolerance()
+        found, tolerance = draft if draft.errors else self._measured_whole(draft), self._tolerance()
         if budget is not None or draft.degradation >= tolerance:
             return found
 
@@ -260,10 +260,23 @@ class Search:
     def _free(self) -> float:
         """Return the degradation of the model in floats: not 0 where it is another than was fitted."""
         if self._free_degradation is None:
-            fitted = self._fitted
-            same = self._model is fitted.model or not fitted.error
-            self._free_degradation = 0.0 if same else self._evaluator.error(self._model) / fitted.error - 1
+            same = self._model is self._fitted.model
+            self._free_degradation = 0.0 if same else self._degradation(self._model)[0]
         return self._free_degradation
+
+    def _degradation(self, model: Model | Quantised) -> tuple[float, dict[int, Errors]]:
+        """Return the degradation of a model by a part of its points; of one over a surface by whole clouds.
+
+        A part of a surface's points does not stand for the part of a cloud's that it was matched with: between the two
+        there is more to go than between all and all. The errors of whole clouds are returned too.
+        """
+        if (model if isinstance(model, Model) else model.shared).surface is None:
+            base, error, errors = self._fitted.error, self._evaluator.error(model), dict[int, Errors]()
+        else:
+            base, evaluator = self._fitted.whole, self._evaluator
+            decode = evaluator.floats(model) if isinstance(model, Model) else evaluator.integers(model)
+            error, errors = evaluator.whole(decode)
+        return error / base - 1 if base else 0.0, errors
 
     def _tuned(self) -> Model:
         """Train on, and return the better model."""
@@ -350,7 +363,7 @@ class Search:
         return quantise(model, step_sizes, self._settings.seed, source.reach, source.calibration)
 
     def candidate(self, model: Model, lambda_: float) -> Encoded:
-        """Quantise a model, and measure what a part of its points decodes to."""
+        """Quantise a model, and measure it as a draft."""
         return self._measured(Encoded(model, lambda_, self._quantised(model, lambda_), 0.0))
 
     def rounded(self, lambda_: float) -> Encoded:
@@ -358,8 +371,8 @@ class Search:
         return Encoded(self._model, lambda_, self._quantised(self._model, lambda_), 0.0)
 
     def _measured(self, found: Encoded) -> Encoded:
-        error, base = self._evaluator.error(found.quantised), self._fitted.error
-        return replace(found, degradation=error / base - 1 if base else 0.0)
+        degradation, errors = self._degradation(found.quantised)
+        return replace(found, degradation=degradation, errors=errors)
 
     def _measured_whole(self, found: Encoded) -> Encoded:
         base = self._fitted.whole
