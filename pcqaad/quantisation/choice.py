@@ -133,15 +133,14 @@ def _drafted(kind: _Kind, network: Search, best: Draft | None, budget: int | Non
     search = network.of_another(model, lambda_)
     if best is not None and search.cost(search.rounded(lambda_), lambda_, size) > most:
         return None
-    if budget is None:
-        if not search.reachable:
-            return None
-        led = search.lead()
+    if budget is None and not search.reachable:
+        return None
+    try:
+        led = search.lead() if budget is None else search.draft(budget, size).lambda_
         if not 1 / _NEAR < led / lambda_ < _NEAR:
             other = linear.at(led)
             if other.architecture.components not in (0, model.architecture.components):
                 search = network.of_another(other, led, led=True)
-    try:
         return Draft(search, search.draft(budget, size))
     except GoalError:
         return None
