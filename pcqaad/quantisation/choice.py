@@ -189,7 +189,7 @@ def _drafted(kind: _Kind, network: Search, best: Draft | None, budget: int | Non
     """Return the best model of a kind, drafted for the goal; None where it cannot be better than the best so far."""
     lambda_ = network.lambda_ if best is None else best.encoded.lambda_
     # What costs far more than the best at its lambda will not be better at another.
-    most = math.inf if best is None else _MARGIN * network.cost(best.encoded, lambda_, size)
+    most = math.inf if best is None else _MARGIN * best.search.cost(best.encoded, lambda_, size)
     least = kind.least_cost(lambda_)
     if least > most:
         return None
@@ -200,18 +200,18 @@ def _drafted(kind: _Kind, network: Search, best: Draft | None, budget: int | Non
     if not model.architecture.components or least + cost > most:
         return None
     search = network.of_another(model, lambda_, kind.judge(model))
-    if best is not None and search.cost(search.rounded(lambda_), lambda_, size) > most:
+    # Points on a surface have their places whatever they were matched to: their EM-kD tells more.
+    if best is not None and model.surface is None and search.cost(search.rounded(lambda_), lambda_, size) > most:
         return None
-    if budget is None:
-        if not search.reachable:
-            return None
-        led = search.lead()
+    if budget is None and not search.reachable:
+        return None
+    try:
+        led = search.lead() if budget is None else search.draft(budget, size).lambda_
         if not 1 / _NEAR < led / lambda_ < _NEAR:
             other = linear.at(led)
             same = other.architecture.components == model.architecture.components and model.surface is None
             if other.architecture.components and not same:
                 search = network.of_another(other, led, kind.judge(other), led=True)
-    try:
         return Draft(search, search.draft(budget, size))
     except GoalError:
         return None
