@@ -27,7 +27,7 @@ _NEAR = 2.0
 _MARGIN = 1.05
 # Of a template that is a surface, points of a cloud to a vertex: tried first, and at least. And the fewest vertices.
 _POINTS_OF_VERTEX = 16
-_FEWEST_POINTS = 2
+_FEWEST_POINTS = 4
 _FEWEST_VERTICES = 64
 
 
@@ -144,7 +144,7 @@ def _surfaces(alone: Linear, evaluator: Evaluator, seed: int, drafts: Sequence[D
     """Yield models whose template is a surface: of ever more vertices as long as that is better, else of fewer."""
     points = evaluator.clouds.targets.points
     most = min(points // _FEWEST_POINTS, MAX_VERTICES)
-    dense = lru_cache(1)(lambda: DenseSurface.through(alone.model.template, most, seed))
+    dense = lru_cache(1)(lambda: DenseSurface.through(alone.model.template, 2 * points // _POINTS_OF_VERTEX, seed))
 
     def tried(vertices: int, factor: float) -> Iterator[_Kind]:
         """Yield surfaces of vertices that grow by a factor, until one is not the best."""
