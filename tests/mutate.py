@@ -28,6 +28,7 @@ from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel
 from pcqaad.decoder.step_sizes import StepSize
 from pcqaad.decoder.weight_scales import WeightScales
+from pcqaad.formats.coding.fields import Cells
 from pcqaad.formats.container.container import Container, Section, pack
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "ellipsoids"
@@ -71,7 +72,7 @@ def little_file() -> bytes:
         {name: np.rint(rng.laplace(0, 30, size)).astype(np.int32) for name, size in shape.tensors().items()},
         (StepSize(8, -6), StepSize(15, -7)),
         (12, 11),
-        Components.encode(fields, (StepSize(9, -10), StepSize(15, -11)), grid, 3),
+        Components.encode(fields, (StepSize(9, -10), StepSize(15, -11)), Cells(grid, 3)),
     )
     latents = np.rint(rng.normal(0, 40, (5, 2))).astype(np.int32)
     names = [f"cloud {i}" for i in range(5)]

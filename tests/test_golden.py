@@ -16,6 +16,7 @@ from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel
 from pcqaad.decoder.step_sizes import StepSize
 from pcqaad.decoder.weight_scales import WeightScales
+from pcqaad.formats.coding.fields import Cells
 from pcqaad.formats.container.container import Container, pack
 from pcqaad.quantisation.step_sizes import to_grid
 from tests import reference
@@ -103,7 +104,7 @@ def linear():
         {name: np.rint(rng.laplace(0, 9, size)).astype(np.int32) for name, size in shape.tensors().items()},
         (StepSize(8, -9), StepSize(15, -10), StepSize(11, -9), StepSize(8, -8)),
         (12, 12),
-        Components.encode(fields.astype(np.float32), steps, grid, bits),
+        Components.encode(fields.astype(np.float32), steps, Cells(grid, bits)),
     )
     latents = np.rint(rng.normal(0, 60, (5, 4))).astype(np.int32)
     names = [f"linear {i}" for i in range(5)]

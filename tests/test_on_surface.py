@@ -60,7 +60,7 @@ def error(clouds: CloudSet, model: Model) -> float:
 
 def test_fields_that_a_surface_holds_are_found_again() -> None:
     rng = np.random.default_rng(0)
-    vertices, triangles = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0.0]]), np.array([[0, 1, 2], [1, 3, 2]])
+    triangles = np.array([[0, 1, 2], [1, 3, 2]])
     weights = rng.dirichlet(np.ones(3), 400)
     corners = triangles[rng.integers(2, size=400)]
     places = on_surface._Places.of(corners, weights, triangles, 4)
