@@ -61,7 +61,8 @@ class BudgetSearch:
     """How step sizes are sought that fill a budget of bytes."""
 
     filled: float = 0.985  # part of the budget that a file has to take
-    sizes: int = 24  # tried for that
+    sizes: int = 12  # tried for that
+    nearest: float = 0.03  # least difference of two logarithms of lambda: step sizes leap by more
     stride: float = 1.0  # of the first ones, in natural logarithms of lambda
     finest: float = -32.0  # below this logarithm a larger file is no better
 
@@ -340,6 +341,8 @@ class Search:
                 largest, best = max((largest, best), (found, tried))
                 if found >= _BUDGET.filled * budget or tried < _BUDGET.finest:
                     break
+            if within - too_fine < _BUDGET.nearest:
+                break
             if math.isinf(within):
                 tried = too_fine + _BUDGET.stride
             elif math.isinf(too_fine):
