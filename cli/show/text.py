@@ -52,6 +52,12 @@ def between(counts: Collection[int]) -> str:
     return f"{least:,} to {most:,}" if least < most else f"{most:,}"
 
 
+def points_of(info: Mapping[str, Any]) -> str:
+    """Return the number of points of a file's clouds, or the least and the most."""
+    least, most = info["least_points"], info["most_points"]
+    return plural(most, "point") if least == most else f"{between((least, most))} points"
+
+
 def length(value: float, unit: str) -> str:
     """Return a length in the data's unit, which the user may not have named."""
     return f"{figure(value)} {printable(unit)}".rstrip()

@@ -124,3 +124,17 @@ def test_choices_that_say_nothing_together_are_wrong_usage(eggs: Path, options: 
     result = run("decompress", eggs, "-o", "x", *options)
     assert result.exit_code == 2
     assert reason in result.stderr
+
+
+def test_info_tells_the_surface_and_the_numbers_of_points(surface: Path) -> None:
+    lines = run("info", surface).stdout.splitlines()
+    rows = {line[:18].strip(): line[18:].strip() for line in lines if len(line) > 18}
+    with pcqaad.open(surface) as clouds:
+        info = clouds.info
+        raw = sum(12 * len(cloud) for cloud in clouds)
+    model = info["model"]
+    assert rows["clouds"] == "4 of 1,024 to 1,056 points"
+    assert rows["surface"].startswith(f"{model['vertices']} vertices, {model['triangles']} triangles in ")
+    assert "no network" in rows["model"]
+    assert (info["least_points"], info["most_points"], info["bytes"]["raw_float32"]) == (1024, 1056, raw)
+    assert 0 < model["triangle_bytes"] < info["bytes"]["sections"]["SURF"]
