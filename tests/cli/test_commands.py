@@ -218,7 +218,7 @@ def test_compress_holds_few_clouds_at_once(many: Path, tmp_path: Path, monkeypat
     # Of what is read twice a note is made once.
     lines = result.stderr.splitlines()
     assert lines.count("note: 30 files: colours not kept") == 1
-    assert "note: clouds hold 256 to 285 points: brought to 256 each by random subsampling" in lines
+    assert "note: clouds hold 256 to 285 points: 256 of each, drawn at random, are fitted" in lines
 
 
 def test_a_file_that_goes_while_the_clouds_are_read(
