@@ -13,7 +13,8 @@ from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.container.container import MAGIC
 
 _MAX_FILE_NAME = 255  # bytes, on most systems
-_CLOUD_SUFFIXES = (".ply", ".npy", ".h5", ".hdf5")
+TOGETHER = (".npy", ".h5", ".hdf5")  # of files that hold all clouds
+_CLOUD_SUFFIXES = (".ply", *TOGETHER)
 # A name that ends so is a file's; any other becomes a folder.
 _FILE_SUFFIXES = (
     *(".npz", ".csv", ".txt", ".xyz", ".pcd", ".las", ".laz", ".obj", ".off", ".stl", ".vtk", ".zip"),
@@ -50,11 +51,14 @@ def check_output(path: Path, kind: Kind, *, overwrite: bool = True) -> None:
         raise CommandError(f"{path}: is there already; --overwrite replaces it")
 
 
-def check_target(path: Path, names: Sequence[str], *, overwrite: bool) -> None:
-    """Refuse a path that clouds of these names cannot be written to, or would replace; raises CommandError."""
+def check_target(path: Path, names: Sequence[str], *, overwrite: bool, files: str = ".ply") -> None:
+    """Refuse a path that clouds of these names cannot be written to, or would replace; raises CommandError.
+
+    A folder is to hold `files` of this suffix.
+    """
     suffix = path.suffix.lower()
-    if suffix == ".ply":
-        raise CommandError(f"{path}: expected a folder to write .ply files to, found the name of one")
+    if suffix in (".ply", files):
+        raise CommandError(f"{path}: expected a folder to write {files} files to, found the name of one")
     if suffix in _CLOUD_SUFFIXES:
         _check_file(path)
         there = [path] if path.exists() else []
@@ -68,17 +72,17 @@ def check_target(path: Path, names: Sequence[str], *, overwrite: bool) -> None:
             raise CommandError(f"{path}: cannot make this folder: {above} is none")
         if not os.access(above, os.W_OK):
             raise CommandError(f"{path}: folder {above} cannot be written to")
-        _check_names(path, names)
-        there = [file for name in names if (file := path / f"{name}.ply").exists()]
+        _check_names(path, names, files)
+        there = [file for name in names if (file := path / f"{name}{files}").exists()]
     if there and not overwrite:
         others = f", and {plural(len(there) - 1, 'other file')}" if len(there) > 1 else ""
         raise CommandError(f"{there[0]}: is there already{others}; --overwrite replaces {'them' if others else 'it'}")
 
 
-def _check_names(folder: Path, names: Sequence[str]) -> None:
+def _check_names(folder: Path, names: Sequence[str], suffix: str) -> None:
     """Refuse names of clouds that no folder can hold: those from arrays may be such."""
     instead = "expected an output that ends in .npy or .h5, which hold clouds of any name"
-    files = {f"{name}.ply" for name in names}
+    files = {f"{name}{suffix}" for name in names}
     for file in files:
         if max(len(part.encode()) for part in file.split("/")) > _MAX_FILE_NAME:
             raise CommandError(f"{folder}: cannot hold a file named {file[:80]}...: {instead}")

@@ -93,7 +93,8 @@ def fit(
         settings: what to fit and how; open choices are made from the data.
         names: one per cloud.
         unit: of the coordinates, for the record.
-        points: M, which all are brought to by random subsampling; None takes the smallest cloud's.
+        points: M, so many of each cloud, drawn at random, are fitted; None takes the smallest cloud's. Then a file
+            whose template is a surface gives every cloud its own number.
         registered: whether point j of every cloud is the same point; None leaves it to the settings.
         checkpoint: a file to save the fit's state to, at intervals and when stopped.
         resume: go on from that file, if it is there: to the result of an unbroken fit, where the epochs are the same.
@@ -153,7 +154,7 @@ def _collect(
         between = f"{sizes.min():,} to {sizes.max():,}"
         if settings.registered:
             between = f"{sizes.max():,}"
-        log.warning("clouds hold %s points: brought to %s each by random subsampling", between, f"{count:,}")
+        log.warning("clouds hold %s points: %s of each, drawn at random, are fitted", between, f"{count:,}")
     if collected.diagonal == 0:
         log.warning("most clouds are one point, repeated: their diagonal is 0, and so is every error in percent of it")
         if settings.max_emkd is not None:

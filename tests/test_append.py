@@ -155,7 +155,7 @@ def test_larger_clouds_are_brought_to_the_file_s_points_as_verify_does(fitted_fi
     with pcqaad.open(fitted_file) as c:
         more = pcqaad.append(c, [cloud], names=["large"], steps=8, device="cpu")
         sources = [CloudSource(name, name, len, lambda x=x: (x, ())) for name, x in zip(c.names, c, strict=True)]
-    assert caplog.messages == ["1 of 1 clouds hold more points: brought to 256 each by random subsampling"]
+    assert caplog.messages == ["1 of 1 clouds hold more points: 256 of each, drawn at random, are fitted"]
     sources.append(CloudSource("large", "large", len, lambda: (cloud, ())))
     measured = pcqaad.verify(pcqaad.Collection(pack(more.sections)), sources)["metrics"]["emkd"]["per_cloud"]
     assert measured[-1]["name"] == "large"

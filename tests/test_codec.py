@@ -280,7 +280,7 @@ def test_minutes_end_a_fit(originals):
 def test_clouds_of_different_sizes_are_brought_to_one(tmp_path, caplog):
     clouds = [x[: 200 - 10 * i] for i, x in enumerate(population())]
     fitted = pcqaad.fit(clouds, Settings(**SMALL))
-    assert caplog.messages == ["clouds hold 150 to 200 points: brought to 150 each by random subsampling"]
+    assert caplog.messages == ["clouds hold 150 to 200 points: 150 of each, drawn at random, are fitted"]
     assert fitted.model.architecture.points == 150
     with pytest.raises(pcqaad.CloudError, match="cloud_0005: holds 150 points, 180 were asked for"):
         pcqaad.fit(clouds, Settings(**SMALL), points=180)

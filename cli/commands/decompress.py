@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 import pcqaad
-from pcqaad.bitstream.collection import Collection
 from pcqaad.cli import options
-from pcqaad.cli.errors import printable
-from pcqaad.cli.outputs import check_target
+from pcqaad.cli.errors import CommandError, printable
+from pcqaad.cli.outputs import TOGETHER, check_target
 from pcqaad.cli.progress import watched
 from pcqaad.cli.selection import parse_selection, select
-from pcqaad.cli.show.text import plural, seconds
-from pcqaad.formats.clouds.write import write_clouds
+from pcqaad.cli.show.text import between, plural, seconds
+from pcqaad.decoder.architecture import MAX_POINTS
+from pcqaad.decoder.surface import MAX_LEVEL
+from pcqaad.formats.clouds.write import MESH_WRITERS, write_clouds, write_meshes
 from pcqaad.monitor import Monitor, Stage
+
+Item = TypeVar("Item")
 
 
 def _parse(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[range | str] | None:
@@ -32,6 +35,8 @@ Examples:
   pcqaad decompress skulls.qaad -o decoded/
   pcqaad decompress skulls.qaad -o some/ --only 0,5-9,skull_0031
   pcqaad decompress skulls.qaad -o skulls.npy
+  pcqaad decompress skulls.qaad -o dense/ --points 100000 --even
+  pcqaad decompress skulls.qaad -o meshes/ --faces --to obj
 """
 )
 @click.argument("file", metavar="FILE.qaad", type=options.GivenPath())
@@ -43,24 +48,83 @@ Examples:
     callback=_parse,
     help="Positions from 0, ranges and names: 0,5-9,NAME. With a leading =, all the rest is one name.",
 )
+@click.option(
+    "--points",
+    metavar="M",
+    type=click.IntRange(1, MAX_POINTS),
+    help="Points of every cloud [each cloud's own number]. Needs a template that is a surface, as --even and --faces.",
+)
+@click.option("--even", is_flag=True, help="Spread points evenly, not as densely as the originals' lay.")
+@click.option("--faces", is_flag=True, help="Write meshes, whose triangles are the same for all clouds.")
+@click.option(
+    "--level",
+    metavar="N",
+    type=click.IntRange(0, MAX_LEVEL),
+    help="Cut every triangle of the meshes into 4, N times over [0].",
+)
+@click.option(
+    "--to",
+    type=click.Choice([suffix.removeprefix(".") for suffix in MESH_WRITERS]),
+    help="Files in the folder [ply]; obj needs --faces.",
+)
 @options.overwrite
 @options.threads
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-def command(file: Path, output: Path, only: list[range | str] | None, overwrite: bool, quiet: bool) -> None:
+def command(
+    file: Path,
+    output: Path,
+    only: list[range | str] | None,
+    points: int | None,
+    even: bool,
+    faces: bool,
+    level: int | None,
+    to: str | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
     """Write the clouds of a file under their original names."""
     began = time.monotonic()
+    _check_choices(output, points is not None or even, faces, level, to)
+    suffix = f".{to or 'ply'}"
     with watched(quiet=quiet) as monitor, pcqaad.open(file) as collection:
         names = collection.names
         chosen = list(range(len(names))) if only is None else select(only, names, str(file))
-        points, called = collection.info["points"], [names[i] for i in chosen]
-        check_target(output, called, overwrite=overwrite)
-        write_clouds(output, called, points, _decoded(collection, chosen, monitor))
+        called = [names[i] for i in chosen]
+        check_target(output, called, overwrite=overwrite, files=suffix)
+        what = plural(len(chosen), "mesh" if faces else "cloud", "es" if faces else "s")
+        if faces:
+            read_mesh = collection.meshes(level or 0)
+            vertices, triangles = read_mesh(chosen[0])  # as many as of all others
+            of = f"{len(vertices):,} vertices and {plural(len(triangles), 'triangle')}"
+            write_meshes(output, suffix, called, _decoded(read_mesh, chosen, monitor))
+        else:
+            counts = np.array([points]) if points is not None else collection.sizes[chosen]
+            one = None if counts.min() < counts.max() else int(counts[0])
+            if one is None and output.suffix.lower() in TOGETHER:
+                found = f"clouds of {between(counts)} points, where one array holds clouds of one number"
+                raise CommandError(f"{output}: {found}: give --points M, or a folder")
+            read = collection.reader(points, even=even)
+            write_clouds(output, called, one, _decoded(read, chosen, monitor))
+            of = f"{between(counts)} points" if one is None else plural(one, "point")
     took = seconds(time.monotonic() - began)
-    click.echo(printable(f"{output}: {plural(len(chosen), 'cloud')} of {plural(points, 'point')} in {took}"))
+    click.echo(printable(f"{output}: {what} of {of} in {took}"))
 
 
-def _decoded(collection: Collection, chosen: Sequence[int], monitor: Monitor) -> Iterator[NDArray[np.float32]]:
+def _check_choices(output: Path, drawn: bool, faces: bool, level: int | None, to: str | None) -> None:
+    """Refuse choices that say nothing together; raises UsageError."""
+    if faces and drawn:
+        raise click.UsageError("expected --faces, or --points and --even, found both: a mesh's points are its vertices")
+    if not faces and level is not None:
+        raise click.UsageError("--level needs --faces")
+    if not faces and to not in (None, "ply"):
+        raise click.UsageError(f"--to {to} needs --faces")
+    if (faces or to) and output.suffix.lower() in TOGETHER:
+        option = "--faces" if faces else f"--to {to}"
+        raise click.UsageError(f"{option} writes files to a folder, found {output} as TARGET")
+
+
+def _decoded(read: Callable[[int], Item], chosen: Sequence[int], monitor: Monitor) -> Iterator[Item]:
     for done, i in enumerate(chosen):
         monitor.update(Stage.DECODE, done, len(chosen), "clouds")
-        yield collection[i]
+        yield read(i)
     monitor.update(Stage.DECODE, len(chosen), len(chosen), "clouds")

@@ -9,7 +9,7 @@ from typing import Any
 from pcqaad.cli.show.beside import beside
 from pcqaad.cli.show.chart import chart
 from pcqaad.cli.show.metric import Metric, metrics_of
-from pcqaad.cli.show.text import figure, size
+from pcqaad.cli.show.text import figure, points_of, size
 
 _WORST = 10  # clouds listed for each metric
 _LABELS = {"rms": "RMS", "psnr": "PSNR"}
@@ -56,7 +56,7 @@ def page(file: str, result: Mapping[str, Any]) -> str:
     made = "measured against the originals" if result["source"] == "measured" else "as recorded when the file was made"
     body = [
         f"<h1>{title}</h1>",
-        f"<p>{result['clouds']:,} clouds of {result['points']:,} points; every section and every cloud's "
+        f"<p>{result['clouds']:,} clouds of {points_of(result)}; every section and every cloud's "
         f"latents read and checked. Errors {made if result['metrics'] else 'were not recorded'}.</p>",
         _cards(sizes),
         *map(_section, metrics_of(result)),

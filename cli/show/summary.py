@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pcqaad.cli.show.beside import beside, of_diagonal, per_vertex
 from pcqaad.cli.show.metric import metrics_of
-from pcqaad.cli.show.text import METRICS, columns, figure, length, pairs, plural, seconds, size
+from pcqaad.cli.show.text import METRICS, columns, figure, length, pairs, plural, points_of, seconds, size
 
 if TYPE_CHECKING:
-    from pcqaad.bitstream.info import Info
+    from pcqaad.bitstream.info import Info, Sizes
 
 _WORST = 5  # clouds listed for each metric
 
@@ -22,15 +22,7 @@ def compressed(result: Mapping[str, Any]) -> str:
 
 def described(info: Info) -> str:
     """Return the text of `info`: the file, where its bytes went, how it was made."""
-    model, layers = info["model"], "-".join(map(str, info["model"]["shared"]))
-    count = model["components"]
-    linear = f", and {plural(count, 'displacement component')}" if count else ""
-    network = (
-        f"{plural(model['patches'], 'patch', 'es')}, {model['latent']} latents a cloud, "
-        f"layers {layers} and {model['patch']} per patch{', added to the template' * model['residual']}; "
-        f"{model['weights']:,} weights{linear}"
-    )
-    made = ("format", f"version {info['version']}"), ("model", network)
+    made = ("format", f"version {info['version']}"), ("model", _model(info["model"])), *_surface(info["model"])
     sections = [[tag, f"{count:,}"] for tag, count in info["bytes"]["sections"].items()]
     paragraphs = [
         pairs([*_sizes(info), *made, *_fidelity(info)]),
@@ -41,6 +33,28 @@ def described(info: Info) -> str:
     for name, values in details.items():
         paragraphs.append(f"{name}\n" + pairs([(f"  {key}", _plain(value)) for key, value in values.items()]))
     return "\n\n".join(paragraphs)
+
+
+def _model(model: Sizes) -> str:
+    layers, count = "-".join(map(str, model["shared"])), model["components"]
+    # A network as small as that stands for none: its file has components instead.
+    network = (
+        "no network"
+        if model["shared"] == [1] and model["patch"] == 1 and count
+        else f"layers {layers} and {model['patch']} per patch{', added to the template' * model['residual']}; "
+        f"{model['weights']:,} weights"
+    )
+    linear = f", and {plural(count, 'displacement component')}" if count else ""
+    return f"{plural(model['patches'], 'patch', 'es')}, {model['latent']} latents a cloud, {network}{linear}"
+
+
+def _surface(model: Sizes) -> list[tuple[str, str]]:
+    """Return a row for a template that is a surface, none for another."""
+    if not model["vertices"]:
+        return []
+    triangles, stored = plural(model["triangles"], "triangle"), plural(model["triangle_bytes"], "byte")
+    rate = figure(8 * model["triangle_bytes"] / max(model["triangles"], 1))
+    return [("surface", f"{model['vertices']:,} vertices, {triangles} in {stored}, {rate} bits each")]
 
 
 def _parts(info: Info) -> list[list[str]]:
@@ -102,7 +116,7 @@ def _sizes(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     raw, stored = info["bytes"]["raw_float32"], info["bytes"]["file"]
     return [
         ("file", str(info["file"])),
-        ("clouds", f"{info['clouds']:,} of {plural(info['points'], 'point')}"),
+        ("clouds", f"{info['clouds']:,} of {points_of(info)}"),
         ("size", f"{size(raw)} as float32 -> {size(stored)}"),
         ("ratio", f"{figure(info['ratio'])} : 1"),
         ("bits per point", figure(info["bits_per_point"])),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pcqaad.cli.errors import printable
@@ -44,6 +44,18 @@ def seconds(value: float) -> str:
 def plural(count: int, noun: str, ending: str = "s") -> str:
     """Return `1 cloud`, `1,200 clouds`."""
     return f"{count:,} {noun}{'' if count == 1 else ending}"
+
+
+def between(counts: Collection[int]) -> str:
+    """Return the least and the most of some counts: `1,200 to 3,400`, or the one that all are."""
+    least, most = min(counts), max(counts)
+    return f"{least:,} to {most:,}" if least < most else f"{most:,}"
+
+
+def points_of(info: Mapping[str, Any]) -> str:
+    """Return the number of points of a file's clouds, or the least and the most."""
+    least, most = info["least_points"], info["most_points"]
+    return plural(most, "point") if least == most else f"{between((least, most))} points"
 
 
 def length(value: float, unit: str) -> str:

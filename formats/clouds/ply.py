@@ -29,6 +29,7 @@ _REMARKS = ("comment", "obj_info")
 _CORNERS = ("vertex_indices", "vertex_index")  # of a face: the two names in common use
 _COMMENT = "decoded by pcqaad"
 _ROW = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
+_FACE = np.dtype([("count", "u1"), ("corners", "<i4", (3,))])
 
 
 class _Header(NamedTuple):
@@ -71,12 +72,25 @@ def count_ply(path: str | Path) -> int:
         return _read_header(stream).counts["vertex"]
 
 
-def write_ply(path: str | Path, points: NDArray[np.float32]) -> None:
-    """Write points (points, 3) as binary little-endian float32 x, y, z; raises `FormatError` as `atomic_path` does."""
+def write_ply(path: str | Path, points: NDArray[np.float32], triangles: Triangles | None = None) -> None:
+    """Write points (v, 3) as binary little-endian float32 x, y, z, and triangles (t, 3), if any, as faces.
+
+    Raises `FormatError` as `atomic_path` does.
+    """
     rows = np.ascontiguousarray(points, dtype="<f4").view(_ROW).reshape(-1)
-    ply = PlyData([PlyElement.describe(rows, "vertex")], byte_order="<", comments=[_COMMENT])
+    elements = [PlyElement.describe(rows, "vertex")]
+    if triangles is not None:
+        elements.append(PlyElement.describe(np.empty(0, [("vertex_indices", "<i4", (3,))]), "face"))
+    ply = PlyData(elements, byte_order="<", comments=[_COMMENT])
     with atomic_path(Path(path)) as temporary, temporary.open("wb") as stream:
-        ply.write(stream)
+        if triangles is None:
+            ply.write(stream)
+            return
+        # plyfile writes lists one by one in Python.
+        header = ply.header.replace("element face 0", f"element face {len(triangles)}")
+        faces = np.empty(len(triangles), _FACE)
+        faces["count"], faces["corners"] = 3, triangles
+        stream.write(header.encode("ascii") + b"\n" + rows.tobytes() + faces.tobytes())
 
 
 @contextmanager

@@ -1,11 +1,12 @@
-"""Decoded clouds to a folder of files, or to one file for all."""
+"""Decoded clouds and meshes to a folder of files, or clouds to one file for all."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,40 +15,74 @@ from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.clouds.h5 import write_h5
 from pcqaad.formats.clouds.names import safe_name
 from pcqaad.formats.clouds.npy import write_npy
+from pcqaad.formats.clouds.obj import write_obj
 from pcqaad.formats.clouds.ply import write_ply
+from pcqaad.formats.clouds.triangulate import Triangles
 from pcqaad.formats.errors import FormatError
 
+Item = TypeVar("Item")
 
-def write_clouds(target: Path, names: Sequence[str], points: int, clouds: Iterator[NDArray[np.float32]]) -> None:
+
+# What writes a mesh, vertices and triangles, as a file of this suffix.
+MESH_WRITERS: dict[str, Callable[[Path, NDArray[np.float32], Triangles], None]] = {".ply": write_ply, ".obj": write_obj}
+
+
+def write_clouds(target: Path, names: Sequence[str], points: int | None, clouds: Iterator[NDArray[np.float32]]) -> None:
     """Write clouds of shape (points, 3), one for each name, taken one at a time, as the target's suffix says.
 
     `.npy`, `.h5` and `.hdf5` are one file each; a `.npy` file keeps no names. Anything else is a folder, made where
-    missing, with one binary NAME.ply a cloud, in folders below it where the name has a `/`. No file is ever left
-    half-written.
+    missing, with one binary NAME.ply a cloud, in folders below it where the name has a `/`. There clouds may have
+    their own numbers of points, and `points` be None. No file is ever left half-written.
 
     Raises `FormatError` when names are unsafe or equal, or the target cannot be written.
     """
+    _check(names)
+    suffix = target.suffix.lower()
+    if suffix not in (".npy", ".h5", ".hdf5"):
+        _write_folder(target, ".ply", names, clouds, write_ply)
+        return
+    if points is None:
+        raise FormatError(f"expected clouds of one number of points, which {suffix} needs", file=str(target))
+    if suffix == ".npy":
+        write_npy(target, len(names), points, clouds)
+    else:
+        write_h5(target, names, points, clouds)
+
+
+def write_meshes(
+    target: Path, suffix: str, names: Sequence[str], meshes: Iterator[tuple[NDArray[np.float32], Triangles]]
+) -> None:
+    """Write meshes, vertices (v, 3) and triangles (t, 3), to a folder as `write_clouds` does, as NAME and the suffix.
+
+    Raises `FormatError` as `write_clouds` does.
+    """
+    _check(names)
+    writer = MESH_WRITERS[suffix]
+    _write_folder(target, suffix, names, meshes, lambda file, mesh: writer(file, *mesh))
+
+
+def _check(names: Sequence[str]) -> None:
     for name, times in Counter(names).items():
         if times > 1 or not safe_name(name):
             problem = "given twice" if times > 1 else "not safe as the name of a file"
             raise FormatError(f"name {name[:100]!r} of a cloud is {problem}")
-    match target.suffix.lower():
-        case ".npy":
-            write_npy(target, len(names), points, clouds)
-        case ".h5" | ".hdf5":
-            write_h5(target, names, points, clouds)
-        case ".ply":
-            raise FormatError("expected a folder to write .ply files to, found the name of one", file=str(target))
-        case _:
-            with named_os_errors(target, "make this folder"):
-                target.mkdir(parents=True, exist_ok=True)
-            written: dict[str, Path] = {}
-            for name, cloud in zip(names, clouds, strict=True):
-                file = target / f"{name}.ply"
-                # Some systems take `A` for `a`, or two ways to write an `ä` for one.
-                alike = written.setdefault(unicodedata.normalize("NFC", name).casefold(), file)
-                if alike is not file and file.exists() and file.samefile(alike):
-                    raise FormatError(f"is the same file here as that of {alike.stem}", file=str(file))
-                with named_os_errors(file.parent, "make this folder"):
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                write_ply(file, cloud)
+
+
+def _write_folder(
+    folder: Path, suffix: str, names: Sequence[str], items: Iterator[Item], write: Callable[[Path, Item], None]
+) -> None:
+    """Write an item for each name as a file in a folder."""
+    if folder.suffix.lower() == suffix:
+        raise FormatError(f"expected a folder to write {suffix} files to, found the name of one", file=str(folder))
+    with named_os_errors(folder, "make this folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+    written: dict[str, Path] = {}
+    for name, item in zip(names, items, strict=True):
+        file = folder / f"{name}{suffix}"
+        # Some systems take `A` for `a`, or two ways to write an `ä` for one.
+        alike = written.setdefault(unicodedata.normalize("NFC", name).casefold(), file)
+        if alike is not file and file.exists() and file.samefile(alike):
+            raise FormatError(f"is the same file here as that of {alike.stem}", file=str(file))
+        with named_os_errors(file.parent, "make this folder"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        write(file, item)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, TypedDict, get_origin, get_type_hints
 
 from pcqaad.bitstream.header import Header
-from pcqaad.bitstream.surface import read_surface_header
+from pcqaad.bitstream.surface import read_sizes, read_surface_header
 from pcqaad.bitstream.tags import LINEAR_TAG, SURFACE_TAG
 from pcqaad.decoder.architecture import MAX_POINTS
 from pcqaad.errors import SettingsError
@@ -29,7 +29,7 @@ class Bytes(TypedDict):
     """
 
     file: int
-    raw_float32: int  # 12 for each point
+    raw_float32: int  # 12 for each point of each cloud
     sections: dict[str, int]
     parts: dict[str, int]
     per_cloud: dict[str, float]  # of the parts that grow with the clouds
@@ -47,6 +47,7 @@ class Sizes(TypedDict):
     components: int
     vertices: int  # of a template that is a surface; 0 where it is a list of points
     triangles: int  # of that
+    triangle_bytes: int  # that say which vertices these join
 
 
 class Normalisation(TypedDict):
@@ -125,6 +126,8 @@ class Info(TypedDict):
     version: int  # of the format
     clouds: int
     points: int  # of a cloud
+    least_points: int  # of the smallest cloud, where clouds have their own numbers
+    most_points: int
     unit: str  # of coordinates, as the user named it
     bytes: Bytes
     ratio: float  # raw_float32 to the file
@@ -158,12 +161,17 @@ def describe(file: str, container: Container, header: Header) -> Info:
     parts = {part: sum(lengths.get(tag, 0) for tag in tags) for part, tags in of_parts.items()}
     # The header, the tables, the info: nothing of it decodes to points.
     parts["rest"] = container.size - sum(parts.values())
-    raw = 12 * clouds * points
+    sizes = read_sizes(container, architecture)
+    least, most = (points, points) if sizes is None else (int(sizes.min()), int(sizes.max()))
+    total = clouds * points if sizes is None else int(sizes.sum())
+    raw = 12 * total
     return {
         "file": file,
         "version": VERSION,
         "clouds": clouds,
         "points": points,
+        "least_points": least,
+        "most_points": most,
         "unit": section.get("unit", ""),
         "bytes": {
             "file": container.size,
@@ -173,7 +181,7 @@ def describe(file: str, container: Container, header: Header) -> Info:
             "per_cloud": {part: parts[part] / clouds for part in ("latents", "names", "rest")},
         },
         "ratio": raw / container.size,
-        "bits_per_point": 8 * container.size / (clouds * points),
+        "bits_per_point": 8 * container.size / total,
         "paper_ratio": architecture.paper_ratio(points),
         "model": {
             "shared": list(architecture.shared),
@@ -185,6 +193,7 @@ def describe(file: str, container: Container, header: Header) -> Info:
             "components": architecture.components,
             "vertices": 0 if surface is None else architecture.points,
             "triangles": 0 if surface is None else surface.triangles,
+            "triangle_bytes": 0 if surface is None else surface.of_triangles,
         },
         "normalisation": {"centre": centre, "scale": scale},
         "quantisation": {

@@ -46,6 +46,8 @@ class Verification(TypedDict, total=False):
 
     clouds: int
     points: int
+    least_points: int  # of the smallest cloud, where clouds have their own numbers
+    most_points: int
     unit: str
     bytes: Bytes
     ratio: float
@@ -99,6 +101,8 @@ def verify(
     result: Verification = {
         "clouds": info["clouds"],
         "points": info["points"],
+        "least_points": info["least_points"],
+        "most_points": info["most_points"],
         "unit": info["unit"],
         "bytes": info["bytes"],
         "ratio": info["ratio"],

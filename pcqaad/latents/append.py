@@ -154,7 +154,7 @@ def _read(
         check_near(names[i], float(np.linalg.norm(np.median(points, 0))), plan.farthest_middle)
         targets.put(i, points)
     if larger := int((sizes > count).sum()):
-        text = "%d of %d clouds hold more points: brought to %s each by random subsampling"
+        text = "%d of %d clouds hold more points: %s of each, drawn at random, are fitted"
         log.warning(text, larger, len(clouds), f"{count:,}")
     own = collection.integers.surface
     return targets, sizes if own is None else np.minimum(sizes, most_points(len(own.coded)))

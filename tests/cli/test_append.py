@@ -43,7 +43,7 @@ def new(tmp_path: Path) -> Path:
 def test_append_in_place(mine: Path, eggs: Path, new: Path, tmp_path: Path) -> None:
     result = run("append", mine, new, "--steps", "4", "--device", "cpu")
     assert result.exit_code == 0, result.output
-    lines = ["note: 2 of 2 clouds hold more points: brought to 256 each by random subsampling"]
+    lines = ["note: 2 of 2 clouds hold more points: 256 of each, drawn at random, are fitted"]
     assert [line for line in result.stderr.splitlines() if line.startswith("note")] == lines
     with pcqaad.open(mine) as after, pcqaad.open(eggs) as before:
         after.check()
