@@ -25,8 +25,11 @@ from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import LARGEST_LATENT, LARGEST_SCALE, POINT_SCALE, IntegerModel, latent_reach
 from pcqaad.decoder.matrices import selu_table
 from pcqaad.decoder.step_sizes import CODES, StepSize, round_shift, step_size_values
+from pcqaad.decoder.surface import Surface
 from pcqaad.decoder.weight_scales import LEVELS, WeightScales
 from pcqaad.formats.coding.fields import Cells
+from pcqaad.formats.coding.point_sets import encode_points
+from pcqaad.formats.coding.triangles import encode_triangles
 from pcqaad.formats.container.container import pack
 from pcqaad.points.collect import Normalisation
 from tests import reference
@@ -107,7 +110,7 @@ def test_the_specification_states_the_checksums_of_the_tables():
 def models(draw, extreme=False):
     """A model of random integers, latents (N, L) and a denormalisation; with `extreme` of any size."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    patches = draw(st.integers(1, 4))
+    patches = draw(st.sampled_from([1, 1, 2, 3, 4]))
     architecture = Architecture(
         clouds=draw(st.integers(2, 3)),
         points=draw(st.integers(patches, 20)),
@@ -133,7 +136,14 @@ def models(draw, extreme=False):
     if extreme:
         weights["latent"] //= 2**14
     grid = rng.integers(0, 2**bits, (architecture.points, 3), dtype=np.int32)
-    components = None
+    components = surface = None
+    if patches == 1 and len(grid) > 2 and draw(st.booleans()):
+        grid = grid[encode_points([grid], bits)[1][0]]  # as a file has them, which triangles rely on
+        corners = {tuple(sorted(rng.permutation(len(grid))[:3].tolist())) for _ in range(draw(st.integers(1, 9)))}
+        coded, triangles = encode_triangles(np.array([*corners]), grid, bits)
+        counts = rng.integers(0, 9, len(triangles))
+        counts[0] += 1
+        surface = Surface(triangles, counts.astype(np.int64), coded)
     if architecture.components:
         size = architecture.points, architecture.components, 3
         exponents = (-20, 1) if extreme else (-14, -8)
@@ -155,6 +165,7 @@ def models(draw, extreme=False):
         tuple(step() for _ in range(architecture.latent)),
         tuple(map(int, rng.integers(0 if extreme else 7, LARGEST_SCALE + 1, len(architecture.shared) + 1))),
         components,
+        surface,
     )
     denormalisation = Denormalisation(
         tuple(map(int, rng.integers(-(2**52), 2**52, 3))), float(np.float32(rng.uniform(1e-9, 1e-3)))

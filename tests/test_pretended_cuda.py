@@ -25,6 +25,7 @@ from pcqaad.training.schedule import Schedule, pretraining
 from tests.conftest import stop_in
 from tests.generators import population
 from tests.pretend import GPU, NAME, marked, pretend_cuda
+from tests.surface_files import surface_file, surface_model
 
 POINTS = 64
 TINY = Settings(epochs=6, sample=32, batch=2, patches=2, shared=(8,), patch=4, latent=3, rematch=0, measure=2)
@@ -99,6 +100,13 @@ def test_decoding(file):
         module, moved = c.module().cuda(), latents.requires_grad_()
         module(moved).square().sum().backward()
         assert moved.grad.is_cuda
+
+
+def test_decoding_of_a_surface():
+    with pretend_cuda(), pcqaad.Collection(surface_file(surface_model(0))) as c:
+        points = c.decoder("cuda")(torch.from_numpy(c.latents).cuda())
+        assert points.is_cuda
+        assert points.cpu().numpy().tobytes() == c[:].tobytes()
 
 
 def test_new_clouds_and_partial_ones(clouds, file):
