@@ -43,7 +43,7 @@ class File:
             at += row[1]
         required = {"HEAD", "GAIN", "WGTS", "TMPL", "LMOD", "LATS", "NAME"}
         found = {tag for tag in self.rows if tag[0].isupper()}
-        need(found - {"COMP"} == required, f"the sections {sorted(required)}, and no other but COMP")
+        need(found - {"COMP", "SURF"} == required, f"the sections {sorted(required)}, and no other but COMP and SURF")
         need(stream.seek(0, 2) == at, f"a file of {at} bytes")
 
     def read(self, offset: int, length: int, checksum: int, covered: bytes = b"") -> bytes:
@@ -386,6 +386,196 @@ def fields(data: bytes, points: np.ndarray, depth: int, count: int) -> np.ndarra
     return values
 
 
+class Flags:
+    """Flags whose probabilities follow what was read (section 6.2, stream)."""
+
+    def __init__(self, data: bytes) -> None:
+        need(len(data) >= 4, "a state of flags")
+        self.state, self.words = int.from_bytes(data[:4], "little"), np.frombuffer(data[4:], "<u2").tolist()[::-1]
+        first = [
+            32,
+            56,
+            62,
+            63,
+            63,
+            16,
+            40,
+            60,
+            6,
+            60,
+            60,
+            16,
+            24,
+            40,
+            4,
+            60,
+            60,
+            16,
+            60,
+            60,
+            16,
+            60,
+            40,
+            40,
+            40,
+            30,
+            16,
+        ]
+        first += [6, 6, 52, 38, 24, 18, 25, 31, 34, 42, 48, 53, 57, 60, 61, 20, 25, 31, 38, 43, 52, 54, 57, 38]
+        first += [13, 16, 20, 24, 30, 36, 42, 48, 5]
+        self.chance, self.divisor = [2**10 * p for p in first], [16] * len(first)
+
+    def take(self, frequency: int) -> bool:
+        """Read a flag that is set in so many of 2^14 cases."""
+        rest, slot = divmod(self.state, 2**14)
+        found = slot < frequency
+        self.state = frequency * rest + slot if found else (2**14 - frequency) * rest + slot - frequency
+        if self.state < 2**16:
+            need(len(self.words) > 0, "more flags")
+            self.state = self.state << 16 | self.words.pop()
+        return found
+
+    def flag(self, context: int) -> bool:
+        """Read a flag in a context."""
+        p, d = self.chance[context], self.divisor[context]
+        found = self.take(max(p >> 2, 1))
+        self.chance[context], self.divisor[context] = p + (2**16 - p) // d if found else p - p // d, min(d + 1, 128)
+        return found
+
+    def number(self, width: int) -> int:
+        """Read a number of `width` bits."""
+        return sum(self.take(2**13) << place for place in reversed(range(width)))
+
+    def place(self, context: int, most: int, points: list[int]) -> int:
+        """Read a place in a list, and return the point there."""
+        digits = 0
+        while digits < most and self.flag(context + digits):
+            digits += 1
+        place = 2**digits - 1 + self.number(digits)
+        need(place < len(points), "a place in a list of points")
+        return points[place]
+
+
+class Mesh:
+    """Triangles that grow from edge to edge, over points (V, 3) (section 6.2)."""
+
+    def __init__(self, points: np.ndarray) -> None:
+        self.points, self.triangles, self.known = points, [], set()
+        self.border, self.edges, self.ends = {}, set(), [0] * len(points)  # edges on the border that end at each point
+        self.fresh, self.tails, self.heads = set(range(len(points))), set(), set()
+        self.nearest = {}
+
+    def add(self, p: int, q: int, r: int) -> None:
+        """Add a triangle, and its edges to the border."""
+        corners = frozenset((p, q, r))
+        need(len(corners) == 3 and corners not in self.known and max(corners) < len(self.points), "another triangle")
+        self.triangles.append((p, q, r))
+        self.known.add(corners)
+        self.fresh -= corners
+        for a, b, c in ((p, q, r), (q, r, p), (r, p, q)):
+            self.edges.add((a, b))
+            if (b, a) in self.border:
+                self.leave(b, a)
+            elif (a, b) not in self.border:
+                self.border[a, b] = c
+                self.ends[a] += 1
+                self.ends[b] += 1
+
+    def leave(self, a: int, b: int) -> None:
+        """Take an edge from the border."""
+        del self.border[a, b]
+        self.ends[a] -= 1
+        self.ends[b] -= 1
+
+    def near(self, p: int, count: int) -> list[int]:
+        """Return the points nearest to one, at most 64."""
+        if p not in self.nearest:
+            distance = np.square(self.points - self.points[p]).sum(1)
+            distance[p] = np.iinfo(np.int64).max
+            self.nearest[p] = np.argsort(distance, kind="stable")[: min(64, len(distance) - 1)].tolist()
+        return self.nearest[p][:count]
+
+    def scores(self, a: int, b: int, c: int, count: int) -> tuple[np.ndarray, ...]:
+        """Return the candidates, best first, and their score, fold and places along the edge as its ends see them."""
+
+        def dot(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+            return (u * v).sum(-1)
+
+        def length(u: np.ndarray) -> np.ndarray:
+            return np.maximum(root(2**8 * dot(u, u)), 1)
+
+        v = np.array(sorted({*self.near(a, count), *self.near(b, count)} - {a, b, c}), np.int64)
+        at_a, at_b, at_c = self.points[[a, b, c]]
+        x, y, e, g = at_a - self.points[v], at_b - self.points[v], at_b - at_a, at_c - at_a
+        n, m = np.cross(e, g), np.cross(e, y)
+        opening = (dot(x, y) << 18) // (length(x) * length(y))
+        fold = (dot(n, m) << 10) // np.maximum(root(dot(n, n)) * root(dot(m, m)), 1)
+        shift = np.minimum((root(2**8 * dot(g - y, g - y)) << 10) // length(e), 2**12)
+        reach = np.minimum(((length(x) + length(y)) << 10) // length(e), 2**13)
+        score = 8 * opening - 9 * fold + 4 * shift + 2 * reach
+        sides = (dot(x, e) << 18) // (length(x) * length(e)), (dot(y, e) << 18) // (length(y) * length(e))
+        order = np.argsort(score, kind="stable")
+        return tuple(column[order] for column in (v, score, fold, *sides))
+
+    def closed(self, a: int, b: int, v: int) -> int:
+        """Return how many of the other two edges of a triangle are on the border."""
+        return ((v, a) in self.border) + ((b, v) in self.border)
+
+    def offered(self, a: int, b: int, points: np.ndarray, scores: np.ndarray) -> list[tuple[int, int]]:
+        """Return scores and points that may complete a triangle, best first."""
+        out = []
+        for v, score in zip(points.tolist(), scores.tolist(), strict=True):
+            if v in self.fresh:
+                out.append((score, v))
+            elif self.ends[v] and (a, v) not in self.edges and (v, b) not in self.edges:
+                out.append((score + (4500, -1400, -12000)[self.closed(a, b, v)], v))
+        return sorted(out)
+
+    def cross(self, flags: Flags, a: int, b: int, c: int) -> None:
+        """Read what lies across an edge of the border."""
+        v, score, fold, at_a, at_b = (column[:12] for column in self.scores(a, b, c, 24))
+        covers = (fold > 0) & (at_a < at_a[:, None]) & (at_b > at_b[:, None])
+        best = self.offered(a, b, v, score + 6000 * covers.any(1))
+        t = 2 if a in self.tails else int(a in self.heads)
+        h = 2 if b in self.heads else int(b in self.tails)
+        state = int(self.closed(a, b, best[0][1]) == 2) if best else 2
+        if not flags.flag(3 + 3 * (min(t, h) * (5 - min(t, h)) // 2 + max(t, h)) + state):
+            self.leave(a, b)
+            self.tails.add(a)
+            self.heads.add(b)
+            return
+        for i, (score, v) in enumerate(best):
+            lead = best[i + 1][0] - score if i + 1 < len(best) else 22000
+            lower = sum(step <= lead for step in (600, 1500, 3000, 5000, 7500, 10500, 14500, 22000))
+            if flags.flag(33 + 9 * min(i, 2) + lower):
+                return self.add(b, a, v)
+        far = self.offered(a, b, *self.scores(a, b, c, 64)[:2])
+        others = [v for _, v in far if v not in {u for _, u in best}]
+        digits = (len(self.points) - 1).bit_length()
+        return self.add(b, a, flags.place(22, 7, others) if flags.flag(21) else flags.number(digits))
+
+
+def mesh(data: bytes, points: np.ndarray, depth: int, count: int) -> np.ndarray:
+    """Read triangles (count, 3) over points (V, 3) of a grid of `depth` bits an axis (section 6.2)."""
+    flags, grown, here = Flags(data), Mesh(points >> max(depth - 12, 0)), 0
+    digits = (len(points) - 1).bit_length()
+    while not grown.triangles or flags.flag(0):
+        need(len(grown.triangles) < count, f"{count} triangles")
+        while here < len(points) and not (here in grown.fresh and flags.flag(1)):
+            here += 1
+        first = here if here < len(points) else flags.number(digits)
+        need(first < len(points), "the number of a point")
+        near = grown.near(first, 24)
+        grown.add(first, *(flags.place(29, 4, near) if flags.flag(2) else flags.number(digits) for _ in range(2)))
+        while grown.border:
+            need(len(grown.triangles) <= count, f"{count} triangles")
+            (a, b), c = next(iter(grown.border.items()))
+            grown.cross(flags, a, b, c)
+    need(not flags.words and flags.state == 2**16, "an end of flags")
+    need(len(grown.triangles) == count, f"{count} triangles")
+    return np.array(grown.triangles, np.int64)
+
+
 class Header:
     """The header (section 7.1), and the shapes of the network's tensors (7.2)."""
 
@@ -439,6 +629,57 @@ def read_components(file: File, head: Header, template: np.ndarray) -> np.ndarra
     return components
 
 
+def shares(masses: np.ndarray, points: int) -> np.ndarray:
+    """Return how many of a cloud's points each triangle gets (section 7.10)."""
+    masses = masses >> max(int(masses.sum()).bit_length() - 38, 0)
+    sums = np.cumsum(masses if masses.any() else np.ones_like(masses))
+    return np.diff((points * sums + sums[-1] // 2) // sums[-1], prepend=0)
+
+
+def cut(part: np.ndarray, count: int, corners: np.ndarray) -> list[np.ndarray]:
+    """Return the weights of `count` points on a part of a triangle, whose corners are weights too (section 7.10)."""
+
+    def whole(w: np.ndarray) -> np.ndarray:
+        return np.array([w[0], w[1], 2**20 - w[0] - w[1]])
+
+    if count == 1:
+        return [whole(part.sum(0) // 3)]
+    places, half = part @ corners >> 8, count // 2
+    lengths = [np.square(places[(i + 1) % 3] - places[(i + 2) % 3]).sum() for i in range(3)]
+    opposite, first, second = (part[(int(np.argmax(lengths)) + i) % 3] for i in range(3))
+    at = whole(first + (second - first) * half // count)
+    one, other = np.array([first, at, opposite]), np.array([at, second, opposite])
+    return cut(one, half, corners) + cut(other, count - half, corners)
+
+
+def read_surface(file: File, head: Header, template: np.ndarray, cloud: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the vertices (n, 3) that each point of a cloud lies between, and its weights (n, 3) (section 7.10)."""
+    if "SURF" not in file.rows:
+        return None
+    data = file.section("SURF")
+    points, count, of_triangles, of_counts = struct.unpack_from("<IIII", data)
+    end = 16 + of_triangles + of_counts
+    most = min(2**24, 2**18 + 4096 * of_triangles)
+    need(1 <= points <= most and 1 <= count <= 2**15 and end <= len(data), "fewer points and triangles")
+    need(len(head.sizes) == 1 and 3 <= len(template) <= 2**15, "3 to 32768 vertices in one patch")
+    triangles = mesh(data[16 : 16 + of_triangles], template, head.depth, count)
+    a, b, c = template[triangles.T]
+    normals = np.abs(np.cross(b - a, c - a))
+    excess = np.array([max(int(n).bit_length() - 25, 0) for n in normals.max(1)])
+    areas = root(np.square(normals >> excess[:, None]).sum(1)) << excess
+    total = max(int(areas.sum()), 1)
+    contexts = np.zeros(max(count, head.clouds), np.int64)
+    counts = (2 * points * areas + total) // (2 * total) + integer_array(data[end - of_counts : end], contexts[:count])
+    need(counts.min() >= 0 and counts.sum() == points, f"{points} points on all triangles")
+    if data[end:]:
+        size = points + int(integer_array(data[end:], contexts[: head.clouds])[cloud])
+        need(1 <= size <= most, f"a cloud of at most {most} points")
+        counts = counts if size == points else shares(counts, size)
+    whole = np.eye(3, dtype=np.int64) << 20
+    weights = [w for t, n in zip(triangles, counts.tolist(), strict=True) if n for w in cut(whole, n, template[t])]
+    return np.repeat(triangles, counts, 0), np.array(weights)
+
+
 def coefficients(head: Header, latent: list[int], count: int) -> np.ndarray:
     """Return the coefficients (C,) of the components, in 2^-16 (section 7.7)."""
     exact = []
@@ -481,7 +722,7 @@ def activation(scale: int, sums: np.ndarray) -> np.ndarray:
 
 
 def read_cloud(path: str | Path, cloud: int) -> np.ndarray:
-    """Return the points (M, 3) of one cloud, float32, in the data's unit."""
+    """Return the points (M, 3) of one cloud, float32, in the data's unit: all that it has of its own on a surface."""
     with Path(path).open("rb") as stream:
         file = File(stream)
         head = Header(file.section("HEAD"))
@@ -490,6 +731,7 @@ def read_cloud(path: str | Path, cloud: int) -> np.ndarray:
         tensors = read_tensors(file, head)
         template = point_sets(file.section("TMPL"), head.sizes, head.depth)
         components = read_components(file, head, np.concatenate(template))
+        surface = read_surface(file, head, np.concatenate(template), cloud)
         latent = read_latent(file, head, cloud)
     own = cloud_part(head, latent, tensors[0])
     # Doubles hold every sum exactly, in any order: section 7.8 sees to that.
@@ -505,7 +747,12 @@ def read_cloud(path: str | Path, cloud: int) -> np.ndarray:
         decoded.append(np.floor(2**20 * (x @ output + output_bias + q * head.residual) + 0.5).astype(np.int64))
     largest = float(np.finfo(np.float32).max)
     moved = np.tensordot(coefficients(head, latent, len(components)), components, 1) + 2**15 >> 16
-    points = (np.concatenate(decoded) + moved + head.centre).astype(np.float64) * head.unit
+    points = np.concatenate(decoded) + moved
+    if surface is not None:
+        corners, weights = surface
+        vertices = np.clip(points, -(2**41), 2**41)[corners]
+        points = (vertices * weights[:, :, None]).sum(1) + 2**19 >> 20
+    points = (points + head.centre).astype(np.float64) * head.unit
     return np.clip(points, -largest, largest).astype(np.float32)
 
 

@@ -174,7 +174,7 @@ def _collect(
 def _own(quantised: Quantised, sizes: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
     """Return the clouds' own numbers of points (N,), as far as a file can hold them."""
     surface = quantised.shared.surface
-    return None if sizes is None or surface is None else np.minimum(sizes, most_points(len(surface.triangles)))
+    return None if sizes is None or surface is None else np.minimum(sizes, most_points(len(surface.coded)))
 
 
 def _size_before_fidelity(

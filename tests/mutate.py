@@ -22,13 +22,16 @@ import numpy as np
 
 import pcqaad
 from pcqaad.bitstream.sections import read_header, to_sections
+from pcqaad.bitstream.surface import read_sizes, read_surface_header
 from pcqaad.decoder.architecture import Architecture
 from pcqaad.decoder.components import Components
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel
 from pcqaad.decoder.step_sizes import StepSize
 from pcqaad.decoder.weight_scales import WeightScales
+from pcqaad.formats.coding.fields import Cells
 from pcqaad.formats.container.container import Container, Section, pack
+from tests.surface_files import surface_file, surface_model
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "ellipsoids"
 # Seconds for one file.
@@ -37,7 +40,18 @@ _MOST_SECONDS = 20
 _ALWAYS, _PER_BYTE, _PER_BYTE_OF_NAMES = 96 << 20, 64, 4
 _PER_WEIGHT, _PER_NEURON, _PER_POINT, _PER_LATENT, _PER_CLOUD = 160, 8192, 1000, 120, 300
 _PER_NUMBER = 100  # of the components
-STATED = _PER_WEIGHT, _PER_NEURON, _PER_POINT, _PER_NUMBER, _PER_LATENT, _PER_CLOUD, _PER_BYTE, _PER_BYTE_OF_NAMES
+_PER_TRIANGLE = 1200
+STATED = (
+    _PER_WEIGHT,
+    _PER_NEURON,
+    _PER_POINT,
+    _PER_TRIANGLE,
+    _PER_NUMBER,
+    _PER_LATENT,
+    _PER_CLOUD,
+    _PER_BYTE,
+    _PER_BYTE_OF_NAMES,
+)
 
 
 def most_memory(data: bytes) -> int:
@@ -45,11 +59,17 @@ def most_memory(data: bytes) -> int:
     most = _ALWAYS + _PER_BYTE * len(data)
     try:
         with Container.open(data) as container:
-            shape, names = read_header(container).architecture, container.entry("NAME").size
+            header, names = read_header(container), container.entry("NAME").size
+            shape = header.architecture
+            surface = read_surface_header(container, shape)
+            sizes = read_sizes(container, shape)
     except pcqaad.FormatError:
         return most
     widest = max(*shape.shared, shape.patch)
     network = _PER_WEIGHT * shape.weights() + _PER_NEURON * widest + _PER_POINT * shape.points
+    if surface is not None:
+        largest = header.points if sizes is None else int(sizes[-1])  # the cloud that is decoded is the last
+        network += _PER_POINT * largest + _PER_TRIANGLE * surface.triangles
     network += _PER_NUMBER * 3 * shape.points * shape.components
     return most + network + shape.clouds * (_PER_CLOUD + _PER_LATENT * shape.latent) + _PER_BYTE_OF_NAMES * names
 
@@ -71,7 +91,7 @@ def little_file() -> bytes:
         {name: np.rint(rng.laplace(0, 30, size)).astype(np.int32) for name, size in shape.tensors().items()},
         (StepSize(8, -6), StepSize(15, -7)),
         (12, 11),
-        Components.encode(fields, (StepSize(9, -10), StepSize(15, -11)), grid, 3),
+        Components.encode(fields, (StepSize(9, -10), StepSize(15, -11)), Cells(grid, 3)),
     )
     latents = np.rint(rng.normal(0, 40, (5, 2))).astype(np.int32)
     names = [f"cloud {i}" for i in range(5)]
@@ -149,18 +169,17 @@ def outcome(data: bytes, last: np.ndarray, mended: bool) -> str:
 def run(count: int, seed: int = 0, golden: int = 8, measured: int = 50) -> dict[str, Counter[str]]:
     """Read `count` mutations; returns how many of the "damaged" and the "mended" were "refused" and "read".
 
-    One pair in `golden` is of the golden file, the others of the little one. Memory is traced for one in `measured`,
-    as tracing takes time. Raises AssertionError, with the number of the mutation, where a law is broken.
+    One pair in `golden` is of the golden file, the others of the little ones, one of which has a surface. Memory is
+    traced for one in `measured`, as tracing takes time. Raises AssertionError, with the number of the mutation, where a
+    law is broken.
     """
-    little = little_file()
-    files = [
-        (GOLDEN.with_suffix(".qaad").read_bytes(), np.load(GOLDEN.with_suffix(".npy"))[-1]),
-        (little, pcqaad.Collection(little)[-1]),
-    ]
+    drawn = surface_file(surface_model(3, around=4, across=3, points=40), np.array([40, 30, 40, 9, 50]))
+    files = [(GOLDEN.with_suffix(".qaad").read_bytes(), np.load(GOLDEN.with_suffix(".npy"))[-1])]
+    files += [(little, pcqaad.Collection(little)[-1]) for little in (little_file(), drawn)]
     found: dict[str, Counter[str]] = {"damaged": Counter(), "mended": Counter()}
     for i in range(count):
         rng = np.random.default_rng([seed, i])
-        data, points = files[(i // 2 % golden) > 0]
+        data, points = files[1 + i // 2 % 2 if i // 2 % golden else 0]
         mended = bool(i % 2)
         changed = _mended(data, rng) if mended else mutated(data, rng)
         if changed == data:
@@ -184,7 +203,7 @@ def run(count: int, seed: int = 0, golden: int = 8, measured: int = 50) -> dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Read mutations of two files.")
+    parser = argparse.ArgumentParser(description="Read mutations of three files.")
     parser.add_argument("--count", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--golden", type=int, default=8, help="one pair in this many is of the golden file")

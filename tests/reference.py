@@ -11,8 +11,9 @@ from itertools import accumulate
 import numpy as np
 
 from tests.reference_coding import ArrayModel, clip, decode_array, decode_fields, decode_points, decode_stream
+from tests.reference_surface import Surface
 
-KNOWN = (b"HEAD", b"GAIN", b"WGTS", b"TMPL", b"COMP", b"LMOD", b"LATS", b"NAME", b"info")
+KNOWN = (b"HEAD", b"GAIN", b"WGTS", b"TMPL", b"COMP", b"SURF", b"LMOD", b"LATS", b"NAME", b"info")
 
 
 def sections(data: bytes) -> dict[str, bytes]:
@@ -67,7 +68,12 @@ def rounded_sum(scale: int, terms: Sequence[tuple[np.ndarray, int, int]]) -> np.
 
 
 def decode_file(data: bytes) -> np.ndarray:
-    """Sections 7.1 to 7.8: the points (N, M, 3) of all clouds, float32."""
+    """Sections 7.1 to 7.9: the points (N, M, 3) of all clouds, float32, or P of each where there is a surface."""
+    return np.stack(decode_clouds(data, own=False))
+
+
+def decode_clouds(data: bytes, points: int | None = None, *, own: bool = True, even: bool = False) -> list[np.ndarray]:
+    """Sections 7.1 to 7.10: the clouds (n, 3), float32, on a surface of so many points, of their own numbers or P."""
     section = sections(data)
     head = section["HEAD"]
     n, m, k, size, hidden, d, flags, bits, _, latent_contexts = struct.unpack_from("<IIHHHBBBBH", head)
@@ -113,6 +119,10 @@ def decode_file(data: bytes) -> np.ndarray:
     }
     sizes = [m // k + (i < m % k) for i in range(k)]
     template = [np.array(part) + origin for part in decode_points(section["TMPL"], sizes, bits)]
+    surface = None
+    if "SURF" in section:
+        assert k == 1
+        surface = Surface(section["SURF"], [tuple(q) for q in (template[0] - origin).tolist()], bits, n)
     components, displaced = np.zeros((0, m, 3), np.int64), 0
     if "COMP" in section:
         (count,) = struct.unpack_from("<H", section["COMP"])
@@ -155,7 +165,7 @@ def decode_file(data: bytes) -> np.ndarray:
 
     low = min(e for _, e in of_latents)
     assert np.abs(tensors["latent part"]).max() < 2**16
-    points = np.empty((n, m, 3), np.float32)
+    clouds_of_points = []
     for cloud, latent in enumerate(latents):
         scaled = [l * mantissa << (e - low) for l, (mantissa, e) in zip(latent, of_latents, strict=True)]
         assert sum(map(abs, scaled)) < 2**36
@@ -206,6 +216,9 @@ def decode_file(data: bytes) -> np.ndarray:
                 terms.append((parts[patch], -20, displaced))
             decoded.append(rounded_sum(20, terms))
         largest = (2**24 - 1) * 2.0**104
-        exact = (np.concatenate(decoded) + centre).astype(np.float64) * unit
-        points[cloud] = np.clip(exact, -largest, largest)
-    return points
+        p = np.concatenate(decoded)
+        if surface is not None:
+            count = points or (surface.sizes[cloud] if own else surface.points)
+            p = np.array(surface.decode(p.tolist(), count, even))
+        clouds_of_points.append(np.clip((p + centre).astype(np.float64) * unit, -largest, largest).astype(np.float32))
+    return clouds_of_points

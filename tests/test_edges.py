@@ -64,7 +64,9 @@ def test_a_model_larger_than_a_file_is_refused_before_it_is_trained():
 
 def test_sections_that_no_reader_takes_are_not_made(fitted):
     shared = fitted.encoded.quantised.shared
-    broken = SimpleNamespace(**{**vars(shared), "bits": shared.bits, "scales": (99,) * len(shared.scales)})
+    broken = SimpleNamespace(
+        **{**vars(shared), "bits": shared.bits, "scales": (99,) * len(shared.scales), "points": shared.points}
+    )
     with pytest.raises(pcqaad.SettingsError, match="a file cannot hold such a model: HEAD: expected scales up to"):
         to_sections(broken, fitted.encoded.quantised.latents, fitted.denormalisation, fitted.names, {})
 

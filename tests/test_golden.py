@@ -16,20 +16,36 @@ from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.integer_model import IntegerModel
 from pcqaad.decoder.step_sizes import StepSize
 from pcqaad.decoder.weight_scales import WeightScales
+from pcqaad.formats.coding.fields import Cells
 from pcqaad.formats.container.container import Container, pack
 from pcqaad.quantisation.step_sizes import to_grid
 from tests import reference
 from tests.conftest import SMALL
 from tests.generators import population
+from tests.surface_files import surface_file, surface_model
 
 HERE = Path(__file__).resolve().parent / "golden"
 FILE = HERE / "ellipsoids.qaad"
-# Of a fit; of random integers, whose latents are coded as a sequence in two groups; and of a linear part.
-GOLDEN = [FILE, HERE / "sequence.qaad", HERE / "linear.qaad"]
+SURFACE = HERE / "surface.qaad"
+# Of a fit; of random integers, whose latents are coded as a sequence in two groups; of a linear part; and of a surface.
+GOLDEN = [FILE, HERE / "sequence.qaad", HERE / "linear.qaad", SURFACE]
+# The numbers of points of the surface's clouds, and another number that its last cloud is decoded to.
+SIZES, OTHER = [100, 60, 137, 100, 1], 77
 
 
 def points(file):
-    return np.load(file.with_suffix(".npy"))
+    """Return the golden clouds of a file."""
+    return np.load(file.with_suffix(".npy")) if file != SURFACE else golden_surface()[: len(SIZES)]
+
+
+def golden_surface():
+    """Return the golden clouds of the surface; its last one of another number of points, as dense and evenly; and P."""
+    return np.split(np.load(SURFACE.with_suffix(".npy")), np.cumsum([*SIZES, OTHER, OTHER, 100])[:-1])
+
+
+def of_other_numbers(clouds):
+    """Return what is golden beside the clouds."""
+    return [clouds.read(4, OTHER), clouds.read(4, OTHER, even=True), clouds[[4]][0]]
 
 
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
@@ -38,20 +54,34 @@ def test_a_golden_file_decodes_to_its_golden_points(file):
     with pcqaad.open(file) as c:
         c.check()
         assert c.names == [f"{file.stem.rstrip('s')} {i}" for i in range(len(golden))]
-        decoded = np.stack(list(c))
-        assert decoded.dtype == golden.dtype == np.float32
-        assert decoded.tobytes() == golden.tobytes()
+        for cloud, expected in zip(c, golden, strict=True):
+            assert cloud.dtype == expected.dtype == np.float32 and cloud.shape == expected.shape
+            assert cloud.tobytes() == expected.tobytes()
+
+
+def test_a_golden_surface_decodes_to_its_other_golden_points():
+    with pcqaad.open(SURFACE) as c:
+        assert c.sizes.tolist() == SIZES
+        for cloud, expected in zip(of_other_numbers(c), golden_surface()[len(SIZES) :], strict=True):
+            assert cloud.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
 def test_a_decoder_written_from_the_specification_alone_agrees(file):
-    assert reference.decode_file(file.read_bytes()).tobytes() == points(file).tobytes()
+    data = file.read_bytes()
+    clouds = reference.decode_clouds(data)
+    if file == SURFACE:
+        for points_of, even in ((OTHER, False), (OTHER, True), (100, False)):
+            clouds.append(reference.decode_clouds(data, points_of, even=even)[4])
+    golden = points(file) if file != SURFACE else golden_surface()
+    assert [cloud.tobytes() for cloud in clouds] == [cloud.tobytes() for cloud in golden]
 
 
 def test_golden_files_know_all_codings():
     containers = [Container.open(file.read_bytes()) for file in GOLDEN]
-    assert [container.section("HEAD")[15] for container in containers] == [1, 3, 1]
-    assert ["COMP" in container for container in containers] == [False, False, True]
+    assert [container.section("HEAD")[15] for container in containers] == [1, 3, 1, 1]
+    assert ["COMP" in container for container in containers] == [False, False, True, True]
+    assert ["SURF" in container for container in containers] == [False, False, False, True]
 
 
 def test_the_golden_file_is_as_good_as_it_says():
@@ -103,11 +133,16 @@ def linear():
         {name: np.rint(rng.laplace(0, 9, size)).astype(np.int32) for name, size in shape.tensors().items()},
         (StepSize(8, -9), StepSize(15, -10), StepSize(11, -9), StepSize(8, -8)),
         (12, 12),
-        Components.encode(fields.astype(np.float32), steps, grid, bits),
+        Components.encode(fields.astype(np.float32), steps, Cells(grid, bits)),
     )
     latents = np.rint(rng.normal(0, 60, (5, 4))).astype(np.int32)
     names = [f"linear {i}" for i in range(5)]
     return pack(to_sections(model, latents, Denormalisation((1, 2**30, -7), 2.0**-18), names, {"unit": "mm"}))
+
+
+def surface():
+    """Return a file of clouds of their own numbers of points on a torus."""
+    return surface_file(surface_model(2), np.array(SIZES))
 
 
 def ellipsoids():
@@ -120,7 +155,9 @@ def ellipsoids():
 
 if __name__ == "__main__":
     HERE.mkdir(exist_ok=True)
-    for made, make in zip(GOLDEN, (ellipsoids, sequence, linear), strict=True):
+    for made, make in zip(GOLDEN, (ellipsoids, sequence, linear, surface), strict=True):
         if not made.exists():
             made.write_bytes(make())
-            np.save(made.with_suffix(".npy"), np.stack(list(pcqaad.open(made))))
+            clouds = pcqaad.open(made)
+            of_surface = np.concatenate([*clouds, *of_other_numbers(clouds)]) if made == SURFACE else None
+            np.save(made.with_suffix(".npy"), np.stack(list(clouds)) if of_surface is None else of_surface)

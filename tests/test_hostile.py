@@ -27,6 +27,7 @@ from tests.hostile import small
 from tests.hostile.containers import Row
 from tests.hostile.files import FORGERIES, Forgery
 from tests.hostile.rules import NOT_OF_A_FILE, RULES
+from tests.surface_files import surface_file, surface_model
 
 ROOT = Path(__file__).resolve().parent.parent
 REFUSALS = (ROOT / "tests" / "hostile" / "refusals.txt").read_text(encoding="utf-8").splitlines()
@@ -157,9 +158,26 @@ def test_reading_takes_no_more_memory_than_stated(
     assert peak < mutate.most_memory(data)
 
 
+@pytest.mark.parametrize(("around", "points"), [(3, 2**18), (40, 2**11)])
+def test_a_surface_takes_no_more_memory_than_stated(around: int, points: int) -> None:
+    data = surface_file(surface_model(0, around=around, across=20, points=points))
+    tracemalloc.start()
+    try:
+        collection = pcqaad.Collection(data)
+        collection.check()
+        before = tracemalloc.get_traced_memory()[0]
+        assert len(collection[-1]) == points
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Of these files the least part that is always allowed is the most, so points are counted alone as well.
+    assert peak < mutate.most_memory(data) and peak - before < 2**24 + 1000 * points
+
+
 def test_the_bounds_of_memory_are_those_of_the_contributors_guide() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    of = "%s bytes for every weight, %s for every neuron of the widest layer, %s for every point, "
+    of = "%s bytes for every weight, %s for every neuron of the widest layer, %s for every point and vertex, "
+    of += "%s for every triangle, "
     of += "%s for every number of a component, "
     of += "%s for every latent number, %s for every cloud, %s for every byte of the file and %s for every byte of names"
     assert of % mutate.STATED in text

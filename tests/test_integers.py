@@ -26,6 +26,7 @@ from pcqaad.decoder.integer_model import LARGEST_LATENT, LARGEST_SCALE, POINT_SC
 from pcqaad.decoder.matrices import selu_table
 from pcqaad.decoder.step_sizes import CODES, StepSize, round_shift, step_size_values
 from pcqaad.decoder.weight_scales import LEVELS, WeightScales
+from pcqaad.formats.coding.fields import Cells
 from pcqaad.formats.container.container import pack
 from pcqaad.points.collect import Normalisation
 from tests import reference
@@ -139,7 +140,7 @@ def models(draw, extreme=False):
         of_each = [StepSize(int(rng.integers(8, 16)), int(rng.integers(*exponents))) for _ in range(size[1])]
         spread = rng.choice([0.3, 30, 2000 if extreme else 5])
         fields = rng.laplace(0, spread, size) * step_size_values(of_each)[:, None]
-        components = Components.encode(fields, of_each, grid, bits)
+        components = Components.encode(fields, of_each, Cells(grid, bits))
     model = IntegerModel(
         architecture,
         bits,

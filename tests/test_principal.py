@@ -108,13 +108,13 @@ def test_a_model_that_misses_the_tolerance_in_floats_is_not_quantised():
     linear = without_network(collected.targets, 0)
     evaluator = Evaluator(collected, 16, SILENT, by_pairs=True)
     search = Search(linear.first(3), evaluator, pcqaad.Settings(tolerance=0.02), lambda: None, smooth=True)
-    assert search.of_another(linear.first(4), 1e-9).reachable
-    too_few = search.of_another(linear.first(2), 1e-9)
+    assert search.of_another(linear.first(4), 1e-9, evaluator).reachable
+    too_few = search.of_another(linear.first(2), 1e-9, evaluator)
     assert not too_few.reachable
     candidate = too_few.candidate(linear.first(2), 1e-9)
     assert too_few.kept_by(replace(candidate, degradation=0.019))
     assert not too_few.kept_by(replace(candidate, degradation=0.021))
-    kind = choice._Kind(lambda: linear_of(linear, 2), lambda _: 0.0)
+    kind = choice._Kind(lambda _: linear_of(linear, 2), lambda _: evaluator)
     assert choice._drafted(kind, search, None, None, lambda quantised: 0) is None
 
 

@@ -13,6 +13,7 @@ from plyfile import PlyData
 import pcqaad
 from examples import read_qaad as reader
 from pcqaad.formats.container.container import Container
+from tests.surface_files import surface_file, surface_model
 from tests.test_golden import GOLDEN, points
 
 SEQUENCE = GOLDEN[1]
@@ -57,6 +58,15 @@ def test_a_fitted_file_gives_the_points_of_pcqaad(fitted_file: Path) -> None:
         assert reader.read_names(fitted_file) == clouds.names
         for i, expected in enumerate(clouds):
             assert reader.read_cloud(fitted_file, i).tobytes() == expected.tobytes()
+
+
+def test_a_surface_gives_the_points_of_pcqaad(tmp_path: Path) -> None:
+    file = tmp_path / "surface.qaad"
+    file.write_bytes(surface_file(surface_model(5, around=14, across=9, points=700, bits=14), np.arange(698, 703)))
+    with pcqaad.open(file) as clouds:
+        for i, expected in enumerate(clouds):
+            assert len(expected) == 698 + i
+            assert reader.read_cloud(file, i).tobytes() == expected.tobytes()
 
 
 def test_only_what_a_cloud_needs_is_read(tmp_path: Path) -> None:

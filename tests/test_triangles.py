@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from pcqaad.formats.coding.point_sets import encode_points
 from pcqaad.formats.coding.triangles import decode_triangles, encode_triangles
 from pcqaad.formats.errors import FormatError
 from tests import reference_triangles as reference
+from tests.hostile.triangles import CORNERS, FORGED, Script
 
 Array = npt.NDArray[np.int64]
 Mesh = tuple[Array, Array, int]  # triangles, points, bits
@@ -221,39 +221,9 @@ def test_points_out_of_range_are_a_mistake_of_the_caller(points: list[list[int]]
         encode_triangles([], points, 1)
 
 
-class Script(FlagWriter):
-    """Answers what a walk asks for from a list, and writes it."""
-
-    def __init__(self, answers: Iterable[int]) -> None:
-        super().__init__(coder._FIRST)
-        self.answers = iter(answers)
-
-    def flag(self, context: int, flag: bool) -> bool:
-        return super().flag(context, bool(next(self.answers)))
-
-    def number(self, width: int, number: int) -> int:
-        return super().number(width, next(self.answers))
-
-
-CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 1]])
-FIRST = [1, 0, 1, 0, 2]  # the triangle 0, 1, 2; number 0 is where its walk begins
-# Of 5 points: what is answered, and what it is refused for.
-FORGED = {
-    "no such point": ([0, 0, 0, 0, 0, 5], "one of 5 points expected, found 5"),
-    "no such neighbour": ([1, 1, 1, 1, 0, 1], "one of 4 points expected, found 4"),
-    "twice a corner": ([1, 0, 1, 0, 1], "three points of a triangle expected, found 0, 1 and 1"),
-    "no such point across": ([*FIRST, 1, 0, 0, 0, 7], "one of 5 points expected, found 7"),
-    "an end of the edge across": ([*FIRST, 1, 0, 0, 0, 1], "three points of a triangle expected"),
-    "the triangle itself": ([*FIRST, 1, 0, 0, 0, 2], "triangles that differ expected, found 1, 0 and 2 again"),
-    "no such place": ([*FIRST, 1, 0, 0, 1, 0, 0], "one of 0 points expected, found 0"),
-    "again": ([*FIRST, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 2], "triangles that differ expected, found 1, 0 and 2 again"),
-    "too many": ([*FIRST, 1, 1, 1, 1], "at most 2 triangles expected, found more"),
-}
-
-
 @pytest.mark.parametrize("name", FORGED)
 def test_what_is_no_triangle_is_refused(name: str) -> None:
-    answers, message = FORGED[name]
+    _, answers, message = FORGED[name]
     script = Script(answers)
     with pytest.raises(FormatError, match=message):
         coder._walk(CORNERS, nearest(CORNERS, FAR), 2, script, coder._Unknown())

@@ -213,7 +213,7 @@ class Collection(Sequence[Array]):
         self._named(self._header.appended, clouds)
 
     def appended_sections(
-        self, latents: Symbols, names: Sequence[str], record: dict[str, Any], sizes: NDArray[np.int64]
+        self, latents: Symbols, names: Sequence[str], record: dict[str, Any], sizes: NDArray[np.int64] | None = None
     ) -> list[Section]:
         """Return the sections of a file with more clouds behind these, as `sections.appended_sections` does."""
         append = sections.appended_sections

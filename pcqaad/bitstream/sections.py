@@ -57,12 +57,12 @@ def appended_sections(
     latents: Symbols,
     names: Sequence[str],
     record: Any,
-    sizes: Ints,
+    sizes: Ints | None = None,
 ) -> list[Section]:
     """Return the sections of a file with more clouds behind its own, which decode to the same bytes as before.
 
     The new clouds have `latents` (n, L) in symbols, `names` that are not taken yet, and a `record` for the info. On a
-    surface they are of `sizes` (n,) points each.
+    surface they are of `sizes` (n,) points each; None is as many as the model has.
     Sections that only another version knows may speak of the old clouds alone: they are left out. Raises FormatError
     where the file is damaged, or cannot hold them.
     """
@@ -76,7 +76,8 @@ def appended_sections(
     if SURFACE_TAG in container:
         old = read_sizes(container, header.architecture)
         known = np.full(header.architecture.clouds, header.points) if old is None else old
-        section = with_sizes(container.section(SURFACE_TAG), np.concatenate([known, sizes]))
+        new = np.full(len(latents), header.points) if sizes is None else sizes
+        section = with_sizes(container.section(SURFACE_TAG), np.concatenate([known, new]))
         network.append(Section(SURFACE_TAG, section, RAW))
     header = replace(header.appended(len(latents)), latent_contexts=coding.contexts, sequence=coding.sequence)
     return _in_order(header, network, latent_model, groups, all_names, info)

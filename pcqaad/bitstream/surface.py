@@ -18,9 +18,9 @@ from pcqaad.formats.container.container import RAW, Container, Section
 from pcqaad.formats.errors import FormatError
 
 _FIXED = struct.Struct("<IIII")
-# A section may ask for this many points of a cloud in any case, and for more by its triangles.
+# A section may ask for this many points of a cloud in any case, and for more by the bytes of its triangles.
 _FREE_POINTS = 2**18
-_PER_TRIANGLE = 1024
+_PER_BYTE = 4096
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SurfaceHeader:
         """Raise FormatError unless a cloud may have this many points."""
         if not 1 <= points <= MAX_POINTS:
             raise FormatError(f"expected 1 to {MAX_POINTS} points, found {points}")
-        if problem := _excess(points, self.triangles):
+        if problem := _excess(points, self.of_triangles):
             raise FormatError(problem)
 
 
@@ -50,7 +50,7 @@ def surface_sections(model: IntegerModel, sizes: Ints | None = None) -> list[Sec
         return []
     coded, points = surface.coded, surface.points
     most = points if sizes is None else int(sizes.max())
-    if problem := _excess(most, len(surface.triangles)):
+    if problem := _excess(most, len(coded)):
         raise CloudError(f"clouds with more points than a surface of so few triangles holds: {problem}")
     expected = expected_counts(areas(model.grid.astype(np.int64), surface.triangles), points)
     counts = encode((surface.counts - expected).astype(np.int32))
@@ -135,12 +135,14 @@ def _parts(container: Container, header: SurfaceHeader) -> tuple[bytes, bytes, b
     return data[first:second], data[second:third], data[third:]
 
 
-def most_points(triangles: int) -> int:
-    """Return how many points a cloud may have at most on so many triangles."""
-    return min(_FREE_POINTS + _PER_TRIANGLE * triangles, MAX_POINTS)
+def most_points(of_triangles: int) -> int:
+    """Return how many points a cloud may have at most on triangles that take so many bytes."""
+    return min(_FREE_POINTS + _PER_BYTE * of_triangles, MAX_POINTS)
 
 
-def _excess(points: int, triangles: int) -> str:
+def _excess(points: int, of_triangles: int) -> str:
     """Return by what a section holds too many points for its triangles; nothing where it holds them."""
-    most = most_points(triangles)
-    return f"expected at most {most} points on {triangles} triangles, found {points}" if points > most else ""
+    most = most_points(of_triangles)
+    return (
+        f"expected at most {most} points on triangles of {of_triangles} bytes, found {points}" if points > most else ""
+    )

@@ -16,8 +16,8 @@ from pcqaad.decoder.step_sizes import StepSize
 
 Ints = NDArray[np.int64]
 
-MAX_VERTICES = 2**16
-MAX_TRIANGLES = 2**17
+MAX_VERTICES = 2**15
+MAX_TRIANGLES = 2**15  # to read so many takes some seconds
 MAX_LEVEL = 8  # of subdivision: a triangle into 65,536
 WEIGHT_BITS = 20  # of barycentric weights
 ONE = 1 << WEIGHT_BITS
@@ -164,7 +164,8 @@ def _centres(grid: Ints, triangles: Ints, count: Ints) -> Draw:
         first, second, opposite = _by_longest_side(parts[split], grid[triangles[owner[split]]])
         whole = count[split]
         half = whole // 2
-        at = first + ((second - first) * half[:, None] + half[:, None]) // whole[:, None]
+        # Rounded down, so that what is left for the third weight is not negative.
+        at = first + (second - first) * half[:, None] // whole[:, None]
         at[:, 2] = ONE - at[:, 0] - at[:, 1]
         pieces = np.where(count > 1, 2, 1)
         place = (np.cumsum(pieces) - pieces)[split]

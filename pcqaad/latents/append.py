@@ -157,7 +157,7 @@ def _read(
         text = "%d of %d clouds hold more points: %s of each, drawn at random, are fitted"
         log.warning(text, larger, len(clouds), f"{count:,}")
     own = collection.integers.surface
-    return targets, sizes if own is None else np.minimum(sizes, most_points(len(own.triangles)))
+    return targets, sizes if own is None else np.minimum(sizes, most_points(len(own.coded)))
 
 
 def _fit(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from pcqaad.decoder.architecture import Model
+from pcqaad.decoder.surface import MAX_VERTICES
 from pcqaad.errors import CloudError, GoalError
 from pcqaad.quantisation import principal
 from pcqaad.quantisation.clock import Step
@@ -17,13 +19,15 @@ from pcqaad.quantisation.quantise import Quantised
 from pcqaad.quantisation.rate_control import Encoded, Search, Size, Tune
 from pcqaad.quantisation.step_sizes import forget_cells
 from pcqaad.settings import Settings
+from pcqaad.surfaces.reconstruct import DenseSurface
 
 # A lambda this much larger or smaller may ask for another number.
 _NEAR = 2.0
 # What a model may cost more than another at one lambda, and still come out ahead of it at its own.
 _MARGIN = 1.05
-# Of a template that is a surface, points of a cloud to a vertex: those tried, and the fewest vertices.
-_POINTS_OF_VERTEX = (16, 8)
+# Of a template that is a surface, points of a cloud to a vertex: tried first, and at least. And the fewest vertices.
+_POINTS_OF_VERTEX = 16
+_FEWEST_POINTS = 4
 _FEWEST_VERTICES = 64
 
 
@@ -62,14 +66,14 @@ def _encode(
         except GoalError as error:
             refused = error
     network.doubt_size()
-    for kind in _kinds(network, evaluator, settings, size):
-        if not clock.holds({Step.MODEL: 1, Step.WHOLE: 2, **evaluator.to_come()}):
-            break
+    for kind in _kinds(network, evaluator, settings, size, drafts):
+        if not clock.holds({Step.MODEL: 1, kind.step: 1, Step.WHOLE: 2, **evaluator.to_come()}):
+            continue
         best = drafts[-1] if drafts else None
         with clock.times(Step.MODEL):
             found = _drafted(kind, network, best, budget, size)
         if found is not None and (best is None or found.better(best, budget, size)):
-            drafts.append(found)
+            drafts.append(replace(found, kind=kind))
     if refused is not None and not drafts:
         raise refused
     # Each is better than the one before, and the network is the first.
@@ -89,6 +93,7 @@ class Draft:
 
     search: Search
     encoded: Encoded
+    kind: _Kind | None = None  # None of the network alone
 
     def better(self, other: Draft, budget: int | None, size: Size) -> bool:
         """Whether it is nearer to the goal: of less error within a budget, else of fewer bytes within a tolerance."""
@@ -111,18 +116,23 @@ class _Kind:
     find: Callable[[float], Linear | OverSurface | None]  # given a lambda; None where there is no such model
     judge: Callable[[Model], Evaluator]  # of a model of this kind
     least_cost: Callable[[float], float] = lambda _: 0.0  # of any model of this kind at a lambda: cheap to tell
+    step: Step = Step.MODEL  # what it takes beside being drafted
 
 
-def _kinds(network: Search, evaluator: Evaluator, settings: Settings, size: Size) -> Iterator[_Kind]:
-    """Yield the kinds of models to try: first the one that takes least time, which may leave nothing to win."""
+def _kinds(
+    network: Search, evaluator: Evaluator, settings: Settings, size: Size, drafts: Sequence[Draft]
+) -> Iterator[_Kind]:
+    """Yield the kinds of models to try: first the one that takes least time, which may leave nothing to win.
+
+    Which comes next depends on the best drafts so far.
+    """
     targets, model, seed = evaluator.clouds.targets, network.model, settings.seed
     if not settings.components:
         return
     alone = principal.without_network(targets, seed)
     yield _Kind(lambda _: alone, lambda _: evaluator)
     if not settings.registered:
-        for points in _POINTS_OF_VERTEX:
-            yield _over_surface(alone, evaluator, targets.points // points, seed)
+        yield from _surfaces(alone, evaluator, seed, drafts)
     yield _Kind(
         lambda _: principal.with_components(model, targets, seed),
         lambda _: evaluator,
@@ -130,31 +140,56 @@ def _kinds(network: Search, evaluator: Evaluator, settings: Settings, size: Size
     )
 
 
-def _over_surface(alone: Linear, evaluator: Evaluator, vertices: int, seed: int) -> _Kind:
+def _surfaces(alone: Linear, evaluator: Evaluator, seed: int, drafts: Sequence[Draft]) -> Iterator[_Kind]:
+    """Yield models whose template is a surface: of ever more vertices as long as that is better, else of fewer."""
+    points = evaluator.clouds.targets.points
+    most = min(points // _FEWEST_POINTS, MAX_VERTICES)
+    dense = lru_cache(1)(lambda: DenseSurface.through(alone.model.template, 2 * points // _POINTS_OF_VERTEX, seed))
+
+    def tried(vertices: int, factor: float) -> Iterator[_Kind]:
+        """Yield surfaces of vertices that grow by a factor, until one is not the best."""
+        while _FEWEST_VERTICES <= vertices <= most:
+            yield (kind := _over_surface(alone, evaluator, dense, vertices))
+            if not drafts or drafts[-1].kind is not kind:
+                return
+            vertices = int(vertices * factor)
+
+    first, before = points // _POINTS_OF_VERTEX, len(drafts)
+    if first < _FEWEST_VERTICES:
+        return
+    yield _over_surface(alone, evaluator, dense, first)
+    better = len(drafts)
+    yield from tried(2 * first, 2.0)
+    if before < better == len(drafts):
+        yield from tried(first // 2, 0.5)
+
+
+def _over_surface(alone: Linear, evaluator: Evaluator, dense: Callable[[], DenseSurface], vertices: int) -> _Kind:
     """Return the kind of model whose template is a surface of so many vertices."""
     clouds = evaluator.clouds
 
     def find(lambda_: float) -> OverSurface | None:
-        if vertices < _FEWEST_VERTICES or alone.model.components is None:
+        if alone.model.components is None:
             return None
-        try:
-            return over_surface(alone, clouds.targets, vertices, lambda_, seed, evaluator.monitor)
-        except CloudError:
-            # The points lie on no surface.
-            return None
+        with evaluator.clock.times(Step.SURFACE):
+            try:
+                return over_surface(alone, clouds.targets, dense(), vertices, lambda_, evaluator.monitor)
+            except CloudError:
+                # The points lie on no surface.
+                return None
 
     def judge(model: Model) -> Evaluator:
         sample = evaluator.sample(evaluator.measured)
         return replace(evaluator, clouds=replace(clouds, targets=drawn_targets(clouds.targets, model, sample)))
 
-    return _Kind(find, judge)
+    return _Kind(find, judge, step=Step.SURFACE)
 
 
 def _drafted(kind: _Kind, network: Search, best: Draft | None, budget: int | None, size: Size) -> Draft | None:
     """Return the best model of a kind, drafted for the goal; None where it cannot be better than the best so far."""
     lambda_ = network.lambda_ if best is None else best.encoded.lambda_
     # What costs far more than the best at its lambda will not be better at another.
-    most = math.inf if best is None else _MARGIN * network.cost(best.encoded, lambda_, size)
+    most = math.inf if best is None else _MARGIN * best.search.cost(best.encoded, lambda_, size)
     least = kind.least_cost(lambda_)
     if least > most:
         return None
@@ -165,18 +200,18 @@ def _drafted(kind: _Kind, network: Search, best: Draft | None, budget: int | Non
     if not model.architecture.components or least + cost > most:
         return None
     search = network.of_another(model, lambda_, kind.judge(model))
-    if best is not None and search.cost(search.rounded(lambda_), lambda_, size) > most:
+    # Points on a surface have their places whatever they were matched to: their EM-kD tells more.
+    if best is not None and model.surface is None and search.cost(search.rounded(lambda_), lambda_, size) > most:
         return None
-    if budget is None:
-        if not search.reachable:
-            return None
-        led = search.lead()
+    if budget is None and not search.reachable:
+        return None
+    try:
+        led = search.lead() if budget is None else search.draft(budget, size).lambda_
         if not 1 / _NEAR < led / lambda_ < _NEAR:
             other = linear.at(led)
             same = other.architecture.components == model.architecture.components and model.surface is None
             if other.architecture.components and not same:
                 search = network.of_another(other, led, kind.judge(other), led=True)
-    try:
         return Draft(search, search.draft(budget, size))
     except GoalError:
         return None

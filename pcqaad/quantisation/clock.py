@@ -15,6 +15,7 @@ _SLOWER = 1.2
 class Step(Enum):
     """What is timed, as it is done at this moment, whoever else uses the machine."""
 
+    SURFACE = "a surface found, with what clouds make of it"
     MODEL = "a model drafted"  # from the first look at it on
     PART = "a candidate judged by a part of its points"
     WHOLE = "a candidate judged by whole clouds"

@@ -26,6 +26,8 @@ from pcqaad.seeds import Use, generator
 RECORDED_CLOUDS = 128
 # And where the time is over.
 _LEAST_RECORDED = 8
+# The part of the time left that the record may take: the file is still to be written.
+_FOR_RECORD = 0.8
 # Clouds that the distances to assigned targets are measured on: these only lead the search.
 _ASSIGNED_CLOUDS = 8
 # The part of the points that candidates are judged by, and their least number: another part says the same.
@@ -106,7 +108,7 @@ class Evaluator:
         return {Step.RECORD: len(self._record()) - known}
 
     def _record(self) -> list[int]:
-        """Return the clouds of the record: not many of large ones where minutes bound the fit."""
+        """Return the clouds that time is kept for: not many of large ones where minutes bound the fit."""
         most = self.clock.most_recorded
         if most is None or self.promised:
             return self.sample(RECORDED_CLOUDS)
@@ -209,9 +211,9 @@ class Evaluator:
         }
 
     def _recorded(self, known: Mapping[int, Errors]) -> list[int]:
-        """Return the same, or as many as the time left holds, and those that are `known`."""
-        sample = self._record()
-        each, left = self.clock.takes({Step.RECORD: 1}), self.clock.left()
+        """Return the clouds to record: all of them, or as many as the time left holds, and those that are `known`."""
+        sample = self.sample(RECORDED_CLOUDS)
+        each, left = self.clock.takes({Step.RECORD: 1}), _FOR_RECORD * self.clock.left()
         if left < each * sum(i not in known for i in sample):
             sample = sorted({*self.sample(max(int(left / each), _LEAST_RECORDED)), *known})
         return sample

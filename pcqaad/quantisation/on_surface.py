@@ -28,7 +28,7 @@ from pcqaad.points.fixed_point import Reordered, Targets
 from pcqaad.quantisation.principal import Linear, kept_components
 from pcqaad.quantisation.step_sizes import price, rounded, template_step_size, to_grid
 from pcqaad.surfaces.fit import nearest_on
-from pcqaad.surfaces.reconstruct import control_mesh
+from pcqaad.surfaces.reconstruct import DenseSurface
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -87,15 +87,15 @@ def _neighbours_mean(triangles: Ints, vertices: int) -> csr_matrix:
 
 
 def over_surface(
-    linear: Linear, clouds: Targets, vertices: int, lambda_: float, seed: int, monitor: Monitor
+    linear: Linear, clouds: Targets, dense: DenseSurface, vertices: int, lambda_: float, monitor: Monitor
 ) -> OverSurface:
     """Return a linear model without a network as one over a surface of about so many vertices, for lambdas near one.
 
-    Raises CloudError where the template's points lie on no surface, and Interrupted.
+    The `dense` surface was laid through the model's template. Raises Interrupted.
     """
     model = linear.model
     assert model.components is not None
-    control, triangles = control_mesh(model.template, vertices, seed)
+    control, triangles = dense.mesh(vertices)
     of, weights, _ = nearest_on(model.template.astype(np.float64), control, triangles)
     places = _Places.of(triangles[of], weights, triangles, len(control))
     over = _Over(places.project(model.template), places.project(model.components), model.latents, linear.squares)

@@ -61,7 +61,8 @@ class BudgetSearch:
     """How step sizes are sought that fill a budget of bytes."""
 
     filled: float = 0.985  # part of the budget that a file has to take
-    sizes: int = 24  # tried for that
+    sizes: int = 12  # tried for that
+    nearest: float = 0.03  # least difference of two logarithms of lambda: step sizes leap by more
     stride: float = 1.0  # of the first ones, in natural logarithms of lambda
     finest: float = -32.0  # below this logarithm a larger file is no better
 
@@ -182,7 +183,7 @@ class Search:
 
     def finish(self, draft: Encoded, budget: int | None) -> Encoded:
         """Quantise for the goal, from a draft on: whole clouds have the last word."""
-        found, tolerance = self._measured_whole(draft), self._tolerance()
+        found, tolerance = draft if draft.errors else self._measured_whole(draft), self._tolerance()
         if budget is not None or draft.degradation >= tolerance:
             return found
 
@@ -260,10 +261,23 @@ class Search:
     def _free(self) -> float:
         """Return the degradation of the model in floats: not 0 where it is another than was fitted."""
         if self._free_degradation is None:
-            fitted = self._fitted
-            same = self._model is fitted.model or not fitted.error
-            self._free_degradation = 0.0 if same else self._evaluator.error(self._model) / fitted.error - 1
+            same = self._model is self._fitted.model
+            self._free_degradation = 0.0 if same else self._degradation(self._model)[0]
         return self._free_degradation
+
+    def _degradation(self, model: Model | Quantised) -> tuple[float, dict[int, Errors]]:
+        """Return the degradation of a model by a part of its points; of one over a surface by whole clouds.
+
+        A part of a surface's points does not stand for the part of a cloud's that it was matched with: between the two
+        there is more to go than between all and all. The errors of whole clouds are returned too.
+        """
+        if (model if isinstance(model, Model) else model.shared).surface is None:
+            base, error, errors = self._fitted.error, self._evaluator.error(model), dict[int, Errors]()
+        else:
+            base, evaluator = self._fitted.whole, self._evaluator
+            decode = evaluator.floats(model) if isinstance(model, Model) else evaluator.integers(model)
+            error, errors = evaluator.whole(decode)
+        return error / base - 1 if base else 0.0, errors
 
     def _tuned(self) -> Model:
         """Train on, and return the better model."""
@@ -327,6 +341,8 @@ class Search:
                 largest, best = max((largest, best), (found, tried))
                 if found >= _BUDGET.filled * budget or tried < _BUDGET.finest:
                     break
+            if within - too_fine < _BUDGET.nearest:
+                break
             if math.isinf(within):
                 tried = too_fine + _BUDGET.stride
             elif math.isinf(too_fine):
@@ -350,7 +366,7 @@ class Search:
         return quantise(model, step_sizes, self._settings.seed, source.reach, source.calibration)
 
     def candidate(self, model: Model, lambda_: float) -> Encoded:
-        """Quantise a model, and measure what a part of its points decodes to."""
+        """Quantise a model, and measure it as a draft."""
         return self._measured(Encoded(model, lambda_, self._quantised(model, lambda_), 0.0))
 
     def rounded(self, lambda_: float) -> Encoded:
@@ -358,8 +374,8 @@ class Search:
         return Encoded(self._model, lambda_, self._quantised(self._model, lambda_), 0.0)
 
     def _measured(self, found: Encoded) -> Encoded:
-        error, base = self._evaluator.error(found.quantised), self._fitted.error
-        return replace(found, degradation=error / base - 1 if base else 0.0)
+        degradation, errors = self._degradation(found.quantised)
+        return replace(found, degradation=degradation, errors=errors)
 
     def _measured_whole(self, found: Encoded) -> Encoded:
         base = self._fitted.whole

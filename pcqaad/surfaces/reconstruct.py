@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
@@ -31,6 +33,42 @@ STRAYS = 0.125  # as long as they take no more than this part of the vertices
 SPREAD = 16384  # points that stand for a mesh, at least
 
 
+@dataclass(frozen=True)
+class DenseSurface:
+    """A surface through points, or through some of them, from which meshes of fewer vertices follow."""
+
+    points: Floats  # (m, 3), all different
+    normals: Floats  # (m, 3) of the surface at each, 0 where it has none
+    vertices: Floats  # (v, 3)
+    triangles: Integers  # (t, 3)
+    strays: Floats  # (s, 3) points that lie far from it, the farthest first
+    scale: float  # how far apart points are
+
+    @classmethod
+    def through(cls, points: Points, vertices: int, seed: int = 0) -> DenseSurface:
+        """Lay a surface through points (m, 3): fine enough for meshes of so many vertices.
+
+        Raises CloudError where the points are no cloud or lie on no surface.
+        """
+        places = np.unique(np.asarray(check_cloud(points, "points"), np.float64), axis=0)
+        fewer = _thinned(places, max(MOST, DENSE * vertices), seed)
+        dense, triangles, origin = _surface(fewer, seed)
+        gap, nearest = KDTree(fewer).query(places)
+        scale = float(np.median(spacing(fewer)))
+        lonely = np.ones(len(fewer), bool)
+        lonely[origin] = False
+        strays = _strays(places[lonely[nearest] | (gap > STRAY * scale)], dense, triangles, STRAY * scale)
+        return cls(places, vertex_normals(fewer, origin[triangles])[nearest], dense, triangles, strays, scale)
+
+    def mesh(self, vertices: int) -> tuple[Floats, Integers]:
+        """Return a mesh as `control_mesh` does; raises SettingsError for fewer than four vertices."""
+        _check_count(vertices)
+        strays = self.strays[: int(STRAYS * vertices) // 3]
+        control, faces = collapse(self.vertices, self.triangles, vertices - 3 * len(strays))
+        control = fit(self.points, self.normals, control, faces, ROUNDS)
+        return _with_strays(control, faces, strays, self.scale * TINY)
+
+
 def control_mesh(points: Points, vertices: int, seed: int = 0) -> tuple[Floats, Integers]:
     """Return a mesh of at most `vertices` vertices (v, 3) whose triangles (t, 3) lie nearest to points (m, 3).
 
@@ -40,19 +78,7 @@ def control_mesh(points: Points, vertices: int, seed: int = 0) -> tuple[Floats, 
     Raises CloudError where the points are no cloud or lie on no surface, SettingsError for fewer than four vertices.
     """
     _check_count(vertices)
-    places = np.unique(np.asarray(check_cloud(points, "points"), np.float64), axis=0)
-    fewer = _thinned(places, max(MOST, DENSE * vertices), seed)
-    dense, triangles, origin = _surface(fewer, seed)
-    gap, nearest = KDTree(fewer).query(places)
-    scale = float(np.median(spacing(fewer)))
-    lonely = np.ones(len(fewer), bool)
-    lonely[origin] = False
-    strays = _strays(places[lonely[nearest] | (gap > STRAY * scale)], dense, triangles, STRAY * scale)
-    strays = strays[: int(STRAYS * vertices) // 3]
-    normals = vertex_normals(fewer, origin[triangles])[nearest]
-    control, faces = collapse(dense, triangles, vertices - 3 * len(strays))
-    control = fit(places, normals, control, faces, ROUNDS)
-    return _with_strays(control, faces, strays, scale * TINY)
+    return DenseSurface.through(points, vertices, seed).mesh(vertices)
 
 
 def decimated(vertices: Points, triangles: NDArray[np.integer], count: int) -> tuple[Floats, Integers]:

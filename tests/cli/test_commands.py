@@ -178,7 +178,8 @@ def test_compress_reports_what_info_does(compressed: Result, eggs: Path) -> None
     assert printed["bytes"]["file"] == eggs.stat().st_size
     assert printed["bytes"]["raw_float32"] == CLOUDS * POINTS * 12
     assert printed["model"]["patches"] == 1
-    assert printed["model"]["latent"] == 2
+    # Components, where the file has some, are driven by numbers of their own ahead of the two asked for, or instead.
+    assert printed["model"]["latent"] - printed["model"]["components"] in (0, 2)
     assert not list(eggs.parent.glob("*.checkpoint"))
 
 
@@ -258,14 +259,19 @@ def test_info_for_people(eggs: Path) -> None:
     for tag, count in stored["bytes"]["sections"].items():
         assert re.search(rf"^{tag} +{count:,}$", shown, re.MULTILINE)
     parts = re.findall(r"^(\w[\w ]*?) {2,}([0-9,]+) +[0-9.]+ % +([0-9.,e-]+) (\w.*)$", shown, re.MULTILINE)
-    labels = ["weights", "template", "latents and their model", "names", "all else"]
+    model = stored["model"]
+    components = model["components"]
+    labels = ["weights", "template", *["components"] * bool(components), "latents and their model", "names", "all else"]
     assert [part[0] for part in parts] == labels
     counts = [int(part[1].replace(",", "")) for part in parts]
     assert sum(counts) == eggs.stat().st_size
     assert re.search(rf"^sum +{eggs.stat().st_size:,}$", shown, re.MULTILINE)
     # What one of a part costs, times how many there are, is the part again.
-    numbers = [stored["model"]["weights"], POINTS, CLOUDS * stored["model"]["latent"], CLOUDS, CLOUDS]
+    numbers = [model["weights"], POINTS, CLOUDS * model["latent"], CLOUDS, CLOUDS]
     units = ["bits per weight", "bits per template point", "bits per latent number", *["bytes per cloud"] * 2]
+    if components:
+        numbers.insert(2, 3 * (model["vertices"] or POINTS) * components)
+        units.insert(2, "bits per number")
     assert [part[3] for part in parts] == units
     for count, part, number in zip(counts, parts, numbers, strict=True):
         whole = number / (8 if "bits" in part[3] else 1)

@@ -32,6 +32,7 @@ from tests.hostile.small import (
     weights,
     without,
 )
+from tests.hostile.triangles import ALONE, FORGED, VERTICES, scripted, surface
 
 _WELL = file()
 
@@ -181,6 +182,7 @@ def _sections() -> Iterator[Forgery]:
         yield Forgery("7 coding", lying(tag, **row))
     body = components(0, ONE)
     yield Forgery("7 coding", added(Row(b"COMP", deflated(body), DEFLATE, size=len(body))))
+    yield Forgery("7 coding", added(Row(b"SURF", deflated(surface()), DEFLATE, size=len(surface()))))
 
 
 def _header() -> Iterator[Forgery]:
@@ -357,7 +359,49 @@ def _linear() -> Iterator[Forgery]:
     yield Forgery("7.9 reach", file(HEAD=head(latent=2), COMP=components(128, ONE, ONE)))
 
 
+def _surface() -> Iterator[Forgery]:
+    for rule, answers, _ in FORGED.values():
+        yield Forgery(rule, file(**VERTICES, SURF=surface(triangles=2, coded=scripted(answers))))
+    two = {"HEAD": head(patches=1, points=2), "TMPL": point_tables(1, *weights(0, 3)) + STREAM}
+    yield Forgery("6.2 points", file(**two, SURF=surface(coded=bytes(6))))
+    coded = scripted(ALONE)
+    for rule, stream in (
+        ("4 words", coded[:3]),
+        ("4 words", coded + b"\0"),
+        ("4 states", bytes(4)),
+        ("4 no word", coded[:-2]),
+        ("4 end", coded + b"\0\0"),
+        ("4 end", coded[:4] + bytes([coded[4] ^ 1]) + coded[5:]),
+    ):
+        yield Forgery(rule, file(**VERTICES, SURF=surface(coded=stream)))
+    for points in (0, 2**18 + 4096 * len(coded) + 1, 2**32 - 1):
+        yield Forgery("7.10 points", file(**VERTICES, SURF=surface(points)))
+    yield Forgery("7.10 points", file(**VERTICES, SURF=surface(2**24 + 1, coded=bytes(2**12))))
+    for triangles in (0, 2**15 + 1, 2**32 - 1):
+        yield Forgery("7.10 triangles", file(**VERTICES, SURF=surface(triangles=triangles)))
+    for cut in (0, 15, 16, len(surface()) - 1):
+        yield Forgery("7.10 bytes", file(**VERTICES, SURF=surface()[:cut]))
+    yield Forgery("7.10 bytes", file(**VERTICES, SURF=surface(more=2**32 - 1 - len(model(0) + STREAM))))
+    yield Forgery("7.10 fewer triangles", file(**VERTICES, SURF=surface(triangles=2)))
+    yield Forgery("7.10 fewer triangles", file(**VERTICES, SURF=surface(coded=b"")))
+    yield Forgery("7.10 patches", file(SURF=surface()))
+    yield Forgery("7.10 vertices", file(HEAD=head(patches=1, points=2**15 + 1), SURF=surface()))
+    yield Forgery("7.10 counts", file(**VERTICES, SURF=surface(counts=model(-4) + STREAM)))
+    for low in (-1, 1, 2**31 - 1):
+        yield Forgery("7.10 sum", file(**VERTICES, SURF=surface(counts=model(low) + STREAM)))
+    yield Forgery("2 end", file(**VERTICES, SURF=surface(counts=b"")))
+    yield Forgery("5 no table", file(**VERTICES, SURF=surface(counts=model(None) + STREAM)))
+    for low in (-3, -(2**31), 2**18 + 4096 * len(coded) - 2, 2**31 - 1):
+        yield Forgery("7.10 numbers", file(**VERTICES, SURF=surface(sizes=model(low) + STREAM)))
+    yield Forgery("7.10 one number", file(**VERTICES, SURF=surface(sizes=model(0) + STREAM)))
+    yield Forgery("4 end", file(**VERTICES, SURF=surface(sizes=model(1) + STREAM + b"\0\0")))
+
+
 FORGERIES = [
     *(forgery for make in (_container, _groups, _bits, _tables, _rans, _arrays, _points) for forgery in make()),
-    *(forgery for make in (_sections, _header, _contents, _names, _info, _sums, _linear) for forgery in make()),
+    *(
+        forgery
+        for make in (_sections, _header, _contents, _names, _info, _sums, _linear, _surface)
+        for forgery in make()
+    ),
 ]
