@@ -43,7 +43,8 @@ Examples:
     multiple=True,
     default=("emkd",),
     help="Metric to measure; may be given several times. emd shows two bounds of the true earth mover's distance. "
-    "surface is of decoded points to the originals' faces.",
+    "surface is of decoded points to the originals' faces, and of a file that has meshes both ways between these and "
+    "the originals.",
 )
 @click.option(
     "--cell",

@@ -17,7 +17,19 @@ def beside(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     if far := result.get("beyond_one_percent"):
         shares = f"{figure(far['decoded'])} % of decoded points, {figure(far['original'])} % of original ones"
         rows.append(("over 1 % of the diagonal off", shares))
-    return rows + per_vertex(result, unit, " (recorded)")
+    return rows + _meshes(result, unit) + per_vertex(result, unit, " (recorded)")
+
+
+def _meshes(result: Mapping[str, Any], unit: str) -> list[tuple[str, str]]:
+    """Return the rows of a file's own meshes, where they were measured."""
+    if not (found := result.get("meshes")):
+        return []
+    ways = {"decoded mesh to original faces": "decoded", "original points to decoded mesh": "original"}
+    rows = [(label, of_diagonal(found[way], unit)) for label, way in ways.items() if way in found]
+    worst, count = found["worst"], result["clouds"]
+    text = f"{figure(found['flipped'] / count)} flipped and {figure(found['torn'] / count)} torn a cloud"
+    of_worst = f"worst {worst['name']}, {worst['flipped']:,} and {worst['torn']:,}"
+    return [*rows, (f"of {plural(found['triangles'], 'triangle')}", f"{text}; {of_worst}")]
 
 
 def per_vertex(result: Mapping[str, Any], unit: str, source: str = "") -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from pcqaad.bitstream.collection import Collection
 from pcqaad.bitstream.info import AppendedFidelity, Bytes, VertexErrors
 from pcqaad.errors import SettingsError
 from pcqaad.evaluation.floor import CLOUDS, Floor, sampling_floor
+from pcqaad.evaluation.meshes import Meshes, measure_meshes, summarise_meshes
 from pcqaad.evaluation.metrics import CELL, METRICS, Work, beyond, summarise, work_out, works
 from pcqaad.evaluation.originals import Originals, References
 from pcqaad.evaluation.point_to_plane import NEIGHBOURS
@@ -38,8 +39,8 @@ class Verification(TypedDict, total=False):
     Lengths are in the data's unit. `metrics` has an entry for each metric: `mean`, `rms`, `mean_squared`, `sum`,
     `mean_percent` of `diagonal`, `worst` with a `name` and its `mean`, `per_cloud` where it was measured, `at_least`
     where a lower bound is proven, `psnr` for D1 and D2, and `normals`, where those of D2 are from. Where they were
-    measured, `floor` is the sampling floor of EM-kD and `beyond_one_percent` the share of points far off. `source` is
-    "measured" or "recorded"; `appended` holds the
+    measured, `floor` is the sampling floor of EM-kD, `beyond_one_percent` the share of points far off, and `meshes`
+    tells of the file's own meshes. `source` is "measured" or "recorded"; `appended` holds the
     records of appended clouds. `per_vertex` is there where the clouds were registered, as it was recorded: a file
     does not keep the order of points, by which alone it could be measured again.
     """
@@ -60,6 +61,7 @@ class Verification(TypedDict, total=False):
     beyond_one_percent: Beyond
     appended: list[AppendedFidelity]
     per_vertex: VertexErrors
+    meshes: Meshes
 
 
 def verify(
@@ -79,7 +81,8 @@ def verify(
         references: the originals. Files and folders, as for `pcqaad compress`, whose clouds are found by name; or
             arrays (n, 3) in the order of the file's clouds, or meshes, (vertices, triangles), where the file's points
             were drawn from such or a metric uses faces. None reports the errors that were recorded at encoding.
-        metrics: of "emkd", "emd", "chamfer", "d1", "d2", and "surface", which needs originals with faces.
+        metrics: of "emkd", "emd", "chamfer", "d1", "d2", and "surface": to the originals' faces, which it needs, or,
+            where the file's template is a surface, both ways between its meshes and the originals.
         cell: points of a cell of EM-kD.
         effort: "normal" or "high": how narrow a bracket around the earth mover's distance has to be.
         device: "cpu", or "cuda" to match EM-kD there.
@@ -119,7 +122,10 @@ def verify(
             result["metrics"]["emkd"] = recorded
         return result
 
-    originals = Originals(file, references, faces="d2" in metrics, needed="surface" in metrics)
+    # A file's own meshes are measured to points too, where the originals have no faces.
+    own_meshes = "surface" in metrics and info["model"]["triangles"] > 0
+    faces = "d2" in metrics or own_meshes
+    originals = Originals(file, references, faces=faces, needed="surface" in metrics and not own_meshes)
     diagonals: list[float] = []
     with_faces: list[bool] = []
 
@@ -130,7 +136,8 @@ def verify(
             with_faces.append(original.mesh is not None)
             yield original, file[i]
 
-    wanted: dict[str, Work] = {**works(metrics, cell, effort), "beyond": partial(beyond, part=_FAR)}
+    of_points = [name for name in metrics if name != "surface" or not own_meshes]
+    wanted: dict[str, Work] = {**works(of_points, cell, effort), "beyond": partial(beyond, part=_FAR)}
     found = work_out(pairs(), wanted, cell, device, monitor=monitor, stage=Stage.MEASURE, total=len(file))
     reference_diagonal = float(np.median(diagonals))
     there, back = 100 * np.mean(found.pop("beyond"), 0)
@@ -144,7 +151,12 @@ def verify(
         clouds = (originals[i].points for i in some)
         if floor := sampling_floor(clouds, reference_diagonal, cell, device, monitor, len(some)):
             result["floor"] = floor
-    for name, errors in found.items():
+    if own_meshes:
+        measured = measure_meshes(file, originals, monitor)
+        triangles = info["model"]["triangles"]
+        result["meshes"] = summarise_meshes(measured, file.names, triangles, reference_diagonal)
+        found["surface"] = [errors.worse for errors in measured]
+    for name, errors in ((name, found[name]) for name in metrics):
         figures = summarise(errors, file.names, reference_diagonal)
         if name in ("d1", "d2"):
             figures["psnr"] = _psnr(figures["mean_squared"], reference_diagonal)

@@ -173,6 +173,8 @@ def _result(means: list[float], name: str) -> dict[str, Any]:
     return {
         "clouds": len(means),
         "points": 8,
+        "least_points": 8,
+        "most_points": 8,
         "unit": "<mm>",
         "bytes": {"file": 10, "raw_float32": 1000},
         "ratio": 100.0,

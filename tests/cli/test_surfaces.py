@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,31 @@ def test_info_tells_the_surface_and_the_numbers_of_points(surface: Path) -> None
     assert "no network" in rows["model"]
     assert (info["least_points"], info["most_points"], info["bytes"]["raw_float32"]) == (1024, 1056, raw)
     assert 0 < model["triangle_bytes"] < info["bytes"]["sections"]["SURF"]
+
+
+def test_verify_measures_the_files_own_meshes(surface: Path, eggs_of_own_sizes: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    call = ["verify", surface, eggs_of_own_sizes, "--metric", "surface", "--metric", "emkd"]
+    printed = json.loads(run(*call, "--json", "--report", page).stdout)
+    meshes = printed["meshes"]
+    # The originals have no faces.
+    assert "decoded" not in meshes
+    assert printed["metrics"]["surface"]["mean"] == pytest.approx(meshes["original"]["mean"])
+    assert 0 < meshes["original"]["mean_percent"] < printed["metrics"]["emkd"]["mean_percent"]
+    with pcqaad.open(surface) as clouds:
+        assert meshes["triangles"] == clouds.info["model"]["triangles"]
+        # Of all points, not of as many as the smallest cloud has.
+        assert [cloud["sum"] / cloud["mean"] for cloud in printed["metrics"]["surface"]["per_cloud"]] == pytest.approx(
+            SIZES
+        )
+        assert [cloud["sum"] / cloud["mean"] for cloud in printed["metrics"]["emkd"]["per_cloud"]] == pytest.approx(
+            SIZES
+        )
+        own = [clouds.mesh(i, 3) for i in range(4)]
+        # The vertices of its finer meshes lie on its mesh.
+        result = pcqaad.verify(clouds, own, ("surface",))
+    assert result["meshes"]["original"]["mean"] < 1e-4
+    assert result["meshes"]["decoded"]["mean"] < 1e-4
+    for text in (run(*call).stdout, page.read_text()):
+        assert f"of {meshes['triangles']} triangles" in text
+        assert "original points to decoded mesh" in text
