@@ -145,10 +145,14 @@ def _collect(
     clouds: Clouds, settings: Settings, names: Sequence[str] | None, points: int | None, monitor: Monitor
 ) -> CloudSet:
     """Read the clouds, or draw points from meshes, and bring all to one number of points."""
+    # Only files of points may have faces beside them.
+    mesh = getattr(clouds, "mesh", None)
     if settings.surface is not None:
+        mesh = cast(Sequence[Mesh], clouds).__getitem__
         called = names if names is not None else default_names(len(clouds))
         clouds = Surfaces(cast(Sequence[Mesh], clouds), called, settings.surface, settings.seed)
     collected = collect(cast(Sequence[Points], clouds), names, points, settings.seed, monitor, settings.registered)
+    collected = replace(collected, mesh=mesh)
     count, sizes = collected.targets.points, collected.sizes
     if sizes.max() > count:
         between = f"{sizes.min():,} to {sizes.max():,}"

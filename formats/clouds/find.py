@@ -113,6 +113,18 @@ class LazyClouds(_Lazy[Points]):
     def _read(self, source: CloudSource) -> tuple[Points, tuple[str, ...]]:
         return source.read()
 
+    def mesh(self, index: int) -> Mesh | None:
+        """Return the vertices (v, 3) and triangles (t, 3) of one, or None where it has no faces."""
+        source = self._sources[index]
+        if source.load_mesh is None:
+            return None
+        try:
+            vertices, triangles, _ = source.read_mesh()
+        except FormatError:
+            # A file of points alone, or of faces that are none: as a cloud it is whole.
+            return None
+        return vertices, triangles
+
 
 class LazyMeshes(_Lazy[Mesh]):
     """The vertices (v, 3) and triangles (t, 3) of sources."""

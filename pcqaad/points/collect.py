@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -64,6 +64,8 @@ class CloudSet:
     sizes: NDArray[np.int64]  # (N,) the numbers of points as given
     fingerprint: int  # a checksum of the points, which tells this collection from another
     registered: bool = False  # whether point j of every cloud was given as the same point
+    # Returns a cloud's mesh in the data's unit, vertices (v, 3) and triangles (t, 3), or None where it has no faces.
+    mesh: Callable[[int], tuple[Points, NDArray[np.integer]] | None] | None = None
 
 
 def diagonal(clouds: Sequence[Points]) -> float:

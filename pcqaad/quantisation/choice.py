@@ -13,7 +13,7 @@ from pcqaad.errors import CloudError, GoalError
 from pcqaad.quantisation import principal
 from pcqaad.quantisation.clock import Step
 from pcqaad.quantisation.evaluator import Evaluator
-from pcqaad.quantisation.on_surface import OverSurface, drawn_targets, over_surface
+from pcqaad.quantisation.on_surface import OverSurface, dense_surface, drawn_targets, over_surface
 from pcqaad.quantisation.principal import Linear
 from pcqaad.quantisation.quantise import Quantised
 from pcqaad.quantisation.rate_control import Encoded, Search, Size, Tune
@@ -144,7 +144,11 @@ def _surfaces(alone: Linear, evaluator: Evaluator, seed: int, drafts: Sequence[D
     """Yield models whose template is a surface: of ever more vertices as long as that is better, else of fewer."""
     points = evaluator.clouds.targets.points
     most = min(points // _FEWEST_POINTS, MAX_VERTICES)
-    dense = lru_cache(1)(lambda: DenseSurface.through(alone.model.template, 2 * points // _POINTS_OF_VERTEX, seed))
+
+    @lru_cache(1)
+    def dense() -> DenseSurface:
+        sample, fine = evaluator.sample(evaluator.measured), 2 * points // _POINTS_OF_VERTEX
+        return dense_surface(alone.model, evaluator.clouds, sample, fine, seed)
 
     def tried(vertices: int, factor: float) -> Iterator[_Kind]:
         """Yield surfaces of vertices that grow by a factor, until one is not the best."""

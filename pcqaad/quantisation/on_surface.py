@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csc_matrix, csr_matrix, identity
 from scipy.sparse.linalg import splu
+from scipy.spatial import KDTree
 
 from pcqaad.decoder.architecture import Array, Model
 from pcqaad.decoder.float32 import FloatDecoder, displacements
@@ -22,7 +23,7 @@ from pcqaad.formats.coding.point_sets import interleave
 from pcqaad.formats.coding.triangles import encode_triangles
 from pcqaad.matching.assign import optimal
 from pcqaad.monitor import Monitor, Stage
-from pcqaad.points.collect import allocate
+from pcqaad.points.collect import CloudSet, allocate
 from pcqaad.points.components import decomposed
 from pcqaad.points.fixed_point import Reordered, Targets
 from pcqaad.quantisation.principal import Linear, kept_components
@@ -37,6 +38,12 @@ Ints = NDArray[np.int64]
 _STIFFNESS = 0.02
 # Of a vertex that hardly any point lies near, in points.
 _LEAST_MASS = 0.5
+# A mesh of fewer triangles says nothing that the points do not; to reduce one of more takes too long.
+_FEWEST_FACES, _MOST_FACES = 1000, 80_000
+# Points about a vertex, with which it moves.
+_MOVED_BY = 8
+# The least area about a vertex that its points are spread over, in means of all.
+_LEAST_AREA = 1e-3
 _MASS_BITS = 32  # of all points' masses together
 # Rounds of matching. The second saves 0.5 to 1 % of the error, where the first saves 5 to 10 %.
 _ROUNDS = 1
@@ -84,6 +91,27 @@ def _neighbours_mean(triangles: Ints, vertices: int) -> csr_matrix:
     beside.data[:] = 1
     each = 1 / np.maximum(np.asarray(beside.sum(1)).ravel(), 1)
     return csr_matrix((each, (range(vertices), range(vertices))), (vertices, vertices)) @ beside
+
+
+def dense_surface(alone: Model, clouds: CloudSet, some: Sequence[int], vertices: int, seed: int) -> DenseSurface:
+    """Lay a surface through the template of a model of clouds: that of the nearest one's faces, where it has some.
+
+    The nearest of `some` clouds is meant; its faces are moved to where the template's points lie. Without faces, or
+    with very many, the surface goes through the template's points. It is fine enough for meshes of so many vertices.
+    Raises CloudError where the points lie on no surface.
+    """
+    template = alone.template
+    near = min(some, key=lambda i: float(np.square(clouds.targets[i] - template).sum()))
+    mesh = None if clouds.mesh is None else clouds.mesh(near)
+    if mesh is None or not _FEWEST_FACES <= len(mesh[1]) <= _MOST_FACES:
+        return DenseSurface.through(template, vertices, seed)
+    given = clouds.normalisation.normalise(mesh[0])
+    # Each vertex goes with the points about it.
+    apart, points = KDTree(clouds.targets[near]).query(given, k=min(_MOVED_BY, len(template)))
+    weights = 1 / np.maximum(apart.reshape(len(given), -1), 1e-9) ** 2
+    ways = (template - clouds.targets[near]).astype(np.float64)[points.reshape(len(given), -1)]
+    moved = given + (weights[:, :, None] * ways).sum(1) / weights.sum(1)[:, None]
+    return DenseSurface.of_mesh(moved, mesh[1], template)
 
 
 def over_surface(
@@ -208,9 +236,13 @@ def _counts(masses: Floats, template: NDArray[np.floating], triangles: Ints, poi
     area = np.bincount(triangles.ravel(), np.repeat(sizes / 3, 3), len(template))
     # Over the neighbours too: the points about one vertex are few.
     beside = _neighbours_mean(triangles, len(template)) + identity(len(template))
-    rates = (beside @ masses) / np.maximum(beside @ area, np.finfo(np.float64).tiny)
+    # About a vertex of slivers hardly any points lie, however near one is.
+    least = max(_LEAST_AREA * float(area.mean()), np.finfo(np.float64).tiny)
+    rates = (beside @ masses) / np.maximum(beside @ area, least)
     mass = rates[triangles].mean(1) * sizes
-    return shares((mass * 2.0**_MASS_BITS / max(float(mass.sum()), np.finfo(np.float64).tiny)).astype(np.int64), points)
+    if not mass.any():
+        return shares(np.ones(len(triangles), np.int64), points)
+    return shares((mass * (2.0**_MASS_BITS / mass.sum())).astype(np.int64), points)
 
 
 def drawn_targets(clouds: Targets, model: Model, some: Sequence[int]) -> Targets:

@@ -60,6 +60,19 @@ class DenseSurface:
         strays = _strays(places[lonely[nearest] | (gap > STRAY * scale)], dense, triangles, STRAY * scale)
         return cls(places, vertex_normals(fewer, origin[triangles])[nearest], dense, triangles, strays, scale)
 
+    @classmethod
+    def of_mesh(cls, vertices: Points, triangles: NDArray[np.integer], points: Points) -> DenseSurface:
+        """Take a mesh, vertices (v, 3) and triangles (t, 3), that points (m, 3) lie on.
+
+        Raises CloudError where a triangle names no vertex, or none has an area.
+        """
+        dense, faces = _tidied(vertices, triangles)
+        places = np.unique(np.asarray(check_cloud(points, "points"), np.float64), axis=0)
+        normal = normals_of(dense, faces)
+        unit = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
+        facing = unit[nearest_on(places, dense, faces)[0]]
+        return cls(places, facing, dense, faces, np.zeros((0, 3)), 1.0)
+
     def mesh(self, vertices: int) -> tuple[Floats, Integers]:
         """Return a mesh as `control_mesh` does; raises SettingsError for fewer than four vertices."""
         _check_count(vertices)
@@ -89,20 +102,26 @@ def decimated(vertices: Points, triangles: NDArray[np.integer], count: int) -> t
     Raises CloudError where a triangle names no vertex or none has an area, SettingsError for fewer than four vertices.
     """
     _check_count(count)
-    places = np.asarray(check_cloud(vertices, "vertices"), np.float64)
-    check_corners(triangles, len(places))
-    faces, origin = fans(manifold(np.asarray(triangles, np.int64)))
-    dense, faces = compact(places[origin], faces)
+    dense, faces = _tidied(vertices, triangles)
     normal = normals_of(dense, faces)
     length = np.linalg.norm(normal, axis=1)
-    if not length.any():
-        raise CloudError(f"expected faces with an area, found {len(triangles)} without")
     if len(dense) <= count:
         return dense, faces
     drawn, of = spread(dense, faces, max(1.0, SPREAD / len(faces)))
     facing = normal[of] / np.maximum(length[of], 1e-300)[:, None]
     control, left = collapse(dense, faces, count)
     return fit(drawn, facing, control, left, ROUNDS), left
+
+
+def _tidied(vertices: Points, triangles: NDArray[np.integer]) -> tuple[Floats, Integers]:
+    """Return a mesh in which at most two triangles meet at an edge, without vertices of no triangle."""
+    places = np.asarray(check_cloud(vertices, "vertices"), np.float64)
+    check_corners(triangles, len(places))
+    faces, origin = fans(manifold(np.asarray(triangles, np.int64)))
+    dense, faces = compact(places[origin], faces)
+    if not normals_of(dense, faces).any():
+        raise CloudError(f"expected faces with an area, found {len(triangles)} without")
+    return dense, faces
 
 
 def _check_count(vertices: int) -> None:
