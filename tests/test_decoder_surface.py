@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -225,9 +227,18 @@ def test_a_list_of_points_has_no_others() -> None:
                 call()
 
 
-def test_more_points_than_a_reader_takes_are_not_written() -> None:
+def test_what_a_reader_would_refuse_is_not_written() -> None:
     model = surface_model(9)
     most = 2**18 + 4096 * len(model.surface.coded)  # type: ignore[union-attr]
     surface_file(model, np.array([100, most, 1, 1, 1]))
     with pytest.raises(CloudError, match=f"expected at most {most} points"):
         surface_file(model, np.array([100, most + 1, 1, 1, 1]))
+    with pytest.raises(CloudError, match="expected 1 to 16777216 points, found 0"):
+        surface_file(model, np.array([100, 0, 1, 1, 1]))
+    grid = np.resize(model.grid, (2**15 + 1, 3))
+    many = replace(model, architecture=replace(model.architecture, points=len(grid), components=0), components=None)
+    with pytest.raises(CloudError, match="expected at most 32768 vertices, found 32769"):
+        surface_file(replace(many, grid=grid))
+    triangles, counts = np.zeros((2**15 + 1, 3), np.int64), np.zeros(2**15 + 1, np.int64)
+    with pytest.raises(CloudError, match="expected 1 to 32768 triangles, found 32769"):
+        surface_file(replace(model, surface=Surface(triangles, counts)))

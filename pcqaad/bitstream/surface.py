@@ -32,6 +32,16 @@ class SurfaceHeader:
     of_triangles: int  # bytes of the coded triangles
     of_counts: int  # bytes of how many points lie on each
 
+    def check(self, architecture: Architecture) -> None:
+        """Raise FormatError unless a file of these sizes may have such a surface."""
+        if architecture.patches != 1:
+            raise FormatError(f"expected 1 patch, found {architecture.patches}")
+        if architecture.points > MAX_VERTICES:
+            raise FormatError(f"expected at most {MAX_VERTICES} vertices, found {architecture.points}")
+        if not 1 <= self.triangles <= MAX_TRIANGLES:
+            raise FormatError(f"expected 1 to {MAX_TRIANGLES} triangles, found {self.triangles}")
+        self.check_points(self.points)
+
     def check_points(self, points: int) -> None:
         """Raise FormatError unless a cloud may have this many points."""
         if not 1 <= points <= MAX_POINTS:
@@ -43,18 +53,22 @@ class SurfaceHeader:
 def surface_sections(model: IntegerModel, sizes: Ints | None = None) -> list[Section]:
     """Return the section of a model, or none; `sizes` (N,) are the numbers of points of clouds that differ in them.
 
-    Raises CloudError for more points than a reader accepts.
+    Raises CloudError for more points, triangles or vertices than a reader accepts.
     """
     surface = model.surface
     if surface is None:
         return []
     coded, points = surface.coded, surface.points
-    most = points if sizes is None else int(sizes.max())
-    if problem := _excess(most, len(coded)):
-        raise CloudError(f"clouds with more points than a surface of so few triangles holds: {problem}")
     expected = expected_counts(areas(model.grid.astype(np.int64), surface.triangles), points)
     counts = encode((surface.counts - expected).astype(np.int32))
-    data = _FIXED.pack(points, len(surface.triangles), len(coded), len(counts)) + coded + counts
+    header = SurfaceHeader(points, len(surface.triangles), len(coded), len(counts))
+    try:
+        header.check(model.architecture)
+        for size in () if sizes is None else (int(sizes.min()), int(sizes.max())):
+            header.check_points(size)
+    except FormatError as error:
+        raise CloudError(f"a file cannot hold such a surface: {error.problem}") from error
+    data = _FIXED.pack(points, header.triangles, len(coded), len(counts)) + coded + counts
     return [Section(SURFACE_TAG, data + _coded_sizes(points, sizes), RAW)]
 
 
@@ -79,13 +93,7 @@ def read_surface_header(container: Container, architecture: Architecture) -> Sur
         if len(data) < _FIXED.size:
             raise FormatError(f"expected at least {_FIXED.size} bytes, found {len(data)}")
         header = SurfaceHeader(*_FIXED.unpack_from(data))
-        if architecture.patches != 1:
-            raise FormatError(f"expected 1 patch, found {architecture.patches}")
-        if architecture.points > MAX_VERTICES:
-            raise FormatError(f"expected at most {MAX_VERTICES} vertices, found {architecture.points}")
-        if not 1 <= header.triangles <= MAX_TRIANGLES:
-            raise FormatError(f"expected 1 to {MAX_TRIANGLES} triangles, found {header.triangles}")
-        header.check_points(header.points)
+        header.check(architecture)
         expected, found = header.of_triangles + header.of_counts, len(data) - _FIXED.size
         if found < expected:
             raise FormatError(f"expected at least {expected} bytes of triangles and counts, found {found}")
