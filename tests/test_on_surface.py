@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
 
 import pcqaad
 from pcqaad.decoder.architecture import Model
@@ -13,9 +16,8 @@ from pcqaad.evaluation.metrics import emkd
 from pcqaad.monitor import SILENT
 from pcqaad.points.collect import CloudSet, collect
 from pcqaad.quantisation import on_surface
-from pcqaad.quantisation.on_surface import drawn_targets, over_surface
+from pcqaad.quantisation.on_surface import Laid, drawn_targets, over_surface
 from pcqaad.quantisation.principal import without_network
-from pcqaad.surfaces.reconstruct import DenseSurface
 
 LAMBDA = 1e-8
 
@@ -48,8 +50,8 @@ def clouds() -> CloudSet:
 @pytest.fixture(scope="module")
 def fitted(clouds: CloudSet) -> on_surface.OverSurface:
     linear = without_network(clouds.targets, 0)
-    dense = DenseSurface.through(linear.model.template, 200)
-    return over_surface(linear, clouds.targets, dense, 200, LAMBDA, SILENT)
+    laid = Laid.through(linear.model, clouds, [0], 200, 0)
+    return over_surface(linear, clouds.targets, laid, 200, LAMBDA, SILENT)
 
 
 def error(clouds: CloudSet, model: Model) -> float:
@@ -106,11 +108,11 @@ def test_points_are_of_the_true_shapes(clouds: CloudSet, fitted: on_surface.Over
 
 def test_matching_anew_lowers_the_error(clouds: CloudSet, monkeypatch: pytest.MonkeyPatch) -> None:
     linear = without_network(clouds.targets, 0)
-    dense = DenseSurface.through(linear.model.template, 200)
+    laid = Laid.through(linear.model, clouds, [0], 200, 0)
     errors = []
     for rounds in (0, 1):
         monkeypatch.setattr(on_surface, "_ROUNDS", rounds)
-        model = over_surface(linear, clouds.targets, dense, 200, LAMBDA, SILENT).on_grid(LAMBDA).first(3)
+        model = over_surface(linear, clouds.targets, laid, 200, LAMBDA, SILENT).on_grid(LAMBDA).first(3)
         errors.append(error(clouds, model))
     assert errors[1] < 0.99 * errors[0]
 
@@ -144,3 +146,39 @@ def test_a_file_of_sampled_shapes_gets_a_surface(tmp_path) -> None:
 def test_lists_of_points_stay_where_they_are_asked_for(choice: dict[str, bool]) -> None:
     fitted = pcqaad.fit(ellipsoids(6, 1100), pcqaad.Settings(epochs=2, sample=64, **choice))
     assert fitted.encoded.quantised.shared.surface is None
+
+
+def test_a_template_may_have_the_shape_of_a_cloud(clouds: CloudSet) -> None:
+    linear = without_network(clouds.targets, 0)
+    mean = Laid.through(linear.model, clouds, [0], 200, 0)
+    assert mean.cloud is None
+    shaped = Laid(mean.dense, mean.points, 5)
+    one, other = (over_surface(linear, clouds.targets, laid, 200, LAMBDA, SILENT).over for laid in (mean, shaped))
+    assert np.allclose(other.template, other.vertices(5), atol=1e-6) and not other.latents[5].any()
+    assert not np.allclose(one.template, other.template, atol=1e-3)
+
+
+def test_a_mean_that_has_collapsed_is_no_shape() -> None:
+    """Rods that point anywhere: their mean is a point, and the surface goes through one of them."""
+    rng = np.random.default_rng(0)
+    tube = np.stack([np.cos(t := np.linspace(0, 400, 1500)) * 0.1, np.sin(t) * 0.1, np.linspace(-1, 1, 1500)], 1)
+    turns = [np.linalg.qr(rng.standard_normal((3, 3)))[0] for _ in range(8)]
+    rods = collect([(tube @ turn).astype(np.float32) for turn in turns], None, None, 0)
+    linear = without_network(rods.targets, 0)
+    laid = Laid.through(linear.model, rods, [2, 4, 6], 200, 0)
+    assert laid.cloud in (2, 4, 6)
+    assert np.array_equal(laid.points, rods.targets[laid.cloud])
+
+
+def test_faces_are_those_of_the_nearest_cloud() -> None:
+    rng = np.random.default_rng(0)
+    sphere = rng.standard_normal((1200, 3))
+    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
+    faces = ConvexHull(sphere).simplices.astype(np.int64)
+    given = [(sphere * rng.uniform(0.8, 1.2, 3)).astype(np.float32) for _ in range(6)]
+    meshes = dataclasses.replace(collect(given, None, None, 0), mesh=lambda i: (given[i], faces))
+    model = without_network(meshes.targets, 0).model
+    laid = Laid.through(model, meshes, list(range(6)), 150, 0)
+    # All vertices of the mesh, which the template's points are: moved to them.
+    assert len(laid.dense.triangles) == len(faces)
+    assert np.allclose(np.sort(laid.dense.vertices, 0), np.sort(model.template, 0), atol=1e-3)

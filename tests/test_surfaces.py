@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial import ConvexHull
 
 from pcqaad.errors import CloudError, SettingsError
 from pcqaad.surfaces.edges import edges_of, normals_of
 from pcqaad.surfaces.fit import nearest_on
 from pcqaad.surfaces.reconstruct import control_mesh, decimated
-from pcqaad.surfaces.tidy import parts
+from pcqaad.surfaces.tidy import manifold, oriented, parts
 
 
 def sphere(rng, count, radius=1.0):
@@ -172,3 +175,15 @@ def test_bad_input_gets_one_line():
         decimated(vertices, triangles + 84, 8)
     with pytest.raises(CloudError, match="with an area"):
         decimated(np.zeros((16, 3)), triangles, 8)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_triangles_of_a_sphere_are_turned_alike(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sphere = rng.standard_normal((60, 3))
+    # A hull's triangles run either way round.
+    faces = oriented(ConvexHull(sphere / np.linalg.norm(sphere, axis=1, keepdims=True)).simplices.astype(np.int64))
+    directed = np.stack([faces, np.roll(faces, -1, axis=1)], 2).reshape(-1, 2)
+    assert len(np.unique(directed, axis=0)) == len(directed)
+    assert len(manifold(faces)) == len(faces)

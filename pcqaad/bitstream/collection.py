@@ -149,8 +149,12 @@ class Collection(Sequence[Array]):
     def meshes(self, level: int = 0) -> Callable[[SupportsIndex | str], tuple[Array, NDArray[np.int64]]]:
         """Return what decodes clouds as `mesh` does, its triangles cut once for all of them."""
         surface = self._surface()
-        if not 0 <= level <= MAX_LEVEL or len(surface.triangles) * 4**level > MAX_POINTS:
-            raise SettingsError(f"level is {level}, expected 0 to {MAX_LEVEL}, and at most {MAX_POINTS:,} triangles")
+        if not 0 <= level <= MAX_LEVEL:
+            raise SettingsError(f"level is {level}, expected 0 to {MAX_LEVEL}")
+        if (cut := len(surface.triangles) * 4**level) > MAX_POINTS:
+            raise SettingsError(
+                f"level {level} cuts the surface into {cut:,} triangles, expected at most {MAX_POINTS:,}"
+            )
         draw, triangles = subdivided(surface.triangles, self._header.architecture.points, level)
         return lambda index: (self._cloud(self._position(index), draw), triangles)
 

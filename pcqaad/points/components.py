@@ -9,6 +9,8 @@ from pcqaad.points.fixed_point import Targets
 
 # Coordinates that are worked on at once, of all clouds together: 128 MB in float64.
 COORDINATES_AT_ONCE = 1 << 24
+# A mean shape has collapsed where its neighbours are nearer than this part of a cloud's.
+_COLLAPSED = 0.6
 # Points of a cloud that decide.
 _POINTS = 2048
 
@@ -37,6 +39,19 @@ def decomposed(gram: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
     vectors = vectors[:, ::-1]
     vectors *= np.where(vectors[np.abs(vectors).argmax(0), np.arange(len(gram))] < 0, -1, 1)
     return np.maximum(values[::-1], 0), vectors
+
+
+def has_collapsed(mean: NDArray[np.floating], cloud: NDArray[np.floating]) -> bool:
+    """Return whether a mean shape (M, 3) is no shape any more, beside a cloud (M, 3) whose order follows the shape.
+
+    Where bodies turn far, the means of their points come together.
+    """
+    return _stride(mean) < _COLLAPSED * _stride(cloud)
+
+
+def _stride(points: NDArray[np.floating]) -> float:
+    """Return the median distance of points (M, 3) to the next ones of an order in which these are near."""
+    return float(np.median(np.linalg.norm(np.diff(points, axis=0), axis=1))) if len(points) > 1 else 0.0
 
 
 def mean_shape(clouds: Targets) -> NDArray[np.float32]:

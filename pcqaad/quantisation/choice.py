@@ -13,13 +13,12 @@ from pcqaad.errors import CloudError, GoalError
 from pcqaad.quantisation import principal
 from pcqaad.quantisation.clock import Step
 from pcqaad.quantisation.evaluator import Evaluator
-from pcqaad.quantisation.on_surface import OverSurface, dense_surface, drawn_targets, over_surface
+from pcqaad.quantisation.on_surface import Laid, OverSurface, drawn_targets, over_surface
 from pcqaad.quantisation.principal import Linear
 from pcqaad.quantisation.quantise import Quantised
 from pcqaad.quantisation.rate_control import Encoded, Search, Size, Tune
 from pcqaad.quantisation.step_sizes import forget_cells
 from pcqaad.settings import Settings
-from pcqaad.surfaces.reconstruct import DenseSurface
 
 # A lambda this much larger or smaller may ask for another number.
 _NEAR = 2.0
@@ -146,14 +145,14 @@ def _surfaces(alone: Linear, evaluator: Evaluator, seed: int, drafts: Sequence[D
     most = min(points // _FEWEST_POINTS, MAX_VERTICES)
 
     @lru_cache(1)
-    def dense() -> DenseSurface:
+    def laid() -> Laid:
         sample, fine = evaluator.sample(evaluator.measured), 2 * points // _POINTS_OF_VERTEX
-        return dense_surface(alone.model, evaluator.clouds, sample, fine, seed)
+        return Laid.through(alone.model, evaluator.clouds, sample, fine, seed)
 
     def tried(vertices: int, factor: float) -> Iterator[_Kind]:
         """Yield surfaces of vertices that grow by a factor, until one is not the best."""
         while _FEWEST_VERTICES <= vertices <= most:
-            yield (kind := _over_surface(alone, evaluator, dense, vertices))
+            yield (kind := _over_surface(alone, evaluator, laid, vertices))
             if not drafts or drafts[-1].kind is not kind:
                 return
             vertices = int(vertices * factor)
@@ -161,14 +160,14 @@ def _surfaces(alone: Linear, evaluator: Evaluator, seed: int, drafts: Sequence[D
     first, before = points // _POINTS_OF_VERTEX, len(drafts)
     if first < _FEWEST_VERTICES:
         return
-    yield _over_surface(alone, evaluator, dense, first)
+    yield _over_surface(alone, evaluator, laid, first)
     better = len(drafts)
     yield from tried(2 * first, 2.0)
     if before < better == len(drafts):
         yield from tried(first // 2, 0.5)
 
 
-def _over_surface(alone: Linear, evaluator: Evaluator, dense: Callable[[], DenseSurface], vertices: int) -> _Kind:
+def _over_surface(alone: Linear, evaluator: Evaluator, laid: Callable[[], Laid], vertices: int) -> _Kind:
     """Return the kind of model whose template is a surface of so many vertices."""
     clouds = evaluator.clouds
 
@@ -177,7 +176,7 @@ def _over_surface(alone: Linear, evaluator: Evaluator, dense: Callable[[], Dense
             return None
         with evaluator.clock.times(Step.SURFACE):
             try:
-                return over_surface(alone, clouds.targets, dense(), vertices, lambda_, evaluator.monitor)
+                return over_surface(alone, clouds.targets, laid(), vertices, lambda_, evaluator.monitor)
             except CloudError:
                 # The points lie on no surface.
                 return None

@@ -24,7 +24,7 @@ from pcqaad.formats.coding.triangles import encode_triangles
 from pcqaad.matching.assign import optimal
 from pcqaad.monitor import Monitor, Stage
 from pcqaad.points.collect import CloudSet, allocate
-from pcqaad.points.components import decomposed
+from pcqaad.points.components import decomposed, has_collapsed
 from pcqaad.points.fixed_point import Reordered, Targets
 from pcqaad.quantisation.principal import Linear, kept_components
 from pcqaad.quantisation.step_sizes import price, rounded, template_step_size, to_grid
@@ -93,40 +93,53 @@ def _neighbours_mean(triangles: Ints, vertices: int) -> csr_matrix:
     return csr_matrix((each, (range(vertices), range(vertices))), (vertices, vertices)) @ beside
 
 
-def dense_surface(alone: Model, clouds: CloudSet, some: Sequence[int], vertices: int, seed: int) -> DenseSurface:
-    """Lay a surface through the template of a model of clouds: that of the nearest one's faces, where it has some.
+@dataclass(frozen=True)
+class Laid:
+    """A surface that was laid through the template's points, or through those of a cloud in their order."""
 
-    The nearest of `some` clouds is meant; its faces are moved to where the template's points lie. Without faces, or
-    with very many, the surface goes through the template's points. It is fine enough for meshes of so many vertices.
-    Raises CloudError where the points lie on no surface.
-    """
-    template = alone.template
-    near = min(some, key=lambda i: float(np.square(clouds.targets[i] - template).sum()))
-    mesh = None if clouds.mesh is None else clouds.mesh(near)
-    if mesh is None or not _FEWEST_FACES <= len(mesh[1]) <= _MOST_FACES:
-        return DenseSurface.through(template, vertices, seed)
-    given = clouds.normalisation.normalise(mesh[0])
-    # Each vertex goes with the points about it.
-    apart, points = KDTree(clouds.targets[near]).query(given, k=min(_MOVED_BY, len(template)))
-    weights = 1 / np.maximum(apart.reshape(len(given), -1), 1e-9) ** 2
-    ways = (template - clouds.targets[near]).astype(np.float64)[points.reshape(len(given), -1)]
-    moved = given + (weights[:, :, None] * ways).sum(1) / weights.sum(1)[:, None]
-    return DenseSurface.of_mesh(moved, mesh[1], template)
+    dense: DenseSurface
+    points: Array  # (M, 3)
+    cloud: int | None  # whose shape the template is to have; None for the mean's
+
+    @classmethod
+    def through(cls, alone: Model, clouds: CloudSet, some: Sequence[int], vertices: int, seed: int) -> Laid:
+        """Lay a surface through the mean shape, the template of a model of clouds, fine enough for so many vertices.
+
+        Where the mean is no shape any more, it goes through the nearest one of `some` clouds. Where that one has faces,
+        it is theirs, moved to where the points lie; unless they are very many. Raises CloudError where the points lie
+        on no surface.
+        """
+        targets, mean = clouds.targets, alone.template
+        near = min(some, key=lambda i: float(np.square(targets[i] - mean).sum()))
+        shape = near if has_collapsed(mean, targets[near]) else None
+        points = mean if shape is None else targets[near]
+        mesh = None if clouds.mesh is None else clouds.mesh(near)
+        if mesh is None or not _FEWEST_FACES <= len(mesh[1]) <= _MOST_FACES:
+            return cls(DenseSurface.through(points, vertices, seed), points, shape)
+        given = clouds.normalisation.normalise(mesh[0])
+        if shape is None:
+            # Each vertex goes with the points about it.
+            apart, beside = KDTree(targets[near]).query(given, k=min(_MOVED_BY, len(points)))
+            weights = 1 / np.maximum(apart.reshape(len(given), -1), 1e-9) ** 2
+            ways = (points - targets[near]).astype(np.float64)[beside.reshape(len(given), -1)]
+            given = given + (weights[:, :, None] * ways).sum(1) / weights.sum(1)[:, None]
+        return cls(DenseSurface.of_mesh(given, mesh[1], points), points, shape)
 
 
 def over_surface(
-    linear: Linear, clouds: Targets, dense: DenseSurface, vertices: int, lambda_: float, monitor: Monitor
+    linear: Linear, clouds: Targets, laid: Laid, vertices: int, lambda_: float, monitor: Monitor
 ) -> OverSurface:
     """Return a linear model without a network as one over a surface of about so many vertices, for lambdas near one.
 
-    The `dense` surface was laid through the model's template. Raises Interrupted.
+    Raises Interrupted.
     """
     model = linear.model
     assert model.components is not None
-    control, triangles = dense.mesh(vertices)
-    of, weights, _ = nearest_on(model.template.astype(np.float64), control, triangles)
+    control, triangles = laid.dense.mesh(vertices)
+    of, weights, _ = nearest_on(laid.points.astype(np.float64), control, triangles)
     places = _Places.of(triangles[of], weights, triangles, len(control))
     over = _Over(places.project(model.template), places.project(model.components), model.latents, linear.squares)
+    over = over.about(laid.cloud)
     # Neighbours one behind the other, so that a point too many is one too few next door.
     grid, _, bits = to_grid(over.template, template_step_size(over.template, lambda_))
     triangles = encode_triangles(triangles, grid, bits)[1]
@@ -134,15 +147,15 @@ def over_surface(
     for _ in range(_ROUNDS):
         # A component that earns nothing at the lambda would only tell the points apart that a cloud happens to have.
         earning = int((over.squares > price(lambda_) * len(clouds)).sum())
-        over = _matched(over.first(earning), Surface(triangles, counts), clouds, lambda_, monitor)
+        over = _matched(over.first(earning), Surface(triangles, counts), clouds, lambda_, monitor).about(laid.cloud)
     return OverSurface(model, over, Surface(triangles, counts))
 
 
 @dataclass(frozen=True)
 class _Over:
-    """A mean and components over vertices, and what clouds make of them."""
+    """A template and components over vertices, and what clouds make of them."""
 
-    template: Array  # (V, 3)
+    template: Array  # (V, 3) the mean, or the shape of a cloud
     components: Array  # (V, C, 3)
     latents: Array  # (N, C)
     squares: Floats  # (C,) mean squares of how far points move by each component
@@ -150,6 +163,12 @@ class _Over:
     def first(self, count: int) -> _Over:
         """Return its first components alone."""
         return _Over(self.template, self.components[:, :count], self.latents[:, :count], self.squares[:count])
+
+    def about(self, cloud: int | None) -> _Over:
+        """Return the same model with the shape of a cloud for its template; None leaves it."""
+        if cloud is None:
+            return self
+        return _Over(self.vertices(cloud), self.components, self.latents - self.latents[cloud], self.squares)
 
     def vertices(self, cloud: int) -> Array:
         """Return the vertices (V, 3) of a cloud."""

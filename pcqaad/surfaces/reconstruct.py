@@ -17,7 +17,7 @@ from pcqaad.surfaces.edges import compact, normals_of
 from pcqaad.surfaces.fit import fit, nearest_on, spread
 from pcqaad.surfaces.front import advancing_front
 from pcqaad.surfaces.tetrahedra import spacing
-from pcqaad.surfaces.tidy import close_holes, fans, manifold, trimmed
+from pcqaad.surfaces.tidy import close_holes, fans, manifold, oriented, trimmed
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -117,7 +117,7 @@ def _tidied(vertices: Points, triangles: NDArray[np.integer]) -> tuple[Floats, I
     """Return a mesh in which at most two triangles meet at an edge, without vertices of no triangle."""
     places = np.asarray(check_cloud(vertices, "vertices"), np.float64)
     check_corners(triangles, len(places))
-    faces, origin = fans(manifold(np.asarray(triangles, np.int64)))
+    faces, origin = fans(manifold(oriented(np.asarray(triangles, np.int64))))
     dense, faces = compact(places[origin], faces)
     if not normals_of(dense, faces).any():
         raise CloudError(f"expected faces with an area, found {len(triangles)} without")

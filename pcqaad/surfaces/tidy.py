@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from pcqaad.surfaces.edges import edges_of
 
@@ -49,6 +49,38 @@ def fans(triangles: Integers) -> tuple[Integers, Integers]:
     number = np.empty_like(order)
     number[order] = np.arange(len(order))
     return number[label].reshape(-1, 3).astype(np.int64), origin[order]
+
+
+def oriented(triangles: Integers) -> Integers:
+    """Return triangles (t, 3), turned so that two that are alone at an edge run along it in opposite directions.
+
+    Most of those that hang together stay as they are. Where that cannot be, as on a Moebius strip, some edges remain.
+    """
+    _, counts, of = edges_of(triangles)
+    # The two slots, three a triangle, of each edge that two triangles share.
+    slots = np.argsort(of.ravel(), kind="stable")
+    first = (np.cumsum(counts) - counts)[counts == 2]
+    one, two = slots[first], slots[first + 1]
+    begins = np.roll(triangles, -1, axis=1).ravel()
+    # A 2 where one of the two has to be turned, else a 1.
+    turn = 1 + (begins[one] == begins[two])
+    # Of triangles that share two edges the first one counts.
+    once = np.unique((one // 3) * len(triangles) + two // 3, return_index=True)[1]
+    pairs, turn = (one[once] // 3, two[once] // 3), turn[once]
+    shape = (len(triangles), len(triangles))
+    graph = coo_matrix((np.tile(turn, 2), (np.concatenate(pairs), np.concatenate(pairs[::-1]))), shape=shape).tocsr()
+    _, label = connected_components(graph, directed=False)
+    turned = np.zeros(len(triangles), bool)
+    for root in np.unique(label, return_index=True)[1]:
+        order, before = breadth_first_order(graph, root, directed=False)
+        tree = order[1:]
+        if not len(tree):
+            continue
+        ways = np.asarray(graph[before[tree], tree]).ravel() == 2
+        for triangle, parent, way in zip(tree.tolist(), before[tree].tolist(), ways.tolist(), strict=True):
+            turned[triangle] = turned[parent] ^ way
+        turned[order] ^= 2 * np.count_nonzero(turned[order]) > len(order)
+    return np.where(turned[:, None], triangles[:, ::-1], triangles)
 
 
 def manifold(triangles: Integers) -> Integers:
