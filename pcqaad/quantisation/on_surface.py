@@ -34,6 +34,9 @@ from pcqaad.surfaces.reconstruct import DenseSurface
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# How much larger lambda is for the template's vertices. A point lies between three, so half of their errors' squares is
+# left. And what is left is the same for all clouds: where samples differ by far more, 4 costs nothing that EM-kD sees.
+_WIDER = 4.0
 # How much a field that bends weighs beside what it misses at the points.
 _STIFFNESS = 0.02
 # Of a vertex that hardly any point lies near, in points.
@@ -141,7 +144,7 @@ def over_surface(
     over = _Over(places.project(model.template), places.project(model.components), model.latents, linear.squares)
     over = over.about(laid.cloud)
     # Neighbours one behind the other, so that a point too many is one too few next door.
-    grid, _, bits = to_grid(over.template, template_step_size(over.template, lambda_))
+    grid, _, bits = to_grid(over.template, template_step_size(over.template, _WIDER * lambda_))
     triangles = encode_triangles(triangles, grid, bits)[1]
     counts = _counts(places.masses(), over.template, triangles, clouds.points)
     for _ in range(_ROUNDS):
@@ -193,7 +196,11 @@ class OverSurface:
 
     def on_grid(self, lambda_: float) -> Linear:
         """Return the model on the grid of a lambda, its vertices numbered as in a file."""
-        over, triangles, step_size = self.over, self.surface.triangles, template_step_size(self.over.template, lambda_)
+        over, triangles, step_size = (
+            self.over,
+            self.surface.triangles,
+            template_step_size(self.over.template, _WIDER * lambda_),
+        )
         grid, _, bits = to_grid(over.template, step_size)
         order = np.argsort(interleave(grid.astype(np.int64), bits), kind="stable")
         number = np.empty_like(order)
@@ -225,7 +232,7 @@ def _rows(triangles: Ints, others: Ints) -> Ints:
 
 def _matched(over: _Over, surface: Surface, clouds: Targets, lambda_: float, monitor: Monitor) -> _Over:
     """Match every cloud to the points that are drawn of it on the surface, and return what follows from these pairs."""
-    grid = to_grid(over.template, template_step_size(over.template, lambda_))[0]
+    grid = to_grid(over.template, template_step_size(over.template, _WIDER * lambda_))[0]
     draw = surface.draw(grid)
     places = _Places.of(draw.corners, draw.weights / ONE, surface.triangles, len(grid))
     count = len(clouds)
