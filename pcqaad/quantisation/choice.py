@@ -24,6 +24,8 @@ from pcqaad.settings import Settings
 _NEAR = 2.0
 # What a model may cost more than another at one lambda, and still come out ahead of it at its own.
 _MARGIN = 1.05
+# How much smaller the lambda is at which a surface is tried again that missed the tolerance on its grid.
+_FINER = 8.0
 # Of a template that is a surface, points of a cloud to a vertex: tried first, and at least. And the fewest vertices.
 _POINTS_OF_VERTEX = 16
 _FEWEST_POINTS = 4
@@ -207,7 +209,13 @@ def _drafted(kind: _Kind, network: Search, best: Draft | None, budget: int | Non
     if best is not None and model.surface is None and search.cost(search.rounded(lambda_), lambda_, size) > most:
         return None
     if budget is None and not search.reachable:
-        return None
+        # A surface lies on a grid: on a finer one it may do.
+        if model.surface is None:
+            return None
+        model = linear.at(lambda_ / _FINER)
+        search = network.of_another(model, lambda_ / _FINER, kind.judge(model))
+        if not model.architecture.components or not search.reachable:
+            return None
     try:
         led = search.lead() if budget is None else search.draft(budget, size).lambda_
         if not 1 / _NEAR < led / lambda_ < _NEAR:

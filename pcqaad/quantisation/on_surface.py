@@ -34,9 +34,9 @@ from pcqaad.surfaces.reconstruct import DenseSurface
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# How much larger lambda is for the template's vertices. A point lies between three, so half of their errors' squares is
-# left. And what is left is the same for all clouds: where samples differ by far more, 4 costs nothing that EM-kD sees.
-_WIDER = 4.0
+# How much larger lambda is for the template's vertices: a point lies between three, so half of their errors' squares
+# is left.
+_WIDER = 2.0
 # How much a field that bends weighs beside what it misses at the points.
 _STIFFNESS = 0.02
 # Of a vertex that hardly any point lies near, in points.
