@@ -58,8 +58,8 @@ class Settings:
     # The file.
     tune: float = 0.0  # last part of the fit, at a low rate that falls: rest for a schedule that is constant
     components: bool = True  # whether a linear part may help the network or stand in for it, where that saves bytes
-    # Part by which quantisation may raise the float model's EM-kD. The last percent costs most bytes.
-    tolerance: float = 0.03
+    # Part by which quantisation may raise the float model's EM-kD. The first percents cost most bytes.
+    tolerance: float = 0.05
     measure: int = 16  # clouds on which that is measured, spread over the collection
 
     # Instead of the tolerance, at most one of these.
