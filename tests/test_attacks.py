@@ -222,12 +222,15 @@ SLOW = """
 import sys, time
 from pcqaad.bitstream.collection import Collection
 from pcqaad.cli.main import main
-decode = Collection.__getitem__
-def slow(self, index):
-    print("decoding", flush=True)
-    time.sleep(0.2)
-    return decode(self, index)
-Collection.__getitem__ = slow
+reader = Collection.reader
+def slow(*given, **also):
+    read = reader(*given, **also)
+    def decode(index):
+        print("decoding", flush=True)
+        time.sleep(0.2)
+        return read(index)
+    return decode
+Collection.reader = slow
 main(["decompress", sys.argv[1], "-o", sys.argv[2], "--quiet", "--overwrite"])
 """
 

@@ -32,7 +32,7 @@ def ellipsoids():
 def known(ellipsoids, tmp_path_factory):
     """The file of the first sixteen."""
     path = tmp_path_factory.mktemp("known") / "known.qaad"
-    quick = pcqaad.Settings(epochs=40, latent=4, batch=8, rematch=0, tune=0, measure=4, device="cpu")
+    quick = pcqaad.Settings(epochs=40, latent=4, batch=8, rematch=0, tune=0, measure=4, tolerance=0.03, device="cpu")
     fitted = pcqaad.fit(ellipsoids[:16], quick)
     fitted.save(path)
     with pcqaad.open(path) as opened:
@@ -149,7 +149,9 @@ def test_large_parts_are_sampled_and_patches_unevenly_hit(monkeypatch, tmp_path)
     clouds = population(count=4, points=300, seed=8)
     pcqaad.fit(
         clouds,
-        pcqaad.Settings(epochs=80, latent=2, patches=5, rematch=0, measure=2, components=False, device="cpu"),
+        pcqaad.Settings(
+            epochs=80, latent=2, patches=5, rematch=0, measure=2, components=False, tolerance=0.03, device="cpu"
+        ),
         names=list("abcd"),
     ).save(tmp_path / "patches.qaad")
     x = clouds[0]

@@ -24,8 +24,8 @@ from pcqaad.settings import Settings
 _NEAR = 2.0
 # What a model may cost more than another at one lambda, and still come out ahead of it at its own.
 _MARGIN = 1.05
-# How much smaller the lambda is at which a surface is tried again that missed the tolerance on its grid.
-_FINER = 8.0
+# How much smaller each lambda is at which a surface is tried again that missed the tolerance on its grid; and how many.
+_FINER, _FINER_GRIDS = 8.0, 3
 # Of a template that is a surface, points of a cloud to a vertex: tried first, and at least. And the fewest vertices.
 _POINTS_OF_VERTEX = 16
 _FEWEST_POINTS = 4
@@ -198,34 +198,51 @@ def _drafted(kind: _Kind, network: Search, best: Draft | None, budget: int | Non
     least = kind.least_cost(lambda_)
     if least > most:
         return None
+    if kind.step is Step.SURFACE:
+        # Where a list of points has room to spare at a lambda, few vertices may have none.
+        lambda_ = min(lambda_, network.lambda_)
     linear = kind.find(lambda_)
     if linear is None:
         return None
-    model, cost = linear.costed(lambda_)
-    if not model.architecture.components or least + cost > most:
-        return None
-    search = network.of_another(model, lambda_, kind.judge(model))
-    # Points on a surface have their places whatever they were matched to: their EM-kD tells more.
-    if best is not None and model.surface is None and search.cost(search.rounded(lambda_), lambda_, size) > most:
-        return None
-    if budget is None and not search.reachable:
-        # A surface lies on a grid: on a finer one it may do.
-        if model.surface is None:
+    if isinstance(linear, OverSurface):
+        search = _reachable(linear, kind, network, lambda_, budget)
+    else:
+        model, cost = linear.costed(lambda_)
+        if not model.architecture.components or least + cost > most:
             return None
-        model = linear.at(lambda_ / _FINER)
-        search = network.of_another(model, lambda_ / _FINER, kind.judge(model))
-        if not model.architecture.components or not search.reachable:
+        search = network.of_another(model, lambda_, kind.judge(model))
+        if best is not None and search.cost(search.rounded(lambda_), lambda_, size) > most:
             return None
+        if budget is None and not search.reachable:
+            return None
+    if search is None:
+        return None
     try:
+        began, model = search.lambda_, search.model
         led = search.lead() if budget is None else search.draft(budget, size).lambda_
-        if not 1 / _NEAR < led / lambda_ < _NEAR:
+        if not 1 / _NEAR < led / began < _NEAR:
             other = linear.at(led)
-            same = other.architecture.components == model.architecture.components and model.surface is None
+            same = other.architecture == model.architecture and other.surface is None
             if other.architecture.components and not same:
                 search = network.of_another(other, led, kind.judge(other), led=True)
         return Draft(search, search.draft(budget, size))
     except GoalError:
         return None
+
+
+def _reachable(linear: OverSurface, kind: _Kind, network: Search, lambda_: float, budget: int | None) -> Search | None:
+    """Return the search of a model over a surface that keeps the tolerance on its grid, at a lambda or a finer one.
+
+    Points on a surface have their places whatever they were matched to: distances to these say little, EM-kD decides.
+    """
+    for _ in range(_FINER_GRIDS):
+        model = linear.at(lambda_)
+        if model.architecture.components:
+            search = network.of_another(model, lambda_, kind.judge(model))
+            if budget is not None or search.reachable:
+                return search
+        lambda_ /= _FINER
+    return None
 
 
 def _remembered(size: Size, estimated: bool) -> Size:
