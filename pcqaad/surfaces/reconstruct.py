@@ -13,7 +13,7 @@ from pcqaad.points.collect import Points, check_cloud
 from pcqaad.points.surface import check_corners
 from pcqaad.seeds import Use, generator
 from pcqaad.surfaces.decimate import collapse
-from pcqaad.surfaces.edges import compact, normals_of
+from pcqaad.surfaces.edges import compact, edges_of, normals_of
 from pcqaad.surfaces.fit import fit, nearest_on, spread
 from pcqaad.surfaces.front import advancing_front
 from pcqaad.surfaces.tetrahedra import spacing
@@ -27,6 +27,7 @@ MOST = 24576  # points that the surface goes through, if not more of them for ea
 DENSE = 12
 ROUNDS = 4  # in which the vertices move to the points
 WIDE = 4.0  # a hole is closed up to so many times the distance to the tenth neighbour
+FEW, FEW_WIDE = 10, 3.0  # edges of a hole that is closed among few vertices, and its width in edges' lengths
 STRAY = 2.0  # and a point farther than so many times that from the surface gets a triangle of its own,
 TINY = 0.05  # whose sides have this part of that distance,
 STRAYS = 0.125  # as long as they take no more than this part of the vertices
@@ -43,6 +44,7 @@ class DenseSurface:
     triangles: Integers  # (t, 3)
     strays: Floats  # (s, 3) points that lie far from it, the farthest first
     scale: float  # how far apart points are
+    guessed: bool = True  # from points alone: a hole of a few edges is none of the shape's
 
     @classmethod
     def through(cls, points: Points, vertices: int, seed: int = 0) -> DenseSurface:
@@ -71,13 +73,17 @@ class DenseSurface:
         normal = normals_of(dense, faces)
         unit = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
         facing = unit[nearest_on(places, dense, faces)[0]]
-        return cls(places, facing, dense, faces, np.zeros((0, 3)), 1.0)
+        return cls(places, facing, dense, faces, np.zeros((0, 3)), 1.0, guessed=False)
 
     def mesh(self, vertices: int) -> tuple[Floats, Integers]:
         """Return a mesh as `control_mesh` does; raises SettingsError for fewer than four vertices."""
         _check_count(vertices)
         strays = self.strays[: int(STRAYS * vertices) // 3]
         control, faces = collapse(self.vertices, self.triangles, vertices - 3 * len(strays))
+        if self.guessed:
+            edges = edges_of(faces)[0]
+            side = float(np.linalg.norm(control[edges[:, 0]] - control[edges[:, 1]], axis=1).mean())
+            faces = close_holes(control, faces, np.full(len(control), FEW_WIDE * side), FEW)
         control = fit(self.points, self.normals, control, faces, ROUNDS)
         return _with_strays(control, faces, strays, self.scale * TINY)
 

@@ -136,7 +136,7 @@ def rims(triangles: Integers) -> list[list[int]]:
     return loops
 
 
-def close_holes(vertices: Floats, triangles: Integers, span: Floats) -> Integers:
+def close_holes(vertices: Floats, triangles: Integers, span: Floats, longest: int = HOLE) -> Integers:
     """Return triangles (t, 3) and those that close the holes no wider than `span` (v,) at their vertices.
 
     A hole is closed with the least area (Barequet and Sharir, 1995), and left open where that would fold the surface.
@@ -149,7 +149,7 @@ def close_holes(vertices: Floats, triangles: Integers, span: Floats) -> Integers
     added: list[tuple[int, int, int]] = []
     for loop in rims(triangles):
         place = vertices[loop]
-        if len(loop) > HOLE or np.linalg.norm(np.ptp(place, axis=0)) > span[loop].mean():
+        if len(loop) > longest or np.linalg.norm(np.ptp(place, axis=0)) > span[loop].mean():
             continue
         patch = _patch(vertices, loop, [facing[v] for v in loop], known, width)
         if patch:
