@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from pcqaad.decoder.architecture import Model
-from pcqaad.decoder.surface import MAX_VERTICES
+from pcqaad.decoder.surface import MAX_TRIANGLES
 from pcqaad.errors import CloudError, GoalError
 from pcqaad.quantisation import principal
 from pcqaad.quantisation.clock import Step
@@ -30,6 +30,8 @@ _FINER, _FINER_GRIDS = 8.0, 3
 _POINTS_OF_VERTEX = 16
 _FEWEST_POINTS = 4
 _FEWEST_VERTICES = 64
+# Vertices that the dense surface is laid for, at most: one for more takes long.
+_FINE = 4096
 
 
 def encode(
@@ -144,11 +146,12 @@ def _kinds(
 def _surfaces(alone: Linear, evaluator: Evaluator, seed: int, drafts: Sequence[Draft]) -> Iterator[_Kind]:
     """Yield models whose template is a surface: of ever more vertices as long as that is better, else of fewer."""
     points = evaluator.clouds.targets.points
-    most = min(points // _FEWEST_POINTS, MAX_VERTICES)
+    # About two triangles go to a vertex, and a few more where sheets branch.
+    most = min(points // _FEWEST_POINTS, int(0.45 * MAX_TRIANGLES))
 
     @lru_cache(1)
     def laid() -> Laid:
-        sample, fine = evaluator.sample(evaluator.measured), 2 * points // _POINTS_OF_VERTEX
+        sample, fine = evaluator.sample(evaluator.measured), min(2 * points // _POINTS_OF_VERTEX, _FINE)
         return Laid.through(alone.model, evaluator.clouds, sample, fine, seed)
 
     def tried(vertices: int, factor: float) -> Iterator[_Kind]:
@@ -159,7 +162,7 @@ def _surfaces(alone: Linear, evaluator: Evaluator, seed: int, drafts: Sequence[D
                 return
             vertices = int(vertices * factor)
 
-    first, before = points // _POINTS_OF_VERTEX, len(drafts)
+    first, before = min(points // _POINTS_OF_VERTEX, most), len(drafts)
     if first < _FEWEST_VERTICES:
         return
     yield _over_surface(alone, evaluator, laid, first)
@@ -178,10 +181,11 @@ def _over_surface(alone: Linear, evaluator: Evaluator, laid: Callable[[], Laid],
             return None
         with evaluator.clock.times(Step.SURFACE):
             try:
-                return over_surface(alone, clouds.targets, laid(), vertices, lambda_, evaluator.monitor)
+                found = over_surface(alone, clouds.targets, laid(), vertices, lambda_, evaluator.monitor)
             except CloudError:
                 # The points lie on no surface.
                 return None
+        return found if len(found.surface.triangles) <= MAX_TRIANGLES else None
 
     def judge(model: Model) -> Evaluator:
         sample = evaluator.sample(evaluator.measured)

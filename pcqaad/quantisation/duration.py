@@ -34,7 +34,7 @@ _FEEDBACK = 0.5
 _SURFACES = 3
 _MATCHED = 1.3
 # Seconds of a point, on a core of 2.5 GHz: of a mesh of few vertices, and of the dense surface before it, of no more.
-_MESH, _DENSE, _DENSEST = 6e-5, 2e-4, 24576
+_MESH, _DENSE, _DENSEST = 6e-5, 2e-4, 49152
 # At which a template is about as fine as files have it.
 _LAMBDA = 1e-9
 # The part of a fit that its record may take. Of many or large clouds it holds fewer then.

@@ -190,17 +190,10 @@ class OverSurface:
         """Return the model on the grid of a lambda, with as many of its components as earn their bits."""
         return self.on_grid(lambda_).at(lambda_)
 
-    def costed(self, lambda_: float) -> tuple[Model, float]:
-        """Return the same, and its cost, as `Linear.costed` does."""
-        return self.on_grid(lambda_).costed(lambda_)
-
     def on_grid(self, lambda_: float) -> Linear:
         """Return the model on the grid of a lambda, its vertices numbered as in a file."""
-        over, triangles, step_size = (
-            self.over,
-            self.surface.triangles,
-            template_step_size(self.over.template, _WIDER * lambda_),
-        )
+        over, triangles = self.over, self.surface.triangles
+        step_size = template_step_size(over.template, _WIDER * lambda_)
         grid, _, bits = to_grid(over.template, step_size)
         order = np.argsort(interleave(grid.astype(np.int64), bits), kind="stable")
         number = np.empty_like(order)
