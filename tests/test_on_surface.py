@@ -18,6 +18,7 @@ from pcqaad.points.collect import CloudSet, collect
 from pcqaad.quantisation import on_surface
 from pcqaad.quantisation.on_surface import Laid, drawn_targets, over_surface
 from pcqaad.quantisation.principal import without_network
+from pcqaad.quantisation.probe import probe
 
 LAMBDA = 1e-8
 
@@ -182,3 +183,8 @@ def test_faces_are_those_of_the_nearest_cloud() -> None:
     # All vertices of the mesh, which the template's points are: moved to them.
     assert len(laid.dense.triangles) == len(faces)
     assert np.allclose(np.sort(laid.dense.vertices, 0), np.sort(model.template, 0), atol=1e-3)
+
+
+def test_step_sizes_are_probed_on_the_vertices(fitted: on_surface.OverSurface) -> None:
+    model = fitted.at(LAMBDA)
+    assert probe(model).latents == probe(dataclasses.replace(model, surface=None)).latents

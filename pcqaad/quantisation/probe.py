@@ -121,7 +121,10 @@ def activation_reach(model: Model, seed: int) -> tuple[float, ...]:
 
 
 def _part(model: Model, seed: int, clouds: int, points: int) -> Model:
-    """Keep at most this many clouds, and an equal number of random template points of each patch."""
+    """Keep at most this many clouds, and an equal number of random template points of each patch.
+
+    Of a surface they are vertices, by which it is judged then.
+    """
     architecture, rng = model.architecture, generator(seed, Use.PROBE)
     kept = rng.choice(architecture.clouds, min(clouds, architecture.clouds), replace=False)
     sizes = patch_sizes(architecture.points, architecture.patches)
@@ -132,6 +135,7 @@ def _part(model: Model, seed: int, clouds: int, points: int) -> Model:
         template=model.template[rows],
         latents=model.latents[kept],
         components=None if model.components is None else model.components[rows],
+        surface=None,
     )
 
 
