@@ -177,7 +177,7 @@ def test_faces_are_those_of_the_nearest_cloud() -> None:
     sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
     faces = ConvexHull(sphere).simplices.astype(np.int64)
     given = [(sphere * rng.uniform(0.8, 1.2, 3)).astype(np.float32) for _ in range(6)]
-    meshes = dataclasses.replace(collect(given, None, None, 0), mesh=lambda i: (given[i], faces))
+    meshes = dataclasses.replace(collect(given, None, None, 0), mesh=lambda i: (given[i].tolist(), faces.tolist()))
     model = without_network(meshes.targets, 0).model
     laid = Laid.through(model, meshes, list(range(6)), 150, 0)
     # All vertices of the mesh, which the template's points are: moved to them.

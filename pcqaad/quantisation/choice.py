@@ -1,4 +1,7 @@
-"""Which model a file holds: the network as it was fitted, with components for what it leaves, or components alone."""
+"""Which model a file holds: the network as it was fitted, with components, or components alone: on a list or a surface.
+
+A list of points is any template; a surface has few vertices, between which a cloud's points are drawn.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +176,7 @@ def _surfaces(alone: Linear, evaluator: Evaluator, seed: int, drafts: Sequence[D
 
 
 def _over_surface(alone: Linear, evaluator: Evaluator, laid: Callable[[], Laid], vertices: int) -> _Kind:
-    """Return the kind of model whose template is a surface of so many vertices."""
+    """Return a kind of model: its template is a surface of a number of vertices."""
     clouds = evaluator.clouds
 
     def find(lambda_: float) -> OverSurface | None:

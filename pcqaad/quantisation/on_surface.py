@@ -26,6 +26,7 @@ from pcqaad.monitor import Monitor, Stage
 from pcqaad.points.collect import CloudSet, allocate
 from pcqaad.points.components import decomposed, has_collapsed
 from pcqaad.points.fixed_point import Reordered, Targets
+from pcqaad.points.surface import check_mesh
 from pcqaad.quantisation.principal import Linear, kept_components
 from pcqaad.quantisation.step_sizes import price, rounded, template_step_size, to_grid
 from pcqaad.surfaces.fit import nearest_on
@@ -116,17 +117,18 @@ class Laid:
         near = min(some, key=lambda i: float(np.square(targets[i] - mean).sum()))
         shape = near if has_collapsed(mean, targets[near]) else None
         points = mean if shape is None else targets[near]
-        mesh = None if clouds.mesh is None else clouds.mesh(near)
+        given = None if clouds.mesh is None else clouds.mesh(near)
+        mesh = None if given is None else check_mesh(given, clouds.names[near])
         if mesh is None or not _FEWEST_FACES <= len(mesh[1]) <= _MOST_FACES:
             return cls(DenseSurface.through(points, vertices, seed), points, shape)
-        given = clouds.normalisation.normalise(mesh[0])
+        moved = clouds.normalisation.normalise(mesh[0])
         if shape is None:
             # Each vertex goes with the points about it.
-            apart, beside = KDTree(targets[near]).query(given, k=min(_MOVED_BY, len(points)))
-            weights = 1 / np.maximum(apart.reshape(len(given), -1), 1e-9) ** 2
-            ways = (points - targets[near]).astype(np.float64)[beside.reshape(len(given), -1)]
-            given = given + (weights[:, :, None] * ways).sum(1) / weights.sum(1)[:, None]
-        return cls(DenseSurface.of_mesh(given, mesh[1], points), points, shape)
+            apart, beside = KDTree(targets[near]).query(moved, k=min(_MOVED_BY, len(points)))
+            weights = 1 / np.maximum(apart.reshape(len(moved), -1), 1e-9) ** 2
+            ways = (points - targets[near]).astype(np.float64)[beside.reshape(len(moved), -1)]
+            moved += (weights[:, :, None] * ways).sum(1) / weights.sum(1)[:, None]
+        return cls(DenseSurface.of_mesh(moved, mesh[1], points), points, shape)
 
 
 def over_surface(
