@@ -75,6 +75,11 @@ target = click.option(
     help="A folder, for one binary PLY file a cloud, or an .npy, .h5 or .hdf5 file for all clouds.",
 )
 overwrite = click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+trust = click.option(
+    "--trust",
+    is_flag=True,
+    help="You trust who made the file: it may ask for any number of points and any time, and clouds have any name.",
+)
 seed = click.option("--seed", metavar="S", type=SEED, default=0, help="Seed of all random choices.")
 device = click.option("--device", type=click.Choice(CHOICES["device"]), default="auto", help="Where to fit.")
 threads = click.option(

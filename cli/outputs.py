@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ from pcqaad.cli.errors import CommandError
 from pcqaad.cli.show.text import plural
 from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.container.container import MAGIC
+from pcqaad.formats.locks import held
 
 _MAX_FILE_NAME = 255  # bytes, on most systems
 TOGETHER = (".npy", ".h5", ".hdf5")  # of files that hold all clouds
@@ -51,6 +54,19 @@ def check_output(path: Path, kind: Kind, *, overwrite: bool = True) -> None:
         raise CommandError(f"{path}: is there already; --overwrite replaces it")
 
 
+@contextmanager
+def output_of(path: Path, kind: Kind, *, overwrite: bool) -> Iterator[None]:
+    """Hold the name of the file that a long job will write; raises as `check_output` does, before the job and now.
+
+    Raises FormatError where another process writes the file.
+    """
+    check_output(path, kind, overwrite=overwrite)
+    with held(path):
+        # Who held it until now may have written it.
+        check_output(path, kind, overwrite=overwrite)
+        yield
+
+
 def check_target(path: Path, names: Sequence[str], *, overwrite: bool, files: str = ".ply") -> None:
     """Refuse a path that clouds of these names cannot be written to, or would replace; raises CommandError.
 
@@ -77,6 +93,15 @@ def check_target(path: Path, names: Sequence[str], *, overwrite: bool, files: st
     if there and not overwrite:
         others = f", and {plural(len(there) - 1, 'other file')}" if len(there) > 1 else ""
         raise CommandError(f"{there[0]}: is there already{others}; --overwrite replaces {'them' if others else 'it'}")
+
+
+def check_space(path: Path, needed: int) -> None:
+    """Refuse to write so many bytes where the disk has not as many free; raises CommandError."""
+    above = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    with named_os_errors(above, "look at its disk"):
+        free = shutil.disk_usage(above).free
+    if needed > free:
+        raise CommandError(f"{path}: expected {needed:,} bytes or more of free disk space, found {free:,}")
 
 
 def _check_names(folder: Path, names: Sequence[str], suffix: str) -> None:

@@ -44,8 +44,8 @@ def atomic_path(final: Path) -> Iterator[Path]:
 
     The temporary file lies hidden in the folder of `final`: a rename is atomic within one file system only. Any
     failure removes it, and an interruption does. Where the process was killed, the next one to write into the folder
-    removes it. A file named `final` keeps its bytes until the new ones are on disk. A symbolic link is followed: what
-    it points to is replaced.
+    removes it. A file named `final` keeps its bytes until the new ones are on disk, and the new name is on disk when
+    the block has ended. A symbolic link is followed: what it points to is replaced.
 
     Raises `FormatError` with the file's name and the reason when the file cannot be written.
     """
@@ -62,11 +62,25 @@ def atomic_path(final: Path) -> Iterator[Path]:
             with temporary.open("r+b") as stream:
                 os.fsync(stream.fileno())
             temporary.replace(target)
+            sync_folder(target.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         finally:
             held.close()
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder to disk: a rename that is in memory alone is lost when the power fails.
+
+    Systems that open no folders, and file systems that sync none, are left to their own ways.
+    """
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def _create(folder: Path) -> tuple[Path, BinaryIO]:

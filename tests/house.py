@@ -28,6 +28,7 @@ class Room(NamedTuple):
 ROOMS = (
     Room("formats/errors.py", "the root of all errors, and that of damaged bytes"),
     Room("formats/atomic.py", "files that are written whole or not at all"),
+    Room("formats/locks.py", "files that one process at a time works on"),
     Room("formats/coding", "symbols to bits: range coding, its models, grid points, fields over them", ("numpy",)),
     Room("formats/container", "the checked table of sections, groups of records", ("numpy",)),
     Room("formats/clouds", "files of points and meshes, one format a file", ("numpy", "plyfile", "h5py")),

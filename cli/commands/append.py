@@ -12,7 +12,7 @@ import pcqaad
 from pcqaad.cli import options
 from pcqaad.cli.errors import CommandError, need_torch
 from pcqaad.cli.inputs import read_lazily
-from pcqaad.cli.outputs import QAAD, check_output
+from pcqaad.cli.outputs import QAAD, output_of
 from pcqaad.cli.progress import watched
 from pcqaad.cli.show.summary import compressed
 from pcqaad.cli.show.text import as_json
@@ -37,6 +37,7 @@ Examples:
 @options.overwrite
 @options.seed
 @options.device
+@options.trust
 @options.threads
 @options.json
 @options.quiet
@@ -47,6 +48,7 @@ def command(
     overwrite: bool,
     json_: bool,
     quiet: bool,
+    trust: bool,
     **choices: Any,
 ) -> None:
     """Append clouds to a file: only their latents are fitted, the decoder stays as it is.
@@ -60,11 +62,13 @@ def command(
     began = time.monotonic()
     target = output or file
     in_place = target.exists() and file.exists() and target.samefile(file)
-    check_output(target, QAAD, overwrite=overwrite or in_place)
     need_torch("append")
-    with watched(quiet=quiet, stopped=f"interrupted; {file} is as it was") as monitor:
+    with (
+        output_of(target, QAAD, overwrite=overwrite or in_place),
+        watched(quiet=quiet, stopped=f"interrupted; {file} is as it was") as monitor,
+    ):
         # Closed before it is written: some systems replace no file that is open.
-        with pcqaad.open(file) as collection:
+        with pcqaad.open(file, trust=trust) as collection:
             before = _first_bytes(file)
             meshes = bool(collection.info["settings"].get("surface"))
             clouds, names, monitor = read_lazily(find_clouds(inputs), monitor, meshes=meshes)

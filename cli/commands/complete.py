@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import pcqaad
+from pcqaad.bitstream.limits import BYTES_PER_POINT
 from pcqaad.cli import options
 from pcqaad.cli.errors import need_torch
 from pcqaad.cli.inputs import read_lazily
-from pcqaad.cli.outputs import check_target
+from pcqaad.cli.outputs import check_space, check_target
 from pcqaad.cli.progress import watched
 from pcqaad.cli.show.summary import completed
 from pcqaad.cli.show.text import as_json
@@ -59,11 +60,19 @@ Examples:
 @options.overwrite
 @options.seed
 @options.device
+@options.trust
 @options.threads
 @options.json
 @options.quiet
 def command(
-    file: Path, inputs: tuple[str, ...], output: Path, overwrite: bool, json_: bool, quiet: bool, **choices: Any
+    file: Path,
+    inputs: tuple[str, ...],
+    output: Path,
+    overwrite: bool,
+    json_: bool,
+    quiet: bool,
+    trust: bool,
+    **choices: Any,
 ) -> None:
     """Complete partial clouds: write the whole clouds of the file's kind that go through their points.
 
@@ -75,10 +84,11 @@ def command(
     need_torch("complete")
     with (
         watched(quiet=quiet, stopped="interrupted; nothing was written") as monitor,
-        pcqaad.open(file) as collection,
+        pcqaad.open(file, trust=trust) as collection,
     ):
         clouds, names, monitor = read_lazily(find_clouds(inputs), monitor)
         check_target(output, names, overwrite=overwrite)
+        check_space(output, BYTES_PER_POINT * collection.points * len(names))
         # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
         from pcqaad.latents.complete import complete
 

@@ -17,7 +17,7 @@ from pcqaad.cli import options
 from pcqaad.cli.errors import StoppedError, misuse, need_torch
 from pcqaad.cli.inputs import choose_clouds, read_lazily, same_faces
 from pcqaad.cli.main import ARGUMENTS
-from pcqaad.cli.outputs import QAAD, check_output
+from pcqaad.cli.outputs import QAAD, output_of
 from pcqaad.cli.progress import watched
 from pcqaad.cli.show.summary import compressed
 from pcqaad.cli.show.text import as_json
@@ -130,12 +130,11 @@ def command(
     :DATASET behind its name where it holds several. All clouds are brought to the same number of points. Needs torch.
     """
     began = time.monotonic()
-    check_output(output, QAAD, overwrite=overwrite)
     need_torch("compress")
     with misuse():
         settings = replace(PRESETS[preset], **{name: value for name, value in choices.items() if value is not None})
     checkpoint = output.with_name(f"{output.name}.checkpoint")
-    with watched(quiet=quiet) as monitor:
+    with output_of(output, QAAD, overwrite=overwrite), watched(quiet=quiet) as monitor:
         sources = choose_clouds(inputs, every, min_points, monitor)
         if checkpoint.exists() and not resume:
             log.warning("%s is ignored and will be overwritten; add --resume to continue it", checkpoint)

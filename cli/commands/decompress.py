@@ -11,14 +11,16 @@ import click
 import numpy as np
 
 import pcqaad
+from pcqaad.bitstream.limits import BYTES_PER_POINT
 from pcqaad.cli import options
 from pcqaad.cli.errors import CommandError, printable
-from pcqaad.cli.outputs import TOGETHER, check_target
+from pcqaad.cli.outputs import TOGETHER, check_space, check_target
 from pcqaad.cli.progress import watched
 from pcqaad.cli.selection import parse_selection, select
 from pcqaad.cli.show.text import between, plural, seconds
 from pcqaad.decoder.architecture import MAX_POINTS
 from pcqaad.decoder.surface import MAX_LEVEL
+from pcqaad.formats.clouds.places import check_harmless, check_no_links
 from pcqaad.formats.clouds.write import MESH_WRITERS, write_clouds, write_meshes
 from pcqaad.monitor import Monitor, Stage
 
@@ -68,6 +70,7 @@ Examples:
     help="Files in the folder [ply]; obj needs --faces.",
 )
 @options.overwrite
+@options.trust
 @options.threads
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def command(
@@ -81,24 +84,32 @@ def command(
     to: str | None,
     overwrite: bool,
     quiet: bool,
+    trust: bool,
 ) -> None:
     """Write the clouds of a file under their original names."""
     began = time.monotonic()
     _check_choices(output, points is not None or even, faces, level, to)
     suffix = f".{to or 'ply'}"
-    with watched(quiet=quiet) as monitor, pcqaad.open(file) as collection:
+    with watched(quiet=quiet) as monitor, pcqaad.open(file, trust=trust) as collection:
         names = collection.names
         chosen = list(range(len(names))) if only is None else select(only, names, str(file))
         called = [names[i] for i in chosen]
         check_target(output, called, overwrite=overwrite, files=suffix)
+        if not trust and output.suffix.lower() not in TOGETHER:
+            check_harmless(called)
+            check_no_links(output, [f"{name}{suffix}" for name in called])
         what = plural(len(chosen), "mesh" if faces else "cloud", "es" if faces else "s")
         if faces:
             read_mesh = collection.meshes(level or 0)
             vertices, triangles = read_mesh(chosen[0])  # as many as of all others
+            check_space(output, BYTES_PER_POINT * len(vertices) * len(chosen))
             of = f"{len(vertices):,} vertices and {plural(len(triangles), 'triangle')}"
             write_meshes(output, suffix, called, _decoded(read_mesh, chosen, monitor))
         else:
-            counts = np.array([points]) if points is not None else collection.sizes[chosen]
+            counts = np.full(len(chosen), points) if points is not None else collection.sizes[chosen]
+            if points is None:
+                collection.check_cost(int(counts.sum()))
+            check_space(output, BYTES_PER_POINT * int(counts.sum()))
             one = None if counts.min() < counts.max() else int(counts[0])
             if one is None and output.suffix.lower() in TOGETHER:
                 found = f"clouds of {between(counts)} points, where one array holds clouds of one number"

@@ -65,6 +65,7 @@ Examples:
     default="cpu",
     help="Where EM-kD is matched; cuda needs torch. Other metrics take the CPU.",
 )
+@options.trust
 @options.threads
 @options.json
 @click.option("--report", metavar="PAGE.html", type=options.GivenPath(), help="Write a page with a chart too.")
@@ -86,6 +87,7 @@ def command(
     report: Path | None,
     fail_above: float | None,
     quiet: bool,
+    trust: bool,
 ) -> None:
     """Check a file, and measure its clouds against the originals.
 
@@ -99,7 +101,7 @@ def command(
         need_torch("--device cuda")
     if report is not None:
         check_output(report, PAGE)
-    with watched(quiet=quiet) as monitor, pcqaad.open(file) as collection:
+    with watched(quiet=quiet) as monitor, pcqaad.open(file, trust=trust) as collection:
         references = find_clouds(inputs) if inputs else None
         # Here, not above: scipy takes time to load, and a mistyped path should not have to wait for it.
         from pcqaad.evaluation.verify import verify

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.bitstream import network, sections
+from pcqaad.bitstream import limits, network, sections
 from pcqaad.bitstream.info import Info, describe
 from pcqaad.bitstream.latent_coding import LatentReader
 from pcqaad.bitstream.names import read_names
@@ -48,11 +48,13 @@ class Collection(Sequence[Array]):
     several together have M.
 
     Opening reads the header alone. The first cloud reads the model that all share, and each cloud the group of latents
-    that holds its own. Everything read is checked, and a damaged file raises FormatError.
+    that holds its own. Everything read is checked, and a damaged file raises FormatError. So does one that asks for far
+    more points or work than files of its size do (`pcqaad.bitstream.limits`), unless it is opened with `trust`.
     """
 
-    def __init__(self, source: str | Path | bytes) -> None:
+    def __init__(self, source: str | Path | bytes, *, trust: bool = False) -> None:
         self._file = "" if isinstance(source, bytes) else str(source)
+        self._trust = trust
         self._container = Container.open(source, TAGS, file=self._file)
         try:
             self._header = self._named(sections.read_header, self._container)
@@ -82,6 +84,7 @@ class Collection(Sequence[Array]):
         if isinstance(index, str) or not isinstance(index, (slice, Iterable)):
             return self._cloud(self._position(index))
         positions = self._positions(index)
+        self.check_cost(self.points * len(positions))
         clouds = np.empty((len(positions), self.points, 3), np.float32)
         for cloud, position in zip(clouds, positions, strict=True):
             cloud[:] = self._cloud(position, self.integers.draw)
@@ -171,6 +174,9 @@ class Collection(Sequence[Array]):
     @cached_property
     def integers(self) -> IntegerModel:
         """The integers that all clouds share, as the file holds them: symbols and step sizes."""
+        if not self._trust:
+            points = max(self.points, int(self.sizes.max()))
+            self._named(limits.check_cloud, self._header.architecture, points, self._container.size)
         return self._named(network.read_model, self._container, self._header)
 
     @property
@@ -211,6 +217,14 @@ class Collection(Sequence[Array]):
     def info(self) -> Info:
         """What the file holds and how it was made, JSON-able."""
         return self._named(describe, self._file, self._container, self._header)
+
+    def check_cost(self, points: int) -> None:
+        """Raise FormatError where so many points of all clouds together are more than a file of this size may ask for.
+
+        A file that is trusted may ask for any number.
+        """
+        if not self._trust:
+            self._named(limits.check_clouds, points, self._container.size)
 
     def check_room(self, clouds: int) -> None:
         """Raise FormatError where the file cannot hold this many clouds more."""

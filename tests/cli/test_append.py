@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -19,6 +20,7 @@ from pcqaad.cli.show.text import figure
 from pcqaad.formats.clouds.ply import write_ply
 from pcqaad.monitor import Progress, Stage
 from tests.cli.commands import CLOUDS, POINTS, refused, run
+from tests.hostile import small
 
 
 @pytest.fixture
@@ -92,14 +94,33 @@ def test_of_two_appends_at_once_none_is_lost(
 
     def slow(*arguments: Any, **choices: Any) -> Appended:
         monkeypatch.setattr(patched, append)
-        assert run("append", mine, other, *quick).exit_code == 0
+        message = refused("append", mine, other, *quick)
+        assert message == f"{mine}: process {os.getpid()} is writing it: wait for it to end, or stop it"
         return append(*arguments, **choices)
 
     monkeypatch.setattr(patched, slow)
-    message = refused("append", mine, one, *quick)
-    assert message == f"{mine}: was replaced while the clouds were fitted; nothing is written: append anew"
+    assert run("append", mine, one, *quick).exit_code == 0
+    assert run("append", mine, other, *quick).exit_code == 0
     with pcqaad.open(mine) as collection:
-        assert collection.names[CLOUDS:] == ["egg21"]
+        assert collection.names[CLOUDS:] == ["egg20", "egg21"]
+
+
+def test_a_file_that_another_program_replaced_meanwhile_is_left_alone(
+    mine: Path, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pcqaad.latents.append import Appended, append
+
+    other = tmp_path / "other.qaad"
+    other.write_bytes(small.file())
+
+    def slow(*arguments: Any, **choices: Any) -> Appended:
+        other.replace(mine)
+        return append(*arguments, **choices)
+
+    monkeypatch.setattr("pcqaad.latents.append.append", slow)
+    message = refused("append", mine, new / "egg20.ply", "--steps", "1", "--device", "cpu", "--quiet")
+    assert message == f"{mine}: was replaced while the clouds were fitted; nothing is written: append anew"
+    assert mine.read_bytes() == small.file()
 
 
 def test_another_file_is_replaced_only_where_it_is_told_to(mine: Path, new: Path, tmp_path: Path) -> None:
