@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO, TextIOWrapper
 from itertools import islice
@@ -18,6 +18,7 @@ from plyfile import PlyData, PlyElement, PlyListProperty, PlyParseError
 
 from pcqaad.formats.atomic import atomic_path, named_os_errors
 from pcqaad.formats.clouds.npy import Points
+from pcqaad.formats.clouds.shape import Polygons, Shape, joined
 from pcqaad.formats.clouds.triangulate import MAX_CORNERS, Triangles, triangulate
 from pcqaad.formats.errors import FormatError
 
@@ -64,6 +65,29 @@ def read_ply_mesh(path: str | Path) -> tuple[Points, Triangles, list[str]]:
             raise FormatError(f"expected a list property {' or '.join(_CORNERS)}", where="element face")
         polygons = _rows(stream, header, "face")[corners[0]]
         return points, triangulate(polygons, len(points), "element face"), _notes(header, "vertex", "face")
+
+
+def read_ply_shape(path: str | Path) -> Shape:
+    """Read all of a PLY file that is of its points: positions, faces and the scalar properties of vertices.
+
+    Raises `FormatError` as `read_ply` does, and where a face has a corner that is no vertex.
+    """
+    with _opened(path) as stream:
+        header = _read_header(stream)
+        vertices = header.layout["vertex"]
+        rows = _rows(stream, header, "vertex")
+        lists = [p.name for p in _lists(vertices)]
+        columns = {p.name: rows[p.name] for p in vertices.properties if p.name not in ("x", "y", "z", *lists)}
+        notes = [f"vertex properties {_listed(lists)} not kept"] if lists else []
+        found = [p.name for p in _lists(header.layout["face"]) if p.name in _CORNERS] if "face" in header.counts else []
+        polygons = None
+        if found and header.counts["face"]:
+            polygons = Polygons.of_rows(_rows(stream, header, "face")[found[0]], len(rows), "element face")
+            others = [p.name for p in header.layout["face"].properties if p.name != found[0]]
+            notes += [f"face properties {_listed(others)} not kept"] if others else []
+        kept = ("vertex", "face") if found else ("vertex",)
+        notes += _elements_not_kept(header, kept)
+        return Shape(_positions(rows), polygons, joined(columns), tuple(notes))
 
 
 def count_ply(path: str | Path) -> int:
@@ -118,7 +142,10 @@ def _read_header(stream: BinaryIO) -> _Header:
 
 
 def _points(stream: BinaryIO, header: _Header) -> Points:
-    rows = _rows(stream, header, "vertex")
+    return _positions(_rows(stream, header, "vertex"))
+
+
+def _positions(rows: NDArray[np.void]) -> Points:
     columns = [rows[axis] for axis in "xyz"]
     return np.stack(columns, axis=1, dtype=np.result_type(np.float32, *columns))
 
@@ -126,8 +153,12 @@ def _points(stream: BinaryIO, header: _Header) -> Points:
 def _notes(header: _Header, *kept: str) -> list[str]:
     others = [p.name for p in header.layout["vertex"].properties if p.name not in ("x", "y", "z")]
     notes = [f"vertex properties {_listed(others)} not kept"] if others else []
+    return notes + _elements_not_kept(header, kept)
+
+
+def _elements_not_kept(header: _Header, kept: Sequence[str]) -> list[str]:
     rows = header.counts.items()
-    return notes + [f"element {_brief(name)} not kept ({count} rows)" for name, count in rows if name not in kept]
+    return [f"element {_brief(name)} not kept ({count} rows)" for name, count in rows if name not in kept]
 
 
 def _rows(stream: BinaryIO, header: _Header, name: str) -> NDArray[np.void]:
