@@ -138,7 +138,12 @@ def encode_fields(
     Returns the bytes, and what they decode to in 2**-12 steps. The mean of all fields' squared errors is about that of
     rounding each value to whole steps, or less. Raises ValueError as `round_fields` does.
     """
-    rounded = round_fields(values, Cells(points, bits), dead_zone)
+    return encode_fields_over(values, Cells(points, bits), dead_zone)
+
+
+def encode_fields_over(values: npt.ArrayLike, cells: Cells, dead_zone: float = DEAD_ZONE) -> tuple[bytes, Ints]:
+    """Code fields (M, F), in steps, over the points of some cells, as `encode_fields` does."""
+    rounded = round_fields(values, cells, dead_zone)
     return rounded.code(), rounded.decoded
 
 
@@ -176,6 +181,11 @@ def round_fields(values: npt.ArrayLike, cells: Cells, dead_zone: float = DEAD_ZO
 
 def decode_fields(data: bytes, points: npt.NDArray[np.integer], bits: int, fields: int) -> Ints:
     """Return the fields (M, F) of `encode_fields`, in 2**-12 steps; raises FormatError for damaged bytes."""
+    return decode_fields_over(data, Cells(points, bits), fields)
+
+
+def decode_fields_over(data: bytes, cells: Cells, fields: int) -> Ints:
+    """Return the fields (M, F) of `encode_fields` over the points of some cells; raises as `decode_fields` does."""
     model, end = Model.from_bytes(data)
     reader = model.reader(data[end:])
 
@@ -183,7 +193,7 @@ def decode_fields(data: bytes, points: npt.NDArray[np.integer], bits: int, field
         numbers: Ints = reader.read(context.ravel()).reshape(context.shape).astype(np.int64)
         return numbers
 
-    decoded = unfold(Cells(points, bits), fields, code)
+    decoded = unfold(cells, fields, code)
     reader.finish()
     return decoded
 

@@ -1,0 +1,189 @@
+"""The attributes of a collection as a section of its file, for a fit and for clouds that come later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcqaad.attributes.carry import Carrier, Points, same_points
+from pcqaad.attributes.encode import encode_attribute, fitted, residual, to_steps
+from pcqaad.attributes.wanted import AttributeSettings, Given, chosen, plan
+from pcqaad.bitstream.attributes import AttributeReader, Coded, attributes_section
+from pcqaad.decoder.attributes import Attribute, Coding
+from pcqaad.errors import CloudError, GoalError
+from pcqaad.formats.coding.fields import FRACTION_BITS, Cells
+from pcqaad.formats.coding.labels import label_parts
+from pcqaad.formats.container.container import Section
+from pcqaad.monitor import SILENT, Monitor, Stage, log
+from pcqaad.points.collect import allocate
+
+# The least quality of colours, in dB, that a budget may lead to; and by how much it falls at a time.
+_LEAST_QUALITY, _LOWER = 20.0, 1.0
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The clouds that attributes come from: `points` returns those (n, 3) of one, `given` its attributes."""
+
+    names: Sequence[str]
+    points: Callable[[int], Points]
+    given: Sequence[Given]
+    registered: bool = False  # whether point j is the same in all of them
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Attributes:
+    """The attributes of N clouds, on the points that the clouds decode to."""
+
+    def __init__(
+        self,
+        originals: Originals,
+        attributes: Sequence[Attribute],
+        decode: Callable[[int], Points],
+        points: int,
+        monitor: Monitor = SILENT,
+    ) -> None:
+        """Carry them to the points (M, 3) that `decode` returns of a cloud; raises CloudError, FormatError."""
+        self.attributes, self._count = list(attributes), len(originals)
+        self._values = [allocate((len(originals), points, a.channels), a.type) for a in attributes]
+        same = None
+        if originals.registered:
+            same = same_points(originals.points, decode, len(originals))
+        for i, name in enumerate(originals.names):
+            monitor.update(Stage.CARRY, i, len(originals), "clouds")
+            cloud = originals.points(i)
+            values = chosen(originals.given[i], attributes, len(cloud), name)
+            carrier = Carrier(cloud, decode(i), same)
+            for kept, a, own in zip(self._values, attributes, values, strict=True):
+                kept[i] = carrier.carry(own, a)
+        monitor.update(Stage.CARRY, len(originals), len(originals), "clouds")
+
+    def carried(self, number: int) -> Callable[[int], NDArray[Any]]:
+        """Return what returns the values (M, channels) of an attribute of a cloud."""
+        return self._values[number].__getitem__
+
+    def encode(self, cells: Cells, quality: float) -> Coder:
+        """Code all of them over the cells of the points; raises CloudError."""
+        coded = [
+            encode_attribute(a, self.carried(i), self._count, cells, quality) for i, a in enumerate(self.attributes)
+        ]
+        return Coder(self, cells, quality, coded)
+
+    def behind(self, reader: AttributeReader) -> Section:
+        """Return the section of a file with these clouds' attributes behind those of its own; raises FormatError."""
+        every = []
+        for number, a in enumerate(reader.attributes):
+            parts = []
+            coefficients = np.zeros((self._count, a.components), np.int64)
+            for i in range(self._count):
+                values = self.carried(number)(i)
+                if a.coding is Coding.LABELS:
+                    parts.append(label_parts(values[:, 0].astype(np.int64), reader.usual(number), reader.cells))
+                    continue
+                if a.components:
+                    mean = reader.base(number, np.zeros(a.components, np.int64))
+                    left = to_steps(a, values) - np.ldexp(mean.astype(np.float64), -FRACTION_BITS)
+                    rows = left.astype(np.float32).reshape(1, -1)
+                    coefficients[i] = fitted(reader.components(number), rows, a.finer)[0]
+                base = reader.base(number, coefficients[i])
+                try:
+                    parts.append(residual(a, values, base, reader.cells).parts)
+                except ValueError as error:
+                    raise CloudError(f"attribute {a.name!r} of new clouds cannot be coded: {error}") from error
+            every.append(reader.coded(number).attached(parts, coefficients))
+        return attributes_section(every, len(reader.cells))[0]
+
+
+@dataclass(frozen=True)
+class Coder:
+    """Attributes as they were coded, which may be coded again in fewer bytes."""
+
+    values: Attributes
+    cells: Cells
+    quality: float  # dB of colours
+    coded: list[Coded]
+
+    def section(self) -> Section:
+        """Return the section; raises CloudError."""
+        return attributes_section(self.coded, len(self.cells))[0]
+
+    def within(self, limit: int) -> Coder:
+        """Return the same with colours as coarse as a section of at most so many bytes takes; raises GoalError."""
+        coder = self
+        while len(coder.section().data) > limit:
+            colours = [i for i, a in enumerate(self.values.attributes) if a.coding is Coding.COLOURS]
+            quality = coder.quality - _LOWER
+            if not colours or quality < _LEAST_QUALITY:
+                found = len(coder.section().data)
+                raise GoalError(
+                    f"attributes take {found:,} bytes, where {limit:,} are left for them: "
+                    "keep fewer, allow larger errors, or more bytes"
+                )
+            again = list(coder.coded)
+            for i in colours:
+                a = self.values.attributes[i]
+                again[i] = encode_attribute(a, self.values.carried(i), len(again[i].parts), self.cells, quality)
+            coder = replace(coder, quality=quality, coded=again)
+        return coder
+
+
+# The part of a budget that attributes may have, where their quality can be lowered.
+_MOST_OF_BUDGET = 0.5
+# What the bytes of attributes may grow by, once they lie on the points that the file decodes to; and of the table.
+_GROWTH, _TABLE = 1.02, 64
+_ESTIMATED_BITS = 12  # of the places that an estimate is made on
+
+
+class OfFit:
+    """The attributes of a collection that is fitted: looked at before, sized before quantisation, coded after it."""
+
+    def __init__(
+        self, originals: Originals, settings: AttributeSettings, limit: int | None, monitor: Monitor = SILENT
+    ) -> None:
+        """Look at all of them; raises CloudError, FormatError or SettingsError for what cannot be kept."""
+        self._originals, self._settings, self._limit, self._monitor = originals, settings, limit, monitor
+        self._attributes = plan(originals.given, lambda i: len(originals.points(i)), originals.names, settings, monitor)
+
+    def __bool__(self) -> bool:
+        return bool(self._attributes)
+
+    def reserve(self, template: Points, decode: Callable[[int], Points]) -> int:
+        """Return the bytes of a budget that are kept for attributes; 0 without one.
+
+        They are measured on the points (M, 3) that a model decodes a cloud to, over its template (M, 3). Raises
+        GoalError where attributes alone exceed their part.
+        """
+        if self._limit is None or not self._attributes:
+            return 0
+        low, wide = template.min(0), max(float(np.ptp(template, axis=0).max()), 1e-300)
+        grid = np.floor((template - low) / wide * ((1 << _ESTIMATED_BITS) - 1)).astype(np.int64)
+        coder = self._encoded(decode, Cells(grid, _ESTIMATED_BITS, kept=True))
+        coder = coder.within(int(_MOST_OF_BUDGET * self._limit))
+        return math.ceil(_GROWTH * len(coder.section().data)) + _TABLE
+
+    def section(self, decode: Callable[[int], Points], cells: Cells, others: int) -> Section | None:
+        """Return the section on the points that `decode` returns, over their cells; None without attributes.
+
+        The other sections take so many bytes. Raises GoalError where all together exceed the budget.
+        """
+        if not self._attributes:
+            return None
+        coder = self._encoded(decode, cells)
+        if self._limit is not None:
+            coder = coder.within(self._limit - others - _TABLE)
+        if coder.quality < self._settings.colour_quality:
+            log.warning(
+                "colours have %.4g dB, not %.4g: the bytes allow no more", coder.quality, self._settings.colour_quality
+            )
+        return coder.section()
+
+    def _encoded(self, decode: Callable[[int], Points], cells: Cells) -> Coder:
+        carried = Attributes(self._originals, self._attributes, decode, len(cells), self._monitor)
+        return carried.encode(cells, self._settings.colour_quality)
