@@ -19,7 +19,9 @@ from pcqaad.cli.selection import parse_selection, select
 from pcqaad.cli.show.text import between, plural, seconds
 from pcqaad.decoder.architecture import MAX_POINTS
 from pcqaad.decoder.surface import MAX_LEVEL
-from pcqaad.formats.clouds.write import MESH_WRITERS, write_clouds, write_meshes
+from pcqaad.formats.clouds.shape import Polygons, Shape
+from pcqaad.formats.clouds.write import write_clouds, write_shapes
+from pcqaad.formats.clouds.writers import WRITERS
 from pcqaad.monitor import Monitor, Stage
 
 Item = TypeVar("Item")
@@ -64,8 +66,8 @@ Examples:
 )
 @click.option(
     "--to",
-    type=click.Choice([suffix.removeprefix(".") for suffix in MESH_WRITERS]),
-    help="Files in the folder [ply]; obj needs --faces.",
+    type=click.Choice([suffix.removeprefix(".") for suffix in WRITERS]),
+    help="Files in the folder [ply]. stl needs --faces; npy, pcd, xyz, txt and csv hold none.",
 )
 @options.overwrite
 @options.threads
@@ -96,7 +98,8 @@ def command(
             read_mesh = collection.meshes(level or 0)
             vertices, triangles = read_mesh(chosen[0])  # as many as of all others
             of = f"{len(vertices):,} vertices and {plural(len(triangles), 'triangle')}"
-            write_meshes(output, suffix, called, _decoded(read_mesh, chosen, monitor))
+            meshes = _decoded(read_mesh, chosen, monitor)
+            write_shapes(output, suffix, called, (Shape(v, Polygons.of_triangles(t)) for v, t in meshes))
         else:
             counts = np.array([points]) if points is not None else collection.sizes[chosen]
             one = None if counts.min() < counts.max() else int(counts[0])
@@ -104,7 +107,11 @@ def command(
                 found = f"clouds of {between(counts)} points, where one array holds clouds of one number"
                 raise CommandError(f"{output}: {found}: give --points M, or a folder")
             read = collection.reader(points, even=even)
-            write_clouds(output, called, one, _decoded(read, chosen, monitor))
+            clouds = _decoded(read, chosen, monitor)
+            if to:
+                write_shapes(output, suffix, called, map(Shape, clouds))
+            else:
+                write_clouds(output, called, one, clouds)
             of = f"{between(counts)} points" if one is None else plural(one, "point")
     took = seconds(time.monotonic() - began)
     click.echo(printable(f"{output}: {what} of {of} in {took}"))
@@ -116,8 +123,10 @@ def _check_choices(output: Path, drawn: bool, faces: bool, level: int | None, to
         raise click.UsageError("expected --faces, or --points and --even, found both: a mesh's points are its vertices")
     if not faces and level is not None:
         raise click.UsageError("--level needs --faces")
-    if not faces and to not in (None, "ply"):
-        raise click.UsageError(f"--to {to} needs --faces")
+    if to and faces and not WRITERS[f".{to}"].faces:
+        raise click.UsageError(f"expected --faces or --to {to}, found both: {to} files hold no faces")
+    if to and not faces and not WRITERS[f".{to}"].points:
+        raise click.UsageError(f"--to {to} needs --faces, which are all that {to} files hold")
     if (faces or to) and output.suffix.lower() in TOGETHER:
         option = "--faces" if faces else f"--to {to}"
         raise click.UsageError(f"{option} writes files to a folder, found {output} as TARGET")

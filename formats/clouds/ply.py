@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from plyfile import PlyData, PlyElement, PlyListProperty, PlyParseError
 
-from pcqaad.formats.atomic import atomic_path, named_os_errors
+from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.clouds.npy import Points
+from pcqaad.formats.clouds.ply_write import write_ply as write_ply
 from pcqaad.formats.clouds.shape import Polygons, Shape, joined
 from pcqaad.formats.clouds.triangulate import MAX_CORNERS, Triangles, triangulate
 from pcqaad.formats.errors import FormatError
@@ -28,9 +29,6 @@ _MAX_HEADER_LINES = 4096
 _MAX_QUOTED = 160  # characters of the file in a message
 _REMARKS = ("comment", "obj_info")
 _CORNERS = ("vertex_indices", "vertex_index")  # of a face: the two names in common use
-_COMMENT = "decoded by pcqaad"
-_ROW = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
-_FACE = np.dtype([("count", "u1"), ("corners", "<i4", (3,))])
 
 
 class _Header(NamedTuple):
@@ -94,27 +92,6 @@ def count_ply(path: str | Path) -> int:
     """Return how many vertices the header of a PLY file promises; raises `FormatError` as `read_ply` does."""
     with _opened(path) as stream:
         return _read_header(stream).counts["vertex"]
-
-
-def write_ply(path: str | Path, points: NDArray[np.float32], triangles: Triangles | None = None) -> None:
-    """Write points (v, 3) as binary little-endian float32 x, y, z, and triangles (t, 3), if any, as faces.
-
-    Raises `FormatError` as `atomic_path` does.
-    """
-    rows = np.ascontiguousarray(points, dtype="<f4").view(_ROW).reshape(-1)
-    elements = [PlyElement.describe(rows, "vertex")]
-    if triangles is not None:
-        elements.append(PlyElement.describe(np.empty(0, [("vertex_indices", "<i4", (3,))]), "face"))
-    ply = PlyData(elements, byte_order="<", comments=[_COMMENT])
-    with atomic_path(Path(path)) as temporary, temporary.open("wb") as stream:
-        if triangles is None:
-            ply.write(stream)
-            return
-        # plyfile writes lists one by one in Python.
-        header = ply.header.replace("element face 0", f"element face {len(triangles)}")
-        faces = np.empty(len(triangles), _FACE)
-        faces["count"], faces["corners"] = 3, triangles
-        stream.write(header.encode("ascii") + b"\n" + rows.tobytes() + faces.tobytes())
 
 
 @contextmanager

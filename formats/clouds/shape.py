@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +45,12 @@ class Polygons(NamedTuple):
         corners = np.concatenate(list(rows)) if len(rows) else np.zeros(0, np.int64)
         return cls.checked(np.array([len(row) for row in rows], np.int64), corners, points, where)
 
+    @classmethod
+    def of_triangles(cls, triangles: NDArray[Any]) -> Polygons:
+        """Return triangles (t, 3) as faces."""
+        corners = np.asarray(triangles, np.int64)
+        return cls(np.full(len(corners), 3), corners.reshape(-1))
+
     def triangles(self) -> Triangles:
         """Return the triangles (t, 3) that fans make: (a, b, c, d) gives (a, b, c) and (a, c, d).
 
@@ -62,6 +68,16 @@ class Polygons(NamedTuple):
     def rows(self) -> list[NDArray[np.int64]]:
         """Return the corners of each face."""
         return np.split(self.corners, np.cumsum(self.sizes)[:-1]) if len(self.sizes) else []
+
+    def runs(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield the faces (f, size) that follow each other and have as many corners, and this size."""
+        ends = np.append(np.flatnonzero(np.diff(self.sizes)) + 1, len(self.sizes))
+        low = start = 0
+        for high in ends[ends > 0].tolist():
+            size = int(self.sizes[low])
+            end = start + size * (high - low)
+            yield size, self.corners[start:end].reshape(high - low, size)
+            low, start = high, end
 
     def among(self, kept: NDArray[np.bool_]) -> Polygons:
         """Return the faces all of whose corners are kept, in the numbers that the kept points then have."""
