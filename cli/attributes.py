@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcqaad.attributes.wanted import AttributeSettings
+from pcqaad.bitstream.collection import Collection
 from pcqaad.formats.clouds.find import CloudSource
+from pcqaad.formats.clouds.shape import Shape
+from pcqaad.formats.clouds.writers import WRITERS, not_written
+from pcqaad.monitor import log
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,7 +79,7 @@ def options(command: F) -> F:
 
 
 def asked(attributes: str | None, quality: float | None, errors: dict[str, str]) -> AttributeSettings | None:
-    """Return what the options ask for; None where nothing is kept. Raises UsageError where they say nothing together."""
+    """Return what the options ask for, None where nothing is kept; raises UsageError for one without the other."""
     if attributes is None:
         if quality is not None or errors:
             option = "--colour-quality" if quality is not None else "--attribute-error"
@@ -86,3 +90,25 @@ def asked(attributes: str | None, quality: float | None, errors: dict[str, str])
         raise click.UsageError("--attributes expects all, or names")
     settings = AttributeSettings(names, errors=errors)
     return settings if quality is None else AttributeSettings(names, quality, errors)
+
+
+def attributes_of(
+    collection: Collection, suffix: str, *, points: int | None = None, even: bool = False, level: int | None = None
+) -> Callable[[int], dict[str, NDArray[Any]]]:
+    """Return what decodes the attributes of a cloud's points, or of a mesh's vertices, for files of a suffix.
+
+    Those that such a file has no place for are left out, with a word.
+    """
+    names = [a.name for a in collection.attributes]
+    nothing: dict[str, NDArray[Any]] = dict.fromkeys(names, np.zeros(0))
+    lost = names if suffix not in WRITERS else not_written(suffix, Shape(np.zeros((0, 3)), None, nothing))
+    if lost:
+        log.warning("%s files have no place for attribute %s: it is left out", suffix, ", ".join(lost))
+    where: dict[str, Any] = {"points": points, "even": even, "level": level}
+    readers = {name: collection.attribute_of(name, **where) for name in names if name not in lost}
+
+    def read(cloud: int) -> dict[str, NDArray[Any]]:
+        found = {name: of(cloud) for name, of in readers.items()}
+        return {name: values[:, 0] if values.shape[1] == 1 else values for name, values in found.items()}
+
+    return read

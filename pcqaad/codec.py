@@ -67,8 +67,8 @@ class Fitted:
         """
         quantised = self.encoded.quantised
         numbers = quantised.shared, quantised.latents
-        of_clouds = self.names, self.info, _own(quantised, self.sizes), self.attributes
-        sections = to_sections(*numbers, self.denormalisation, *of_clouds)
+        own = _own(quantised, self.sizes), self.attributes
+        sections = to_sections(*numbers, self.denormalisation, self.names, self.info, *own)
         if self.limit is not None and (size := len(pack(sections))) > self.limit:
             raise GoalError(f"{path}: expected at most {self.limit:,} bytes, found {size:,}: nothing was written")
         write_container(Path(path), sections)

@@ -53,8 +53,9 @@ def command(
     """Append clouds to a file: only their latents are fitted, the decoder stays as it is.
 
     A NEW is an INPUT of compress, in the unit and alignment of the file's clouds. Where these were drawn from the
-    faces of meshes, so are the new ones. Where these have attributes, the new ones need them too. The old clouds decode to the same bytes as before. The new ones follow them,
-    and their error is shown beside that of the old ones. Needs torch.
+    faces of meshes, so are the new ones; where these have attributes, the new ones need them too. The old clouds decode
+    to the same bytes as before. The new ones follow them, and their error is shown beside that of the old ones. Needs
+    torch.
     """
     if choices["minutes"] is not None and choices["steps"] is not None:
         raise click.UsageError("expected --minutes or --steps, found both")

@@ -12,6 +12,7 @@ import numpy as np
 
 import pcqaad
 from pcqaad.cli import options
+from pcqaad.cli.attributes import attributes_of
 from pcqaad.cli.errors import CommandError, printable
 from pcqaad.cli.outputs import TOGETHER, check_target
 from pcqaad.cli.progress import watched
@@ -98,20 +99,25 @@ def command(
             read_mesh = collection.meshes(level or 0)
             vertices, triangles = read_mesh(chosen[0])  # as many as of all others
             of = f"{len(vertices):,} vertices and {plural(len(triangles), 'triangle')}"
-            meshes = _decoded(read_mesh, chosen, monitor)
-            write_shapes(output, suffix, called, (Shape(v, Polygons.of_triangles(t)) for v, t in meshes))
+            of_points = attributes_of(collection, suffix, level=level or 0)
+            meshes = zip(chosen, _decoded(read_mesh, chosen, monitor), strict=False)
+            shapes = (Shape(v, Polygons.of_triangles(t), of_points(i)) for i, (v, t) in meshes)
+            write_shapes(output, suffix, called, shapes)
         else:
             counts = np.array([points]) if points is not None else collection.sizes[chosen]
             one = None if counts.min() < counts.max() else int(counts[0])
-            if one is None and output.suffix.lower() in TOGETHER:
+            together = output.suffix.lower() in TOGETHER
+            if one is None and together:
                 found = f"clouds of {between(counts)} points, where one array holds clouds of one number"
                 raise CommandError(f"{output}: {found}: give --points M, or a folder")
             read = collection.reader(points, even=even)
             clouds = _decoded(read, chosen, monitor)
-            if to:
-                write_shapes(output, suffix, called, map(Shape, clouds))
-            else:
+            of_points = attributes_of(collection, output.suffix if together else suffix, points=points, even=even)
+            if together:
                 write_clouds(output, called, one, clouds)
+            else:
+                pairs = zip(chosen, clouds, strict=False)
+                write_shapes(output, suffix, called, (Shape(cloud, attributes=of_points(i)) for i, cloud in pairs))
             of = f"{between(counts)} points" if one is None else plural(one, "point")
     took = seconds(time.monotonic() - began)
     click.echo(printable(f"{output}: {what} of {of} in {took}"))

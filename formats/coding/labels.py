@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pcqaad.formats.coding.fields import NEARNESS, Cells, Ints
+from pcqaad.formats.coding.fields import NEARNESS, Cells
+from pcqaad.formats.coding.rans import Ints
 from pcqaad.formats.coding.residuals import Part
 from pcqaad.formats.coding.symbols import Reader
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pcqaad.formats.coding.fields import Cells, Ints, Stage, round_fields, unfold
+from pcqaad.formats.coding.fields import Cells, Stage, round_fields, unfold
+from pcqaad.formats.coding.rans import Ints
 from pcqaad.formats.coding.symbols import Model, Reader
 from pcqaad.formats.errors import FormatError
 

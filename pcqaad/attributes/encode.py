@@ -111,8 +111,8 @@ def _colour_steps(attribute: Attribute, carried: Carried, clouds: int, cells: Ce
     """Return the attribute with the coarsest steps found that reach the quality, on the mean of some clouds."""
     some = _sample(clouds)
     values = [carried(i) for i in some]
-    every = [to_luma(v).mean(0) for v in values]
-    offsets = tuple(np.round(np.mean(every, 0), 6).tolist())
+    middle = np.mean([to_luma(v).mean(0) for v in values], 0)
+    offsets = tuple(float(number) for number in np.round(middle, 6))
     largest = peak(attribute)
     finer = min(round(0.5 * math.log2(clouds)), MAX_FINER)
 

@@ -100,6 +100,7 @@ def plan(
             known.low, known.high = np.minimum(known.low, low), np.maximum(known.high, high)
             if known.type.kind != "f" and len(known.different) <= _MOST_LABELS:
                 known.different |= set(np.unique(given[name])[: _MOST_LABELS + 1].tolist())
+    monitor.update(Stage.READ, len(clouds), len(clouds), "clouds")
     if not ranges:
         log.warning("the clouds have no attributes to keep")
     if len(ranges) > MAX_ATTRIBUTES:

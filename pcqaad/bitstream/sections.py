@@ -65,7 +65,8 @@ def appended_sections(
     """Return the sections of a file with more clouds behind its own, which decode to the same bytes as before.
 
     The new clouds have `latents` (n, L) in symbols, `names` that are not taken yet, and a `record` for the info. On a
-    surface they are of `sizes` (n,) points each; None is as many as the model has. `attributes` are those of all clouds.
+    surface they are of `sizes` (n,) points each; None is as many as the model has. `attributes` are those of all
+    clouds.
     Sections that only another version knows may speak of the old clouds alone: they are left out. Raises FormatError
     where the file is damaged, or cannot hold them.
     """

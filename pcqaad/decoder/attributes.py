@@ -137,9 +137,9 @@ def places(model: IntegerModel, draw: Draw | None = None) -> tuple[Ints, int]:
 
 
 def nearest_of(points: Ints, others: Ints, bits: int) -> Ints:
-    """Return, for other places (n, 3), which of some points (M, 3) is near: the nearest of a few along the cells' order.
+    """Return which of some points (M, 3) is near to each of other places (n, 3).
 
-    Of those with the same distance it is the first in that order.
+    It is the nearest of a few in the order of the cells, and of those with the same distance the first.
     """
     keys = interleave(points, bits)
     order = np.argsort(keys, kind="stable")
