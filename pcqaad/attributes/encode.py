@@ -14,7 +14,7 @@ from pcqaad.bitstream.attributes import Coded, Shared
 from pcqaad.decoder.attributes import (
     COEFFICIENT_BITS,
     LARGEST_COEFFICIENT,
-    MAX_FINER,
+    MIN_FINER,
     Attribute,
     Coding,
     base_of,
@@ -32,8 +32,10 @@ Floats = NDArray[np.float64]
 Carried = Callable[[int], NDArray[Any]]
 
 _SAMPLE = 16  # clouds on which steps and numbers of components are chosen
-_ROUNDS = 12  # of the search for a step
-_NEAR = 0.02  # dB that a quality may be better than asked for
+_ROUNDS = 9  # of the search for a step, at most
+_NEAR = 0.05  # dB that a quality may be better than asked for
+# Of a field: its steps times the square root of its points stay below.
+_LARGEST_FIELD = 2.0**22
 _MOST_COMPONENTS = 16  # that are tried
 _LEAST_CLOUDS = 8  # for components
 # A bit is worth so many squared steps of error: about what halving the steps buys.
@@ -64,7 +66,7 @@ def encode_attribute(attribute: Attribute, carried: Carried, clouds: int, cells:
             return _labels(attribute, carried, clouds, cells)
         if attribute.coding is Coding.COLOURS:
             attribute = _colour_steps(attribute, carried, clouds, cells, quality)
-        attribute = replace(attribute, finer=min(round(0.5 * math.log2(clouds)), MAX_FINER))
+        attribute = replace(attribute, finer=_finer(attribute, carried, clouds, len(cells)))
         basis = _with_components(attribute, carried, clouds, cells)
         parts = [residual(attribute, carried(i), basis.base(i), cells).parts for i in range(clouds)]
     except ValueError as error:
@@ -111,10 +113,10 @@ def _colour_steps(attribute: Attribute, carried: Carried, clouds: int, cells: Ce
     """Return the attribute with the coarsest steps found that reach the quality, on the mean of some clouds."""
     some = _sample(clouds)
     values = [carried(i) for i in some]
-    middle = np.mean([to_luma(v).mean(0) for v in values], 0)
-    offsets = tuple(float(number) for number in np.round(middle, 6))
+    mean: Floats = np.round(np.stack([to_luma(v).mean(0) for v in values]).mean(0), 6)
+    offsets = tuple(mean.tolist())
     largest = peak(attribute)
-    finer = min(round(0.5 * math.log2(clouds)), MAX_FINER)
+    finer = _digits(clouds)
 
     def stepped(unit: float) -> Attribute:
         units = unit, _COARSER_CHROMA * unit, _COARSER_CHROMA * unit
@@ -127,19 +129,42 @@ def _colour_steps(attribute: Attribute, carried: Carried, clouds: int, cells: Ce
         found = (decoded(one, base, residual(one, v, base, cells)) for v in values)
         return psnr(float(np.mean([luma_error(v, f) for v, f in zip(values, found, strict=True)])), largest)
 
-    # Of noise, steps of twice the error's square root halve it; of what is smooth they may be far larger.
-    low = largest * 10 ** (-quality / 20) / 4
-    high, best = low * 64, low
+    # Such steps are too fine: of noise, they make an error of a twelfth of their square. Of what is smooth, less.
+    low = largest * 10 ** (-quality / 20) * math.sqrt(12) / 2
+    high, of_low, of_high = math.inf, reached(low), -math.inf
+    if of_low < quality:
+        # Colours that are at their ends, or a type that is coarse itself.
+        return stepped(low / 4)
     for _ in range(_ROUNDS):
-        middle = math.sqrt(low * high)
+        if of_low < quality + _NEAR:
+            break
+        if high == math.inf:
+            middle = 2 * low
+        else:
+            # Quality falls about as the logarithm of the steps rises.
+            part = (of_low - quality) / (of_low - of_high)
+            middle = low * (high / low) ** min(max(part, 0.1), 0.9)
         found = reached(middle)
         if found >= quality:
-            low = best = middle
-            if found < quality + _NEAR:
-                break
+            low, of_low = middle, found
         else:
-            high = middle
-    return stepped(best)
+            high, of_high = middle, found
+    return stepped(low)
+
+
+def _digits(clouds: int) -> int:
+    """Return the binary digits by which the steps of what N clouds share are best finer than their own.
+
+    An error in it is one in all of them, and its bits are paid once: so its squared steps are an Nth of theirs.
+    """
+    return round(0.5 * math.log2(clouds))
+
+
+def _finer(attribute: Attribute, carried: Carried, clouds: int, points: int) -> int:
+    """Return these digits, or fewer where the field of the mean could not hold its values."""
+    reach = max(float(np.abs(to_steps(attribute, carried(i))).max()) for i in range(clouds))
+    room = math.floor(math.log2(_LARGEST_FIELD / (max(reach, 1.0) * math.sqrt(points))))
+    return max(min(_digits(clouds), room), MIN_FINER)
 
 
 def _sample(clouds: int) -> list[int]:

@@ -22,8 +22,8 @@ from pcqaad.formats.container.container import Section
 from pcqaad.monitor import SILENT, Monitor, Stage, log
 from pcqaad.points.collect import allocate
 
-# The least quality of colours, in dB, that a budget may lead to; and by how much it falls at a time.
-_LEAST_QUALITY, _LOWER = 20.0, 1.0
+# The least quality of colours, in dB, that a budget may lead to; and how near to the best that it allows one is found.
+_LEAST_QUALITY, _LOWER = 20.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -116,22 +116,37 @@ class Coder:
 
     def within(self, limit: int) -> Coder:
         """Return the same with colours as coarse as a section of at most so many bytes takes; raises GoalError."""
-        coder = self
-        while len(coder.section().data) > limit:
-            colours = [i for i, a in enumerate(self.values.attributes) if a.coding is Coding.COLOURS]
-            quality = coder.quality - _LOWER
-            if not colours or quality < _LEAST_QUALITY:
-                found = len(coder.section().data)
-                raise GoalError(
-                    f"attributes take {found:,} bytes, where {limit:,} are left for them: "
-                    "keep fewer, allow larger errors, or more bytes"
-                )
-            again = list(coder.coded)
-            for i in colours:
-                a = self.values.attributes[i]
-                again[i] = encode_attribute(a, self.values.carried(i), len(again[i].parts), self.cells, quality)
-            coder = replace(coder, quality=quality, coded=again)
-        return coder
+        if len(self.section().data) <= limit:
+            return self
+        # The least quality that is tried first, and twice as near to the asked one each time.
+        good, low, high = None, _LEAST_QUALITY, self.quality
+        if self.colours():
+            good = self._at(low)
+        if good is None or len(good.section().data) > limit:
+            found = len((good or self).section().data)
+            raise GoalError(
+                f"attributes take {found:,} bytes, where {limit:,} are left for them: "
+                "keep fewer, allow larger errors, or more bytes"
+            )
+        while high - low > _LOWER:
+            coder = self._at((low + high) / 2)
+            if len(coder.section().data) <= limit:
+                good, low = coder, coder.quality
+            else:
+                high = coder.quality
+        return good
+
+    def colours(self) -> list[int]:
+        """Return which attributes are colours."""
+        return [i for i, a in enumerate(self.values.attributes) if a.coding is Coding.COLOURS]
+
+    def _at(self, quality: float) -> Coder:
+        """Return the same with colours of another quality."""
+        again = list(self.coded)
+        for i in self.colours():
+            a = self.values.attributes[i]
+            again[i] = encode_attribute(a, self.values.carried(i), len(again[i].parts), self.cells, quality)
+        return replace(self, quality=quality, coded=again)
 
 
 # The part of a budget that attributes may have, where their quality can be lowered.

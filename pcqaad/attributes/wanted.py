@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcqaad.decoder.attributes import MAX_ATTRIBUTES, MAX_CHANNELS, TYPES, Attribute, Coding
+from pcqaad.decoder.attributes import MAX_ATTRIBUTES, MAX_CHANNELS, MAX_NAME, TYPES, Attribute, Coding, fit_name
 from pcqaad.errors import CloudError, SettingsError
 from pcqaad.formats.coding.residuals import LARGEST_EXACT
 from pcqaad.monitor import SILENT, Monitor, Stage, log
@@ -147,6 +147,8 @@ def _limits(values: Values) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _check(values: Values, points: int, known: _Range, name: str, cloud: str) -> None:
     """Raise CloudError for values that are not like those of the other clouds, or that no file holds."""
     where = f"{cloud}: attribute {name!r}"
+    if not fit_name(name):
+        raise CloudError(f"{where}: expected a name of at most {MAX_NAME} bytes without control characters")
     if values.ndim != 2 or len(values) != points:
         raise CloudError(f"{where}: expected values of {points} points, found shape {values.shape}")
     if values.dtype != known.type or values.shape[1] != known.channels:

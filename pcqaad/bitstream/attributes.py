@@ -19,10 +19,12 @@ from pcqaad.decoder.attributes import (
     MAX_CHANNELS,
     MAX_COMPONENTS,
     MAX_FINER,
+    MIN_FINER,
     TYPES,
     Attribute,
     Coding,
     base_of,
+    fit_name,
     whole,
 )
 from pcqaad.errors import CloudError
@@ -93,7 +95,7 @@ def _described(shared: Shared, model: bytes) -> bytes:
     parts = [shared.mean]
     if a.coding is not Coding.LABELS:
         pairs = zip(a.offsets, a.units, strict=True)
-        out += bytes([a.finer, a.components]) + b"".join(struct.pack("<dd", *pair) for pair in pairs)
+        out += bytes([a.finer - MIN_FINER, a.components]) + b"".join(struct.pack("<dd", *pair) for pair in pairs)
         if a.components:
             parts += [shared.components, encode(shared.coefficients.ravel().astype(np.int32))]
     return out + b"".join(_number(len(part)) + part for part in (*parts, model))
@@ -278,8 +280,8 @@ def _read_described(reader: _Bytes, clouds: int) -> Shared:
         name = reader.take(reader.take(1)[0]).decode()
     except UnicodeDecodeError as error:
         raise FormatError("expected names of attributes in UTF-8") from error
-    if not name or not name.isprintable():
-        raise FormatError(f"expected a printable name of an attribute, found {name!r}")
+    if not fit_name(name):
+        raise FormatError(f"expected the name of an attribute without control characters, found {name[:80]!r}")
     of_type, channels, coding = reader.take(3)
     if of_type >= len(TYPES) or not 1 <= channels <= MAX_CHANNELS or coding > max(Coding):
         found = f"{of_type}, {channels} and {coding}"
@@ -292,9 +294,11 @@ def _read_described(reader: _Bytes, clouds: int) -> Shared:
             raise FormatError("expected labels of whole numbers, found a type of floating point")
         return Shared(Attribute(*of), reader.block(), b"", np.zeros((clouds, 0), np.int64), reader.block())
     finer, count = reader.take(2)
-    if finer > MAX_FINER or count > MAX_COMPONENTS:
+    if finer > MAX_FINER - MIN_FINER or count > MAX_COMPONENTS:
         found = f"{finer} and {count}"
-        raise FormatError(f"expected at most {MAX_FINER} digits and {MAX_COMPONENTS} components, found {found}")
+        raise FormatError(
+            f"expected at most {MAX_FINER - MIN_FINER} digits and {MAX_COMPONENTS} components, found {found}"
+        )
     numbers = np.frombuffer(reader.take(16 * channels), "<f8").reshape(channels, 2)
     offsets, units = numbers.T
     # False for NaN as well.
@@ -309,7 +313,7 @@ def _read_described(reader: _Bytes, clouds: int) -> Shared:
         coefficients = decode(reader.block(), clouds * count).astype(np.int64).reshape(clouds, count)
         if np.abs(coefficients).max() > LARGEST_COEFFICIENT:
             raise FormatError(f"expected coefficients of at most {LARGEST_COEFFICIENT} in size")
-    attribute = Attribute(*of, tuple(offsets.tolist()), tuple(units.tolist()), finer, count)
+    attribute = Attribute(*of, tuple(offsets.tolist()), tuple(units.tolist()), finer + MIN_FINER, count)
     return Shared(attribute, mean, components, coefficients, reader.block())
 
 

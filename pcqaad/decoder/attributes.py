@@ -24,7 +24,8 @@ Floats = NDArray[np.float64]
 # By their numbers in a file.
 TYPES = tuple(np.dtype(name) for name in ("u1", "u2", "u4", "i1", "i2", "i4", "f4", "f8"))
 MAX_ATTRIBUTES, MAX_CHANNELS, MAX_COMPONENTS = 64, 4, 64
-MAX_FINER = 24  # binary digits by which a mean's steps are finer
+MAX_NAME = 255  # bytes
+MIN_FINER, MAX_FINER = -32, 24  # binary digits by which a mean's steps are finer
 COEFFICIENT_BITS = 6
 LARGEST_COEFFICIENT = 2**16  # of a component, in 2**-COEFFICIENT_BITS
 LARGEST_NUMBER = 2.0**900  # of an offset or unit; and the least unit is its inverse
@@ -76,6 +77,11 @@ class Attribute:
         return as_type(of_luma(exact) if self.coding is Coding.COLOURS else exact, self.type)
 
 
+def fit_name(name: str) -> bool:
+    """Say whether a file can hold an attribute of this name."""
+    return 0 < len(name.encode()) <= MAX_NAME and not any(c < " " or c == "\x7f" for c in name)
+
+
 def as_type(values: NDArray[Any], to: np.dtype[Any]) -> NDArray[Any]:
     """Return values in a type: the nearest that it has, and of halves the upper one where it has whole numbers."""
     if to.kind == "f":
@@ -106,10 +112,15 @@ def base_of(mean: Ints, components: Ints, coefficients: Ints, finer: int) -> Int
     Mean (M, C) and components (K, M, C) have steps that are finer by so many binary digits; `coefficients` (K,) count
     in 2**-COEFFICIENT_BITS.
     """
-    total = (mean << COEFFICIENT_BITS) + (1 << (finer + COEFFICIENT_BITS) >> 1)
+    total = mean << COEFFICIENT_BITS
     for component, coefficient in zip(components, coefficients, strict=True):
         total += component * coefficient
-    base: Ints = (total >> (finer + COEFFICIENT_BITS)).clip(-_LARGEST_BASE, _LARGEST_BASE)
+    shift = finer + COEFFICIENT_BITS
+    if shift < 0:
+        # Clipped first, so as to stay within 64 bits.
+        base: Ints = total.clip(-(_LARGEST_BASE >> -shift), _LARGEST_BASE >> -shift) << -shift
+    else:
+        base = ((total + (1 << shift >> 1)) >> shift).clip(-_LARGEST_BASE, _LARGEST_BASE)
     return base
 
 

@@ -40,8 +40,8 @@ class Verification(TypedDict, total=False):
     Lengths are in the data's unit. `metrics` has an entry for each metric: `mean`, `rms`, `mean_squared`, `sum`,
     `mean_percent` of `diagonal`, `worst` with a `name` and its `mean`, `per_cloud` where it was measured, `at_least`
     where a lower bound is proven, `psnr` for D1 and D2, and `normals`, where those of D2 are from. Where they were
-    measured, `floor` is the sampling floor of EM-kD, `beyond_one_percent` the share of points far off, `meshes` tells of
-    the file's own meshes, and `attributes` of what points have beside their places. `source` is "measured" or
+    measured, `floor` is the sampling floor of EM-kD, `beyond_one_percent` the share of points far off, `meshes` tells
+    of the file's own meshes, and `attributes` of what points have beside their places. `source` is "measured" or
     "recorded"; `appended` holds the records of appended clouds. `per_vertex` is there where the clouds were registered,
     as it was recorded: a file does not keep the order of points, by which alone it could be measured again.
     """
