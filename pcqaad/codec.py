@@ -138,7 +138,8 @@ def fit(
         by_pairs = asked.registered and not promised
         evaluator = Evaluator(collected, measured, run.timed(), promised, asked.seed, by_pairs, Clock(run.left))
         kept = partial(seconds_to_encode, evaluator=evaluator, components=asked.components, minutes=asked.minutes or 0)
-        trainer = run.train(collected, kept)
+        carrying = 0.0 if of_points is None else of_points.seconds(collected.targets.points)
+        trainer = run.train(collected, lambda model: kept(model) + carrying)
         model = trainer.network.arrays()
         provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
         info = {"unit": unit, "settings": trainer.settings.as_json(), "fidelity": {}, "encoder": provenance}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from pcqaad.decoder.attributes import Attribute, Coding, as_type
+from pcqaad.decoder.attributes import Attribute, Coding, as_type, to_luma
 
 Points = NDArray[np.floating]
 # Clouds by which pairs of points that are the same in all are found; enough to tell neighbours apart.
@@ -44,6 +44,17 @@ class Carrier:
         np.add.at(total, self._back[other], values[other])
         np.add.at(count, self._back[other], 1)
         return as_type(total / count[:, None], attribute.type)
+
+    def luma_error(self, values: NDArray[Any], carried: NDArray[Any]) -> float:
+        """Return the mean square of what colours (n, 3) and decoded ones (M, 3) differ by in luma at nearest points.
+
+        Of the two ways, from either cloud to the nearest point of the other, it is the larger one.
+        """
+        true, own = (to_luma(colours)[:, 0] for colours in (values, carried))
+        ways = [own - true[self._there]]
+        if self._back is not None:
+            ways.append(own[self._back] - true)
+        return max(float(np.square(way).mean()) for way in ways)
 
 
 def same_points(

@@ -30,6 +30,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 # Returns the values (M, channels) that a cloud's decoded points have of an attribute.
 Carried = Callable[[int], NDArray[Any]]
+# Returns the mean squared error of luma of a cloud that decodes to colours (M, 3).
+Error = Callable[[int, NDArray[Any]], float]
 
 _SAMPLE = 16  # clouds on which steps and numbers of components are chosen
 _ROUNDS = 9  # of the search for a step, at most
@@ -56,8 +58,10 @@ class Basis:
         return base_of(self.mean, self.components, self.shared.coefficients[cloud], self.shared.attribute.finer)
 
 
-def encode_attribute(attribute: Attribute, carried: Carried, clouds: int, cells: Cells, quality: float) -> Coded:
-    """Code an attribute of N clouds; of colours at a `quality` in dB.
+def encode_attribute(
+    attribute: Attribute, carried: Carried, clouds: int, cells: Cells, quality: float, error: Error | None = None
+) -> Coded:
+    """Code an attribute of N clouds; of colours at a `quality` in dB of their `error`, that of coding alone where None.
 
     Raises CloudError for values that no file holds at such steps.
     """
@@ -65,7 +69,7 @@ def encode_attribute(attribute: Attribute, carried: Carried, clouds: int, cells:
         if attribute.coding is Coding.LABELS:
             return _labels(attribute, carried, clouds, cells)
         if attribute.coding is Coding.COLOURS:
-            attribute = _colour_steps(attribute, carried, clouds, cells, quality)
+            attribute = _colour_steps(attribute, carried, clouds, cells, quality, error)
         attribute = replace(attribute, finer=_finer(attribute, carried, clouds, len(cells)))
         basis = _with_components(attribute, carried, clouds, cells)
         parts = [residual(attribute, carried(i), basis.base(i), cells).parts for i in range(clouds)]
@@ -109,9 +113,14 @@ def psnr(squares: float, largest: float) -> float:
     return 999.0 if squares <= 0 else min(10 * math.log10(largest**2 / squares), 999.0)
 
 
-def _colour_steps(attribute: Attribute, carried: Carried, clouds: int, cells: Cells, quality: float) -> Attribute:
-    """Return the attribute with the coarsest steps found that reach the quality, on the mean of some clouds."""
-    some = _sample(clouds)
+def _colour_steps(
+    attribute: Attribute, carried: Carried, clouds: int, cells: Cells, quality: float, error: Error | None
+) -> Attribute:
+    """Return the attribute with the coarsest steps found that reach the quality, on the mean of some clouds.
+
+    Where noise among the originals' own points lets no steps reach it, they are those whose error hardly adds to that.
+    """
+    some = sample(clouds)
     values = [carried(i) for i in some]
     mean: Floats = np.round(np.stack([to_luma(v).mean(0) for v in values]).mean(0), 6)
     offsets = tuple(mean.tolist())
@@ -127,14 +136,17 @@ def _colour_steps(attribute: Attribute, carried: Carried, clouds: int, cells: Ce
         basis = _basis(one, [to_steps(one, v) for v in values], np.zeros((clouds, 0), np.int64), [], cells)
         base = base_of(basis.mean, basis.components, np.zeros(0, np.int64), finer)
         found = (decoded(one, base, residual(one, v, base, cells)) for v in values)
-        return psnr(float(np.mean([luma_error(v, f) for v, f in zip(values, found, strict=True)])), largest)
+        if error is not None:
+            squares = [error(i, f) for i, f in zip(some, found, strict=True)]
+        else:
+            squares = [luma_error(v, f) for v, f in zip(values, found, strict=True)]
+        return psnr(float(np.mean(squares)), largest)
 
     # Such steps are too fine: of noise, they make an error of a twelfth of their square. Of what is smooth, less.
     low = largest * 10 ** (-quality / 20) * math.sqrt(12) / 2
     high, of_low, of_high = math.inf, reached(low), -math.inf
     if of_low < quality:
-        # Colours that are at their ends, or a type that is coarse itself.
-        return stepped(low / 4)
+        return stepped(low)
     for _ in range(_ROUNDS):
         if of_low < quality + _NEAR:
             break
@@ -167,7 +179,8 @@ def _finer(attribute: Attribute, carried: Carried, clouds: int, points: int) -> 
     return max(min(_digits(clouds), room), MIN_FINER)
 
 
-def _sample(clouds: int) -> list[int]:
+def sample(clouds: int) -> list[int]:
+    """Return the clouds on which steps and components are chosen."""
     return [int(i) for i in np.unique(np.linspace(0, clouds - 1, min(clouds, _SAMPLE)).round())]
 
 
@@ -201,7 +214,7 @@ def _with_components(attribute: Attribute, carried: Carried, clouds: int, cells:
     gram = rows.astype(np.float64) @ rows.T if rows.size < 2**24 else (rows @ rows.T).astype(np.float64)
     _, vectors = np.linalg.eigh(gram)
     scores = vectors[:, ::-1] * math.sqrt(clouds)
-    some = _sample(clouds)
+    some = sample(clouds)
     least = _cost(best, carried, some, cells, clouds)
     count = 1
     while count <= min(_MOST_COMPONENTS, clouds // 2):
