@@ -57,11 +57,12 @@ def same_faces(sources: Sequence[CloudSource]) -> bool:
 
 
 def read_lazily(
-    sources: Sequence[CloudSource], monitor: Monitor, *, meshes: bool = False
+    sources: Sequence[CloudSource], monitor: Monitor, *, meshes: bool = False, whole: bool = False
 ) -> tuple[Sequence[Any], list[str], Monitor]:
     """Return clouds or meshes that are read when they are asked for, their names, and a monitor for the job.
 
-    Once all were read, this monitor passes on the notes about their files too.
+    Once all were read, this monitor passes on the notes about their files too, but for those on attributes where they
+    are read `whole`.
     """
     clouds: LazyMeshes | LazyClouds = LazyMeshes(sources) if meshes else LazyClouds(sources)
 
@@ -70,6 +71,8 @@ def read_lazily(
             monitor.show(progress)
         if progress.stage is Stage.READ and progress.done == progress.total:
             for note, files in clouds.notes.items():
+                if whole and note.startswith("vertex properties "):
+                    continue
                 log.warning("%s: %s", plural(files, "file"), note)
 
     return clouds, [source.name for source in sources], Monitor(show, monitor.should_stop)

@@ -314,10 +314,13 @@ def skull(identity: NDArray[np.floating]) -> tuple[Array, NDArray[np.int64]]:
 
 
 def sample(vertices: Array, faces: NDArray[np.int64], points: int, rng: np.random.Generator) -> Array:
-    """Draw points (points, 3), independent and uniform by area over the triangles, in no order."""
+    """Draw points (points, 3), independent and uniform by area over the triangles, in no order.
+
+    What the vertices have beside x, y and z, in further columns, the points have too, in between.
+    """
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     u, v = b - a, c - a
-    (ux, uy, uz), (vx, vy, vz) = u.T, v.T
+    (ux, uy, uz), (vx, vy, vz) = u.T[:3], v.T[:3]
     area = np.sqrt((uy * vz - uz * vy) ** 2 + (uz * vx - ux * vz) ** 2 + (ux * vy - uy * vx) ** 2)
     total = np.cumsum(area, dtype=np.float64)
     # A draw times the total may round up to the total itself.

@@ -12,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcqaad import devices
+from pcqaad.attributes.section import OfFit, Originals
+from pcqaad.attributes.wanted import AttributeSettings, Given
+from pcqaad.bitstream.collection import Collection
 from pcqaad.bitstream.sections import to_sections
 from pcqaad.bitstream.surface import most_points
 from pcqaad.decoder.architecture import Model
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.errors import GoalError, Interrupted, SettingsError
 from pcqaad.evaluation.metrics import percent
-from pcqaad.formats.container.container import pack, write_container
+from pcqaad.formats.container.container import Section, pack, write_container
 from pcqaad.monitor import SILENT, Monitor, log
 from pcqaad.points.collect import CloudSet, Points, collect, default_names
 from pcqaad.points.surface import Mesh, Surfaces
@@ -55,6 +58,7 @@ class Fitted:
     limit: int | None = None  # bytes that the file may take; None where nothing limits them
     sizes: NDArray[np.int64] | None = None  # (N,) points of the clouds that came with different numbers of them
     checkpoint: Path | None = None  # goes once the file stands
+    attributes: Section | None = None  # of the clouds' points
 
     def save(self, path: Path | str) -> None:
         """Write the file, whole or not at all.
@@ -63,7 +67,8 @@ class Fitted:
         """
         quantised = self.encoded.quantised
         numbers = quantised.shared, quantised.latents
-        sections = to_sections(*numbers, self.denormalisation, self.names, self.info, _own(quantised, self.sizes))
+        own = _own(quantised, self.sizes), self.attributes
+        sections = to_sections(*numbers, self.denormalisation, self.names, self.info, *own)
         if self.limit is not None and (size := len(pack(sections))) > self.limit:
             raise GoalError(f"{path}: expected at most {self.limit:,} bytes, found {size:,}: nothing was written")
         write_container(Path(path), sections)
@@ -79,6 +84,8 @@ def fit(
     unit: str = "",
     points: int | None = None,
     registered: bool | None = None,
+    attributes: Sequence[Given] | None = None,
+    keep: AttributeSettings | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
     monitor: Monitor = SILENT,
@@ -96,6 +103,9 @@ def fit(
         points: M, so many of each cloud, drawn at random, are fitted; None takes the smallest cloud's. Then a file
             whose template is a surface gives every cloud its own number.
         registered: whether point j of every cloud is the same point; None leaves it to the settings.
+        attributes: of each cloud's points, or of its mesh's vertices: (n_i,) or (n_i, channels) by their names. None
+            keeps none. They are asked for as clouds are.
+        keep: which of them, and how well; None keeps all by its defaults.
         checkpoint: a file to save the fit's state to, at intervals and when stopped.
         resume: go on from that file, if it is there: to the result of an unbroken fit, where the epochs are the same.
         monitor: told of progress; when it stops the fit, its checkpoint stays.
@@ -116,6 +126,10 @@ def fit(
     try:
         collected = _collect(clouds, asked, names, points, monitor)
         limit = asked.budget(len(clouds), collected.targets.points)
+        of_points = None
+        if attributes is not None:
+            originals = _originals(clouds, attributes, collected, asked)
+            of_points = OfFit(originals, keep or AttributeSettings(), limit, monitor)
         if limit is not None and limit < _SMALLEST_FILE:
             raise GoalError(f"a file of {limit:,} bytes cannot be made: expected {_SMALLEST_FILE:,} at least")
         # A promise of the file is measured on all clouds of its record.
@@ -124,21 +138,55 @@ def fit(
         by_pairs = asked.registered and not promised
         evaluator = Evaluator(collected, measured, run.timed(), promised, asked.seed, by_pairs, Clock(run.left))
         kept = partial(seconds_to_encode, evaluator=evaluator, components=asked.components, minutes=asked.minutes or 0)
-        trainer = run.train(collected, kept)
+        carrying = 0.0 if of_points is None else of_points.seconds(collected.targets.points)
+        trainer = run.train(collected, lambda model: kept(model) + carrying)
         model = trainer.network.arrays()
         provenance: dict[str, Any] = {**devices.versions(device), "steps": trainer.step}
         info = {"unit": unit, "settings": trainer.settings.as_json(), "fidelity": {}, "encoder": provenance}
         # Who names a number of points gets it.
         sizes = collected.sizes if points is None else None
         size = partial(_size_before_fidelity, evaluator=evaluator, info=info, sizes=sizes)
-        encoded = encode(model, evaluator, trainer.settings, partial(run.tune, trainer), limit, size)
+        left = limit
+        if of_points is not None and limit is not None:
+            left = _left(limit, of_points, model, evaluator)
+        encoded = encode(model, evaluator, trainer.settings, partial(run.tune, trainer), left, size)
         info["fidelity"] = evaluator.fidelity(encoded.quantised, encoded.degradation, encoded.errors)
         provenance["steps"] = trainer.step
+        carried = None if of_points is None else _carried(of_points, encoded, evaluator, info)
         run.ended()
     except Interrupted as stopped:
         raise Interrupted(run.resumable) from stopped
     numbers = model, encoded, collected.names, evaluator.denormalisation
-    return Fitted(*numbers, trainer.settings, info, limit, sizes, checkpoint)
+    return Fitted(*numbers, trainer.settings, info, limit, sizes, checkpoint, carried)
+
+
+def _originals(clouds: Clouds, attributes: Sequence[Given], collected: CloudSet, settings: Settings) -> Originals:
+    """Return where attributes come from: the clouds as they were given."""
+    if len(attributes) != len(clouds):
+        raise SettingsError(f"expected the attributes of {len(clouds)} clouds, found those of {len(attributes)}")
+
+    def points(i: int) -> Points:
+        cloud: Any = clouds[i]
+        return np.asarray(cloud[0] if settings.surface is not None else cloud)
+
+    return Originals(collected.names, points, attributes, settings.registered)
+
+
+def _left(limit: int, attributes: OfFit, model: Model, evaluator: Evaluator) -> int:
+    """Return the bytes that attributes leave of a budget; raises GoalError where that is too little."""
+    decode, normalisation = evaluator.floats(model), evaluator.clouds.normalisation
+    left = limit - attributes.reserve(model.template, lambda i: decode(i) * normalisation.scale + normalisation.centre)
+    if left < _SMALLEST_FILE:
+        raise GoalError(f"attributes leave {left:,} of {limit:,} bytes: expected {_SMALLEST_FILE:,} at least")
+    return left
+
+
+def _carried(attributes: OfFit, encoded: Encoded, evaluator: Evaluator, info: dict[str, Any]) -> Section | None:
+    """Return the attributes on the points that a file of a model decodes to."""
+    numbers = encoded.quantised.shared, encoded.quantised.latents
+    data = pack(to_sections(*numbers, evaluator.denormalisation, evaluator.clouds.names, info))
+    with Collection(data) as decoded:
+        return attributes.section(decoded.reader(decoded.points), decoded.cells, len(data))
 
 
 def _collect(

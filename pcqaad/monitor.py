@@ -28,6 +28,7 @@ class Stage(str, Enum):
     FIT = "fitting"
     TUNE = "tuning"
     QUANTISE = "quantising"
+    CARRY = "carrying attributes"
     MEASURE = "measuring"
     FLOOR = "measuring the sampling floor"
     DECODE = "decoding"

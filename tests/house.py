@@ -55,6 +55,7 @@ ROOMS = (
         ("numpy", "scipy", "numba", "llvmlite", "triton"),
     ),
     Room("pcqaad/bitstream", "integers to sections and back; `pcqaad.open`", ("numpy",)),
+    Room("pcqaad/attributes", "attributes carried to decoded points, and coded at a quality", ("numpy", "scipy")),
     Room("pcqaad/evaluation", "metrics, and `pcqaad.verify`", ("numpy", "scipy")),
     Room("pcqaad/quantisation", "floats to integers: step sizes, weight scales, rate control", ("numpy", "scipy")),
     Room("pcqaad/training", "a fit: start, phases, trainer, checkpoints", ("numpy",)),

@@ -10,10 +10,11 @@ from itertools import accumulate
 
 import numpy as np
 
+from tests import reference_attributes
 from tests.reference_coding import ArrayModel, clip, decode_array, decode_fields, decode_points, decode_stream
 from tests.reference_surface import Surface
 
-KNOWN = (b"HEAD", b"GAIN", b"WGTS", b"TMPL", b"COMP", b"SURF", b"LMOD", b"LATS", b"NAME", b"info")
+KNOWN = (b"HEAD", b"GAIN", b"WGTS", b"TMPL", b"COMP", b"SURF", b"ATTR", b"LMOD", b"LATS", b"NAME", b"info")
 
 
 def sections(data: bytes) -> dict[str, bytes]:
@@ -222,3 +223,20 @@ def decode_clouds(data: bytes, points: int | None = None, *, own: bool = True, e
             p = np.array(surface.decode(p.tolist(), count, even))
         clouds_of_points.append(np.clip((p + centre).astype(np.float64) * unit, -largest, largest).astype(np.float32))
     return clouds_of_points
+
+
+def decode_attributes(data: bytes) -> dict[str, list[list[list]]]:
+    """Section 7.13: of each attribute the values of each cloud, point and channel."""
+    section = sections(data)
+    n, m, k = struct.unpack_from("<IIH", section["HEAD"])
+    bits = section["HEAD"][16]
+    sizes = [m // k + (i < m % k) for i in range(k)]
+    points = [p for part in decode_points(section["TMPL"], sizes, bits) for p in part]
+    if "SURF" in section:
+        surface, s = Surface(section["SURF"], points, bits, n), 4 + bits
+        points = []
+        for triangle, w in surface.draw(surface.points):
+            axes = zip(*(surface.vertices[i] for i in triangle), strict=True)
+            points.append(tuple((sum(a * x for a, x in zip(w, axis, strict=True)) + 2**s // 2) >> s for axis in axes))
+        bits = 16
+    return reference_attributes.decode_attributes(groups(section["ATTR"]), n, points, bits)

@@ -221,14 +221,23 @@ def decode_fields(data: bytes, points: Points, b: int, fields: int) -> list[list
     """Section 6.1: `fields` integers for each of the points."""
     model = ArrayModel(data)
     rans = Rans(model.rest)
+    found = fields_of(model, rans, points, b, fields)
+    rans.finish()
+    return found
+
+
+def fields_of(
+    model: ArrayModel, rans: Rans, points: Points, b: int, fields: int, exact: bool = False, higher: int = 0
+) -> list[list[int]]:
+    """Sections 6.1 and 6.4: fields that may be exact, contexts higher from the second on. The stream may go on."""
 
     def scaled(q: int, s: int) -> int:
-        return (q * s + 2**6) >> 7
+        return q if exact else (q * s + 2**6) >> 7
 
     def grown(a: int, q: int) -> int:
         return (a >> 1) + 16 * min(abs(q), 2**16)
 
-    q = decode_part(model, rans, [0] * fields)
+    q = decode_part(model, rans, [higher * (f > 0) for f in range(fields)])
     s = math.isqrt(2**38 // len(points))
     # Of each cell its points, means and activities.
     cells = {
@@ -246,7 +255,11 @@ def decode_fields(data: bytes, points: Points, b: int, fields: int) -> list[list
             for i in rows:
                 halves[c][points[i][axis] >> depth & 1].append(i)
         split = [c for c in cells if all(halves[c])]
-        contexts = [1 + 9 * (t // 8) + min(a.bit_length(), 8) for c in split for a in cells[c][2]]
+        contexts = [
+            1 + 9 * (t // 8) + min(a.bit_length(), 8) + higher * (f > 0)
+            for c in split
+            for f, a in enumerate(cells[c][2])
+        ]
         numbers = iter(decode_part(model, rans, contexts) if contexts else [])
         grid = {}
         for c, (rows, means, activities) in cells.items():
@@ -293,6 +306,5 @@ def decode_fields(data: bytes, points: Points, b: int, fields: int) -> list[list
             grid[lower] = halves[c][0], low, activity
             grid[upper] = halves[c][1], high, activity
         cells = grid
-    rans.finish()
     of_point = {i: means for rows, means, _ in cells.values() for i in rows}
     return [of_point[i] for i in range(len(points))]

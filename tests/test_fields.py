@@ -64,7 +64,7 @@ def test_numbers_of_any_size_decode_by_the_written_law(name: str, width: int) ->
         parts.append((numbers.ravel(), context.ravel()))
         return numbers
 
-    decoded = coder._unfold(Cells(points, bits), 2, code)
+    decoded = coder.unfold(Cells(points, bits), 2, code)
     model = Model.fit(*(np.concatenate(part) for part in zip(*parts, strict=True)))
     data = model.to_bytes() + model.encode_parts(parts)
     assert np.array_equal(decode_fields(data, points, bits, 2), decoded)

@@ -10,6 +10,7 @@ import click
 
 import pcqaad
 from pcqaad.cli import options
+from pcqaad.cli.attributes import Attributes
 from pcqaad.cli.errors import CommandError, need_torch
 from pcqaad.cli.inputs import read_lazily
 from pcqaad.cli.outputs import QAAD, output_of
@@ -54,8 +55,9 @@ def command(
     """Append clouds to a file: only their latents are fitted, the decoder stays as it is.
 
     A NEW is an INPUT of compress, in the unit and alignment of the file's clouds. Where these were drawn from the
-    faces of meshes, so are the new ones. The old clouds decode to the same bytes as before. The new ones follow them,
-    and their error is shown beside that of the old ones. Needs torch.
+    faces of meshes, so are the new ones; where these have attributes, the new ones need them too. The old clouds decode
+    to the same bytes as before. The new ones follow them, and their error is shown beside that of the old ones. Needs
+    torch.
     """
     if choices["minutes"] is not None and choices["steps"] is not None:
         raise click.UsageError("expected --minutes or --steps, found both")
@@ -71,11 +73,13 @@ def command(
         with pcqaad.open(file, trust=trust) as collection:
             before = _first_bytes(file)
             meshes = bool(collection.info["settings"].get("surface"))
-            clouds, names, monitor = read_lazily(find_clouds(inputs), monitor, meshes=meshes)
+            sources, whole = find_clouds(inputs), bool(collection.attributes)
+            clouds, names, monitor = read_lazily(sources, monitor, meshes=meshes, whole=whole)
+            given = Attributes(sources) if whole else None
             # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
             from pcqaad.latents.append import append
 
-            appended = append(collection, clouds, names=names, monitor=monitor, **choices)
+            appended = append(collection, clouds, names=names, attributes=given, monitor=monitor, **choices)
         if in_place and _first_bytes(file) != before:
             raise CommandError(f"{file}: was replaced while the clouds were fitted; nothing is written: append anew")
         appended.save(target)

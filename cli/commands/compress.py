@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 import pcqaad
+from pcqaad.cli import attributes as of_points
 from pcqaad.cli import options
 from pcqaad.cli.errors import StoppedError, misuse, need_torch
 from pcqaad.cli.inputs import choose_clouds, read_lazily, same_faces
@@ -54,6 +55,7 @@ Examples:
   pcqaad compress skulls/ -o skulls.qaad --ratio 500
   pcqaad compress registrations/ -o scans.qaad --registered
   pcqaad compress COMA/ -o coma.qaad --sample-surface 16384 --every 10
+  pcqaad compress painted/ -o painted.qaad --attributes all --colour-quality 38
   pcqaad compress skulls/ -o skulls.qaad --resume
 """
 )
@@ -102,6 +104,7 @@ Examples:
     "hyper, landau... or gamma:shape=2.5,rate=0.5.",
 )
 @click.option("--latent-init", type=click.Choice(CHOICES["latent_init"]), help="Start of the latents [the preset's].")
+@of_points.options
 @click.option("--resume", is_flag=True, help="Continue an interrupted fit.")
 @options.overwrite
 @options.threads
@@ -122,6 +125,9 @@ def command(
     overwrite: bool,
     json_: bool,
     quiet: bool,
+    attributes: str | None,
+    colour_quality: float | None,
+    attribute_errors: dict[str, str],
     **choices: Any,
 ) -> None:
     """Compress a collection of clouds into one file.
@@ -133,6 +139,7 @@ def command(
     need_torch("compress")
     with misuse():
         settings = replace(PRESETS[preset], **{name: value for name, value in choices.items() if value is not None})
+        keep = of_points.asked(attributes, colour_quality, attribute_errors)
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     with output_of(output, QAAD, overwrite=overwrite), watched(quiet=quiet) as monitor:
         sources = choose_clouds(inputs, every, min_points, monitor)
@@ -142,7 +149,9 @@ def command(
             log.warning("%s is not there: nothing to continue, the fit starts from the beginning", checkpoint)
         if not settings.registered and settings.surface is None and same_faces(sources):
             log.warning("faces are the same in all files looked at: if their points are too, give --registered")
-        clouds, names, monitor = read_lazily(sources, monitor, meshes=settings.surface is not None)
+        clouds, names, monitor = read_lazily(
+            sources, monitor, meshes=settings.surface is not None, whole=keep is not None
+        )
         # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
         from pcqaad.codec import fit
 
@@ -153,6 +162,8 @@ def command(
                 names=names,
                 unit=unit,
                 points=points,
+                attributes=None if keep is None else of_points.Attributes(sources),
+                keep=keep,
                 checkpoint=checkpoint,
                 resume=resume,
                 monitor=monitor,

@@ -13,6 +13,7 @@ import numpy as np
 import pcqaad
 from pcqaad.bitstream.limits import BYTES_PER_POINT
 from pcqaad.cli import options
+from pcqaad.cli.attributes import attributes_of
 from pcqaad.cli.errors import CommandError, printable
 from pcqaad.cli.outputs import TOGETHER, check_space, check_target
 from pcqaad.cli.progress import watched
@@ -21,7 +22,9 @@ from pcqaad.cli.show.text import between, plural, seconds
 from pcqaad.decoder.architecture import MAX_POINTS
 from pcqaad.decoder.surface import MAX_LEVEL
 from pcqaad.formats.clouds.places import check_harmless, check_no_links
-from pcqaad.formats.clouds.write import MESH_WRITERS, write_clouds, write_meshes
+from pcqaad.formats.clouds.shape import Polygons, Shape
+from pcqaad.formats.clouds.write import write_clouds, write_shapes
+from pcqaad.formats.clouds.writers import WRITERS
 from pcqaad.monitor import Monitor, Stage
 
 Item = TypeVar("Item")
@@ -66,8 +69,8 @@ Examples:
 )
 @click.option(
     "--to",
-    type=click.Choice([suffix.removeprefix(".") for suffix in MESH_WRITERS]),
-    help="Files in the folder [ply]; obj needs --faces.",
+    type=click.Choice([suffix.removeprefix(".") for suffix in WRITERS]),
+    help="Files in the folder [ply]. stl needs --faces; npy, pcd, xyz, txt and csv hold none.",
 )
 @options.overwrite
 @options.trust
@@ -104,18 +107,28 @@ def command(
             vertices, triangles = read_mesh(chosen[0])  # as many as of all others
             check_space(output, BYTES_PER_POINT * len(vertices) * len(chosen))
             of = f"{len(vertices):,} vertices and {plural(len(triangles), 'triangle')}"
-            write_meshes(output, suffix, called, _decoded(read_mesh, chosen, monitor))
+            of_points = attributes_of(collection, suffix, level=level or 0)
+            meshes = zip(chosen, _decoded(read_mesh, chosen, monitor), strict=False)
+            shapes = (Shape(v, Polygons.of_triangles(t), of_points(i)) for i, (v, t) in meshes)
+            write_shapes(output, suffix, called, shapes)
         else:
             counts = np.full(len(chosen), points) if points is not None else collection.sizes[chosen]
             if points is None:
                 collection.check_cost(int(counts.sum()))
             check_space(output, BYTES_PER_POINT * int(counts.sum()))
             one = None if counts.min() < counts.max() else int(counts[0])
-            if one is None and output.suffix.lower() in TOGETHER:
+            together = output.suffix.lower() in TOGETHER
+            if one is None and together:
                 found = f"clouds of {between(counts)} points, where one array holds clouds of one number"
                 raise CommandError(f"{output}: {found}: give --points M, or a folder")
             read = collection.reader(points, even=even)
-            write_clouds(output, called, one, _decoded(read, chosen, monitor))
+            clouds = _decoded(read, chosen, monitor)
+            of_points = attributes_of(collection, output.suffix if together else suffix, points=points, even=even)
+            if together:
+                write_clouds(output, called, one, clouds)
+            else:
+                pairs = zip(chosen, clouds, strict=False)
+                write_shapes(output, suffix, called, (Shape(cloud, attributes=of_points(i)) for i, cloud in pairs))
             of = f"{between(counts)} points" if one is None else plural(one, "point")
     took = seconds(time.monotonic() - began)
     click.echo(printable(f"{output}: {what} of {of} in {took}"))
@@ -127,8 +140,10 @@ def _check_choices(output: Path, drawn: bool, faces: bool, level: int | None, to
         raise click.UsageError("expected --faces, or --points and --even, found both: a mesh's points are its vertices")
     if not faces and level is not None:
         raise click.UsageError("--level needs --faces")
-    if not faces and to not in (None, "ply"):
-        raise click.UsageError(f"--to {to} needs --faces")
+    if to and faces and not WRITERS[f".{to}"].faces:
+        raise click.UsageError(f"expected --faces or --to {to}, found both: {to} files hold no faces")
+    if to and not faces and not WRITERS[f".{to}"].points:
+        raise click.UsageError(f"--to {to} needs --faces, which are all that {to} files hold")
     if (faces or to) and output.suffix.lower() in TOGETHER:
         option = "--faces" if faces else f"--to {to}"
         raise click.UsageError(f"{option} writes files to a folder, found {output} as TARGET")

@@ -17,7 +17,22 @@ def beside(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     if far := result.get("beyond_one_percent"):
         shares = f"{figure(far['decoded'])} % of decoded points, {figure(far['original'])} % of original ones"
         rows.append(("over 1 % of the diagonal off", shares))
-    return rows + _meshes(result, unit) + per_vertex(result, unit, " (recorded)")
+    return rows + _attributes(result) + _meshes(result, unit) + per_vertex(result, unit, " (recorded)")
+
+
+def _attributes(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a row for each attribute that was measured."""
+    rows = []
+    for found in result.get("attributes", []):
+        if "psnr" in found:
+            luma, blue, red = ("no error" if of is None else f"{of:.2f} dB" for of in found["psnr"])
+            text = f"PSNR of luma {luma}, of chroma {blue} and {red}"
+        elif "equal" in found:
+            text = f"{100 * found['equal']:.2f} % of points agree"
+        else:
+            text = f"rms {figure(found['rms'])}, worst {figure(found['worst'])}, in a range of {figure(found['range'])}"
+        rows.append((f"attribute {found['name']}", f"{text}; by nearest points"))
+    return rows
 
 
 def _meshes(result: Mapping[str, Any], unit: str) -> list[tuple[str, str]]:

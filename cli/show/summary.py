@@ -29,6 +29,8 @@ def described(info: Info) -> str:
         columns(["section", "bytes"], sections),
         columns(["part", "bytes", "of the file", "that is"], _parts(info)),
     ]
+    if info["attributes"]:
+        paragraphs.append(columns(["attribute", "kind", "type", "bytes", "bits per point"], _attributes(info)))
     details = {"settings": info["settings"], "quantisation": info["quantisation"], "encoder": info["encoder"]}
     for name, values in details.items():
         paragraphs.append(f"{name}\n" + pairs([(f"  {key}", _plain(value)) for key, value in values.items()]))
@@ -57,6 +59,20 @@ def _surface(model: Sizes) -> list[tuple[str, str]]:
     return [("surface", f"{model['vertices']:,} vertices, {triangles} in {stored}, {rate} bits each")]
 
 
+def _attributes(info: Info) -> list[list[str]]:
+    """Return a row for every attribute of points."""
+    return [
+        [
+            a["name"],
+            a["kind"],
+            a["type"] + (f" x {a['channels']}" if a["channels"] > 1 else ""),
+            f"{a['bytes']:,}",
+            figure(a["bits_per_point"]),
+        ]
+        for a in info["attributes"]
+    ]
+
+
 def _parts(info: Info) -> list[list[str]]:
     """Return a row for every part of the file: bytes, share, and the cost of one of its numbers or clouds."""
     stored, rates = info["bytes"], info["quantisation"]
@@ -66,6 +82,7 @@ def _parts(info: Info) -> list[list[str]]:
         "components": f"{figure(rates['bits_per_component_number'])} bits per number",
         "latents": f"{figure(rates['bits_per_latent'])} bits per latent number",
     }
+    costs["attributes"] = f"{figure(sum(a['bits_per_point'] for a in info['attributes']))} bits per point"
     costs |= {part: f"{figure(stored['per_cloud'][part])} bytes per cloud" for part in ("names", "rest")}
     labels = {"latents": "latents and their model", "rest": "all else"}
     rows = [

@@ -4,134 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from abc import abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar, overload
-
-import numpy as np
 
 from pcqaad.formats.atomic import named_os_errors
-from pcqaad.formats.clouds.h5 import H5Clouds, find_h5, read_h5, read_h5_mesh
+from pcqaad.formats.clouds.h5 import H5Clouds, find_h5, read_h5, read_h5_mesh, read_h5_shape
 from pcqaad.formats.clouds.names import Origin, choose_names, natural, safe_name
-from pcqaad.formats.clouds.npy import Points, count_npy, read_npy
-from pcqaad.formats.clouds.ply import count_ply, read_ply, read_ply_mesh
-from pcqaad.formats.clouds.triangulate import Triangles
+from pcqaad.formats.clouds.npy import count_npy, read_npy
+from pcqaad.formats.clouds.ply import count_ply, read_ply, read_ply_mesh, read_ply_shape
+from pcqaad.formats.clouds.source import CloudSource as CloudSource
+from pcqaad.formats.clouds.source import LazyClouds as LazyClouds
+from pcqaad.formats.clouds.source import LazyMeshes as LazyMeshes
 from pcqaad.formats.errors import FormatError
-
-Mesh = tuple[Points, Triangles]
-Item = TypeVar("Item")
-
-_LARGEST = float(np.finfo(np.float32).max)
-
-
-class CloudData(NamedTuple):
-    """The points of one cloud (points, 3), and notes on what of its file was not kept."""
-
-    points: Points
-    notes: tuple[str, ...]
-
-
-class MeshData(NamedTuple):
-    """The vertices (v, 3) of one mesh, its faces as triangles (t, 3), and notes on what of its file was not kept."""
-
-    vertices: Points
-    triangles: Triangles
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class CloudSource:
-    """One cloud that can be read: its `name`, unique and safe as one of a file, and its `file` for messages."""
-
-    name: str
-    file: str
-    count: Callable[[], int]  # of its points, from a header
-    load: Callable[[], tuple[Points, Sequence[str]]]
-    load_mesh: Callable[[], tuple[Points, Triangles, Sequence[str]]] | None = None
-
-    def read(self) -> CloudData:
-        """Read the cloud; raises `FormatError` unless it has points, and all coordinates are finite in float32 too."""
-        try:
-            points, notes = self.load()
-            _check_points(points)
-        except FormatError as error:
-            raise error.in_file(self.file) from error
-        return CloudData(points, tuple(notes))
-
-    def read_mesh(self) -> MeshData:
-        """Read the cloud as `read` does, and its faces; raises `FormatError` as `triangulate` does, too."""
-        try:
-            if self.load_mesh is None:
-                raise FormatError("expected faces to draw points from, found points alone")
-            vertices, triangles, notes = self.load_mesh()
-            _check_points(vertices)
-        except FormatError as error:
-            raise error.in_file(self.file) from error
-        return MeshData(vertices, triangles, tuple(notes))
-
-
-class _Lazy(Sequence[Item], Generic[Item]):
-    """The contents of sources, read when asked for. `notes` counts the clouds read so far that each is true of."""
-
-    def __init__(self, sources: Sequence[CloudSource]) -> None:
-        self._sources = sources
-        self._noted: set[int] = set()
-        self.notes: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> _Lazy[Item]: ...
-
-    def __getitem__(self, index: int | slice) -> Item | _Lazy[Item]:
-        """Read one; raises FormatError as the source does."""
-        if isinstance(index, slice):
-            return type(self)(self._sources[index])
-        item, notes = self._read(self._sources[index])
-        number = index % len(self)
-        if number not in self._noted:
-            self._noted.add(number)
-            # Files that lose different numbers of rows are counted by one note.
-            self.notes.update(re.sub(r" \([0-9]+ rows\)$", "", note) for note in notes)
-        return item
-
-    @abstractmethod
-    def _read(self, source: CloudSource) -> tuple[Item, tuple[str, ...]]: ...
-
-
-class LazyClouds(_Lazy[Points]):
-    """The points of sources, each (points, 3)."""
-
-    def _read(self, source: CloudSource) -> tuple[Points, tuple[str, ...]]:
-        return source.read()
-
-    def mesh(self, index: int) -> Mesh | None:
-        """Return the vertices (v, 3) and triangles (t, 3) of one, or None where it has no faces."""
-        source = self._sources[index]
-        if source.load_mesh is None:
-            return None
-        try:
-            vertices, triangles, _ = source.read_mesh()
-        except FormatError:
-            # A file of points alone, or of faces that are none: as a cloud it is whole.
-            return None
-        return vertices, triangles
-
-
-class LazyMeshes(_Lazy[Mesh]):
-    """The vertices (v, 3) and triangles (t, 3) of sources."""
-
-    def _read(self, source: CloudSource) -> tuple[Mesh, tuple[str, ...]]:
-        vertices, triangles, notes = source.read_mesh()
-        return (vertices, triangles), notes
 
 
 def find_clouds(inputs: Sequence[str | Path]) -> list[CloudSource]:
@@ -214,7 +100,8 @@ def _ply_files(top: Path) -> Iterator[Path]:
 
 def _ply_source(path: Path, least: int) -> _Found:
     calls = partial(count_ply, path), partial(read_ply, path), partial(read_ply_mesh, path)
-    return CloudSource(path.stem, str(path), *calls), (*_folders(path), path.stem), least
+    source = CloudSource(path.stem, str(path), *calls, partial(read_ply_shape, path))
+    return source, (*_folders(path), path.stem), least
 
 
 def _npy_sources(path: Path) -> Iterator[_Found]:
@@ -237,24 +124,11 @@ def _h5_sources(path: Path, found: H5Clouds) -> Iterator[_Found]:
             own = (f"{index:05d}",)
         else:
             own = (path.stem if index is None else f"{path.stem}_{index:04d}",)
-        calls = partial(read_h5, path, found.dataset, index), partial(read_h5_mesh, path, found.dataset, index)
+        place = path, found.dataset, index
+        calls = partial(read_h5, *place), partial(read_h5_mesh, *place), partial(read_h5_shape, *place)
         source = CloudSource(own[-1], f"{path}:{found.dataset}{where}", lambda: found.points, *calls)
         yield source, (*_folders(path), path.stem, *dataset, *own), len(own) + found.sequence
 
 
 def _folders(path: Path) -> tuple[str, ...]:
     return Path(os.path.normpath(path.absolute())).parent.parts[1:]  # not `resolve`: a link is known by its own name
-
-
-def _check_points(points: Points) -> None:
-    if len(points) == 0:
-        raise FormatError("holds no points")
-    accepted, expected = np.isfinite(points), "finite coordinates"
-    if accepted.all():
-        accepted, expected = np.abs(points) <= _LARGEST, f"coordinates of at most {_LARGEST:.4g}"
-    if accepted.all():
-        return
-    refused = np.flatnonzero(~accepted.all(axis=1))
-    found = ", ".join(f"{value:.6g}" for value in points[refused[0]].tolist())
-    problem = f"expected {expected}, found ({found}) ({len(refused)} such points)"
-    raise FormatError(problem, where=f"point {refused[0]}")

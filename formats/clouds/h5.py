@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcqaad.formats.atomic import atomic_path
-from pcqaad.formats.clouds.h5_access import all_datasets, dataset_at, dataset_beside, opened
+from pcqaad.formats.clouds.h5_access import all_datasets, dataset_at, dataset_beside, names_beside, opened
 from pcqaad.formats.clouds.names import MAX_NAME, natural
 from pcqaad.formats.clouds.npy import Points, point_type
+from pcqaad.formats.clouds.shape import Polygons, Shape
 from pcqaad.formats.clouds.triangulate import MAX_CORNERS, Triangles, triangulate
 from pcqaad.formats.errors import FormatError
 
@@ -67,6 +68,27 @@ def read_h5_mesh(path: str | Path, dataset: str, index: int | None) -> tuple[Poi
             raise FormatError(problem, where=f"dataset {dataset}")
         points = _read(found, index)
         return points, triangulate(faces[()], len(points), f"dataset {faces.name.lstrip('/')}"), []
+
+
+def read_h5_shape(path: str | Path, dataset: str, index: int | None) -> Shape:
+    """Read one cloud, the polygons `faces`, and what its group holds beside them of one row a point.
+
+    These are datasets of numbers of shape (clouds, points) or (clouds, points, c), or without the clouds where
+    there is but one. Raises `FormatError` as `read_h5` does, and where a face has a corner that is no point.
+    """
+    with opened(path) as file:
+        found = _clouds(file, dataset)
+        points, faces = _read(found, index), _faces(found)
+        polygons = None
+        if faces is not None:
+            polygons = Polygons.of_rows(faces[()], len(points), f"dataset {faces.name.lstrip('/')}")
+        attributes = {}
+        for name in () if index is not None and _transposed(found) else names_beside(found):
+            beside = None if name in (_FACES, _NAMES) else dataset_beside(found, name)
+            if beside is not None and beside.name != found.name and _is_attribute(beside, found.shape[:-1]):
+                values = beside[() if index is None else index]
+                attributes[name] = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+        return Shape(points, polygons, attributes)
 
 
 def write_h5(path: str | Path, names: Sequence[str], points: int, clouds: Iterable[NDArray[np.float32]]) -> None:
@@ -171,6 +193,13 @@ def _faces(found: Any) -> Any | None:
     if faces is None or faces.dtype.kind not in "iu" or not faces.size:
         return None
     return faces if len(faces.shape) == 2 and 3 <= faces.shape[1] <= MAX_CORNERS else None
+
+
+def _is_attribute(beside: Any, rows: tuple[int, ...]) -> bool:
+    """Say whether a dataset holds numbers of one row a point: as many rows as the clouds, (clouds, points)."""
+    if beside.dtype.kind not in "iuf" or beside.dtype.itemsize > 8:
+        return False
+    return len(beside.shape) in (len(rows), len(rows) + 1) and beside.shape[: len(rows)] == rows and beside.size > 0
 
 
 def _read(found: Any, index: int | None) -> Points:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def dataset_at(file: Any, path: str) -> Any | None:
 def dataset_beside(found: Any, name: str) -> Any | None:
     """Return the dataset of a name in the group of another one, as `dataset_at` does."""
     return dataset_at(found.file, f"{found.name.rpartition('/')[0]}/{name}".lstrip("/"))
+
+
+def names_beside(found: Any) -> list[str]:
+    """Return the names in the group of a dataset, of no more than a search looks at."""
+    group = found.file[found.name.rpartition("/")[0] or "/"]
+    return list(islice(group, _MAX_LINKS))
 
 
 def _at(file: Any, path: str) -> Any | None:

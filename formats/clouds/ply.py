@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO, TextIOWrapper
 from itertools import islice
@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from plyfile import PlyData, PlyElement, PlyListProperty, PlyParseError
 
-from pcqaad.formats.atomic import atomic_path, named_os_errors
+from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.clouds.npy import Points
+from pcqaad.formats.clouds.ply_write import write_ply as write_ply
+from pcqaad.formats.clouds.shape import Polygons, Shape, joined
 from pcqaad.formats.clouds.triangulate import MAX_CORNERS, Triangles, triangulate
 from pcqaad.formats.errors import FormatError
 
@@ -27,9 +29,6 @@ _MAX_HEADER_LINES = 4096
 _MAX_QUOTED = 160  # characters of the file in a message
 _REMARKS = ("comment", "obj_info")
 _CORNERS = ("vertex_indices", "vertex_index")  # of a face: the two names in common use
-_COMMENT = "decoded by pcqaad"
-_ROW = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
-_FACE = np.dtype([("count", "u1"), ("corners", "<i4", (3,))])
 
 
 class _Header(NamedTuple):
@@ -66,31 +65,33 @@ def read_ply_mesh(path: str | Path) -> tuple[Points, Triangles, list[str]]:
         return points, triangulate(polygons, len(points), "element face"), _notes(header, "vertex", "face")
 
 
+def read_ply_shape(path: str | Path) -> Shape:
+    """Read all of a PLY file that is of its points: positions, faces and the scalar properties of vertices.
+
+    Raises `FormatError` as `read_ply` does, and where a face has a corner that is no vertex.
+    """
+    with _opened(path) as stream:
+        header = _read_header(stream)
+        vertices = header.layout["vertex"]
+        rows = _rows(stream, header, "vertex")
+        lists = [p.name for p in _lists(vertices)]
+        columns = {p.name: rows[p.name] for p in vertices.properties if p.name not in ("x", "y", "z", *lists)}
+        notes = [f"vertex properties {_listed(lists)} not kept"] if lists else []
+        found = [p.name for p in _lists(header.layout["face"]) if p.name in _CORNERS] if "face" in header.counts else []
+        polygons = None
+        if found and header.counts["face"]:
+            polygons = Polygons.of_rows(_rows(stream, header, "face")[found[0]], len(rows), "element face")
+            others = [p.name for p in header.layout["face"].properties if p.name != found[0]]
+            notes += [f"face properties {_listed(others)} not kept"] if others else []
+        kept = ("vertex", "face") if found else ("vertex",)
+        notes += _elements_not_kept(header, kept)
+        return Shape(_positions(rows), polygons, joined(columns), tuple(notes))
+
+
 def count_ply(path: str | Path) -> int:
     """Return how many vertices the header of a PLY file promises; raises `FormatError` as `read_ply` does."""
     with _opened(path) as stream:
         return _read_header(stream).counts["vertex"]
-
-
-def write_ply(path: str | Path, points: NDArray[np.float32], triangles: Triangles | None = None) -> None:
-    """Write points (v, 3) as binary little-endian float32 x, y, z, and triangles (t, 3), if any, as faces.
-
-    Raises `FormatError` as `atomic_path` does.
-    """
-    rows = np.ascontiguousarray(points, dtype="<f4").view(_ROW).reshape(-1)
-    elements = [PlyElement.describe(rows, "vertex")]
-    if triangles is not None:
-        elements.append(PlyElement.describe(np.empty(0, [("vertex_indices", "<i4", (3,))]), "face"))
-    ply = PlyData(elements, byte_order="<", comments=[_COMMENT])
-    with atomic_path(Path(path)) as temporary, temporary.open("wb") as stream:
-        if triangles is None:
-            ply.write(stream)
-            return
-        # plyfile writes lists one by one in Python.
-        header = ply.header.replace("element face 0", f"element face {len(triangles)}")
-        faces = np.empty(len(triangles), _FACE)
-        faces["count"], faces["corners"] = 3, triangles
-        stream.write(header.encode("ascii") + b"\n" + rows.tobytes() + faces.tobytes())
 
 
 @contextmanager
@@ -118,7 +119,10 @@ def _read_header(stream: BinaryIO) -> _Header:
 
 
 def _points(stream: BinaryIO, header: _Header) -> Points:
-    rows = _rows(stream, header, "vertex")
+    return _positions(_rows(stream, header, "vertex"))
+
+
+def _positions(rows: NDArray[np.void]) -> Points:
     columns = [rows[axis] for axis in "xyz"]
     return np.stack(columns, axis=1, dtype=np.result_type(np.float32, *columns))
 
@@ -126,8 +130,12 @@ def _points(stream: BinaryIO, header: _Header) -> Points:
 def _notes(header: _Header, *kept: str) -> list[str]:
     others = [p.name for p in header.layout["vertex"].properties if p.name not in ("x", "y", "z")]
     notes = [f"vertex properties {_listed(others)} not kept"] if others else []
+    return notes + _elements_not_kept(header, kept)
+
+
+def _elements_not_kept(header: _Header, kept: Sequence[str]) -> list[str]:
     rows = header.counts.items()
-    return notes + [f"element {_brief(name)} not kept ({count} rows)" for name, count in rows if name not in kept]
+    return [f"element {_brief(name)} not kept ({count} rows)" for name, count in rows if name not in kept]
 
 
 def _rows(stream: BinaryIO, header: _Header, name: str) -> NDArray[np.void]:

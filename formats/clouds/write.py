@@ -1,12 +1,11 @@
-"""Decoded clouds and meshes to a folder of files, or clouds to one file for all."""
+"""Decoded clouds and meshes to a folder of files, one each, or clouds to one file for all."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +14,9 @@ from pcqaad.formats.atomic import named_os_errors
 from pcqaad.formats.clouds.h5 import write_h5
 from pcqaad.formats.clouds.names import safe_name
 from pcqaad.formats.clouds.npy import write_npy
-from pcqaad.formats.clouds.obj import write_obj
-from pcqaad.formats.clouds.ply import write_ply
-from pcqaad.formats.clouds.triangulate import Triangles
+from pcqaad.formats.clouds.shape import Shape
+from pcqaad.formats.clouds.writers import write_shape
 from pcqaad.formats.errors import FormatError
-
-Item = TypeVar("Item")
-
-
-# What writes a mesh, vertices and triangles, as a file of this suffix.
-MESH_WRITERS: dict[str, Callable[[Path, NDArray[np.float32], Triangles], None]] = {".ply": write_ply, ".obj": write_obj}
 
 
 def write_clouds(target: Path, names: Sequence[str], points: int | None, clouds: Iterator[NDArray[np.float32]]) -> None:
@@ -39,7 +31,7 @@ def write_clouds(target: Path, names: Sequence[str], points: int | None, clouds:
     _check(names)
     suffix = target.suffix.lower()
     if suffix not in (".npy", ".h5", ".hdf5"):
-        _write_folder(target, ".ply", names, clouds, write_ply)
+        write_shapes(target, ".ply", names, map(Shape, clouds))
         return
     if points is None:
         raise FormatError(f"expected clouds of one number of points, which {suffix} needs", file=str(target))
@@ -49,35 +41,18 @@ def write_clouds(target: Path, names: Sequence[str], points: int | None, clouds:
         write_h5(target, names, points, clouds)
 
 
-def write_meshes(
-    target: Path, suffix: str, names: Sequence[str], meshes: Iterator[tuple[NDArray[np.float32], Triangles]]
-) -> None:
-    """Write meshes, vertices (v, 3) and triangles (t, 3), to a folder as `write_clouds` does, as NAME and the suffix.
+def write_shapes(folder: Path, suffix: str, names: Sequence[str], shapes: Iterator[Shape]) -> None:
+    """Write shapes, one for each name, taken one at a time, to a folder as `write_clouds` does, as NAME and the suffix.
 
-    Raises `FormatError` as `write_clouds` does.
+    Raises `FormatError` as `write_clouds` and `write_shape` do.
     """
     _check(names)
-    writer = MESH_WRITERS[suffix]
-    _write_folder(target, suffix, names, meshes, lambda file, mesh: writer(file, *mesh))
-
-
-def _check(names: Sequence[str]) -> None:
-    for name, times in Counter(names).items():
-        if times > 1 or not safe_name(name):
-            problem = "given twice" if times > 1 else "not safe as the name of a file"
-            raise FormatError(f"name {name[:100]!r} of a cloud is {problem}")
-
-
-def _write_folder(
-    folder: Path, suffix: str, names: Sequence[str], items: Iterator[Item], write: Callable[[Path, Item], None]
-) -> None:
-    """Write an item for each name as a file in a folder."""
     if folder.suffix.lower() == suffix:
         raise FormatError(f"expected a folder to write {suffix} files to, found the name of one", file=str(folder))
     with named_os_errors(folder, "make this folder"):
         folder.mkdir(parents=True, exist_ok=True)
     written: dict[str, Path] = {}
-    for name, item in zip(names, items, strict=True):
+    for name, shape in zip(names, shapes, strict=True):
         file = folder / f"{name}{suffix}"
         # Some systems take `A` for `a`, or two ways to write an `ä` for one.
         alike = written.setdefault(unicodedata.normalize("NFC", name).casefold(), file)
@@ -85,4 +60,11 @@ def _write_folder(
             raise FormatError(f"is the same file here as that of {alike.stem}", file=str(file))
         with named_os_errors(file.parent, "make this folder"):
             file.parent.mkdir(parents=True, exist_ok=True)
-        write(file, item)
+        write_shape(file, shape)
+
+
+def _check(names: Sequence[str]) -> None:
+    for name, times in Counter(names).items():
+        if times > 1 or not safe_name(name):
+            problem = "given twice" if times > 1 else "not safe as the name of a file"
+            raise FormatError(f"name {name[:100]!r} of a cloud is {problem}")

@@ -41,16 +41,16 @@ _COUNTED = 20
 _TABLE_BITS = 4
 
 _OFFSETS = np.array([offset for offset in np.ndindex(3, 3, 3) if offset != (1, 1, 1)]) - 1
-_NEARNESS = 8 >> np.abs(_OFFSETS).sum(1)  # 4, 2, 1
+NEARNESS = 8 >> np.abs(_OFFSETS).sum(1)  # 4, 2, 1
 
 Floats = npt.NDArray[np.float64]
 # Gets a stage (None for the mean of all points), contexts and predictions (n, fields), and the factors of numbers (n,);
 # returns the coded numbers (n, fields).
-_Code = Callable[["_Stage | None", Ints, Ints, Ints], Ints]
+Code = Callable[["Stage | None", Ints, Ints, Ints], Ints]
 
 
 @dataclass(frozen=True)
-class _Stage:
+class Stage:
     """What one halving makes of the cells before it, and how the differences of its halves are foretold."""
 
     number: int
@@ -62,7 +62,7 @@ class _Stage:
     near: Ints  # (26, s) their neighbours; those that are not there are the cell itself
     weights: Ints  # (26, s) of the differences to these, in 2**-16
 
-    def in_32_bits(self) -> _Stage:
+    def in_32_bits(self) -> Stage:
         """Return the same with its largest arrays in half the memory, which hold no larger numbers."""
         return replace(self, near=self.near.astype(np.int32), weights=self.weights.astype(np.int32))
 
@@ -77,12 +77,12 @@ class Cells:
     def __init__(self, points: npt.ArrayLike, bits: int, kept: bool = False) -> None:
         self._points, self._bits, self._kept = np.asarray(points).astype(np.int64), bits, kept
         self.order = np.argsort(interleave(self._points, bits), kind="stable")
-        self._stages: list[_Stage] | None = None
+        self._stages: list[Stage] | None = None
 
     def __len__(self) -> int:
         return len(self._points)
 
-    def stages(self) -> Iterable[_Stage]:
+    def stages(self) -> Iterable[Stage]:
         """Return the stages that split a cell."""
         if not self._kept:
             return _stages(self._points[self.order], self._bits)
@@ -138,7 +138,12 @@ def encode_fields(
     Returns the bytes, and what they decode to in 2**-12 steps. The mean of all fields' squared errors is about that of
     rounding each value to whole steps, or less. Raises ValueError as `round_fields` does.
     """
-    rounded = round_fields(values, Cells(points, bits), dead_zone)
+    return encode_fields_over(values, Cells(points, bits), dead_zone)
+
+
+def encode_fields_over(values: npt.ArrayLike, cells: Cells, dead_zone: float = DEAD_ZONE) -> tuple[bytes, Ints]:
+    """Code fields (M, F), in steps, over the points of some cells, as `encode_fields` does."""
+    rounded = round_fields(values, cells, dead_zone)
     return rounded.code(), rounded.decoded
 
 
@@ -159,7 +164,7 @@ def round_fields(values: npt.ArrayLike, cells: Cells, dead_zone: float = DEAD_ZO
         means: Floats = (sums[first + count] - sums[first]) / count[:, None]
         return means
 
-    def code(stage: _Stage | None, context: Ints, predicted: Ints, scale: Ints) -> Ints:
+    def code(stage: Stage | None, context: Ints, predicted: Ints, scale: Ints) -> Ints:
         if stage is None:
             true = mean(np.zeros(1, np.int64), np.array([len(wanted)]))
         else:
@@ -170,29 +175,38 @@ def round_fields(values: npt.ArrayLike, cells: Cells, dead_zone: float = DEAD_ZO
         parts.append((numbers, context))
         return numbers
 
-    decoded = _unfold(cells, wanted.shape[1], code)
+    decoded = unfold(cells, wanted.shape[1], code)
     return Rounded(parts, decoded)
 
 
 def decode_fields(data: bytes, points: npt.NDArray[np.integer], bits: int, fields: int) -> Ints:
     """Return the fields (M, F) of `encode_fields`, in 2**-12 steps; raises FormatError for damaged bytes."""
+    return decode_fields_over(data, Cells(points, bits), fields)
+
+
+def decode_fields_over(data: bytes, cells: Cells, fields: int) -> Ints:
+    """Return the fields (M, F) of `encode_fields` over the points of some cells; raises as `decode_fields` does."""
     model, end = Model.from_bytes(data)
     reader = model.reader(data[end:])
 
-    def code(stage: _Stage | None, context: Ints, predicted: Ints, scale: Ints) -> Ints:
+    def code(stage: Stage | None, context: Ints, predicted: Ints, scale: Ints) -> Ints:
         numbers: Ints = reader.read(context.ravel()).reshape(context.shape).astype(np.int64)
         return numbers
 
-    decoded = _unfold(Cells(points, bits), fields, code)
+    decoded = unfold(cells, fields, code)
     reader.finish()
     return decoded
 
 
-def _unfold(cells: Cells, fields: int, code: _Code) -> Ints:
-    """Return the values (M, F) that coded numbers make, from the mean of all points down to each point."""
+def unfold(cells: Cells, fields: int, code: Code, exact: bool = False) -> Ints:
+    """Return the values (M, F) that coded numbers make, from the mean of all points down to each point.
+
+    They are in 2**-FRACTION_BITS steps. Where `exact`, numbers count whole values whatever the cell's size, and means
+    are whole: then every number is as it was coded, and the transform loses nothing.
+    """
     scale = _root(np.array([(1 << 2 * _SCALE_BITS) // len(cells)]))
     numbers = code(None, np.zeros((1, fields), np.int64), np.zeros((1, fields), np.int64), scale)
-    means = _scaled(numbers, scale).clip(-_LARGEST_MEAN, _LARGEST_MEAN)
+    means = (numbers if exact else _scaled(numbers, scale)).clip(-_LARGEST_MEAN, _LARGEST_MEAN)
     activity = _grown(np.zeros_like(numbers), numbers)
     count = np.array([len(cells)])
     for stage in cells.stages():
@@ -206,7 +220,8 @@ def _unfold(cells: Cells, fields: int, code: _Code) -> Ints:
         digits = np.minimum(np.frexp(activity[stage.split].astype(np.float64))[1], _ACTIVITY_DIGITS)
         context = 1 + stage.number // _STAGES_TOGETHER * (_ACTIVITY_DIGITS + 1) + digits
         numbers = code(stage, context, predicted, scale)
-        difference = (predicted + _scaled(numbers, scale)).clip(-_LARGEST_DIFFERENCE, _LARGEST_DIFFERENCE)
+        moved = numbers if exact else _scaled(numbers, scale)
+        difference = (predicted + moved).clip(-_LARGEST_DIFFERENCE, _LARGEST_DIFFERENCE)
         low = own - difference * right[:, None] // (left + right)[:, None]
         grown = _grown(activity[stage.split], numbers)
         means, activity, count = means[stage.parent], activity[stage.parent], stage.count
@@ -236,7 +251,7 @@ def _scaled(numbers: Ints, scale: Ints) -> Ints:
     return scaled
 
 
-def _stages(points: Ints, bits: int) -> Iterator[_Stage]:
+def _stages(points: Ints, bits: int) -> Iterator[Stage]:
     """Yield the stages that split a cell, of points (M, 3) in the order of their interleaved coordinates."""
     key = interleave(points, bits)
     sums = np.concatenate([np.zeros((1, 3), np.int64), np.cumsum(points, 0)])
@@ -262,7 +277,7 @@ def _stages(points: Ints, bits: int) -> Iterator[_Stage]:
         first = np.cumsum(forest.count) - forest.count
         low, high = (_centres(sums, first[i], forest.count[i], side) for i in (middle, middle + 1))
         weights = _plane(centres[there] - centres[split], high - low)
-        yield _Stage(number, parent, first, forest.count, split, middle, there, weights)
+        yield Stage(number, parent, first, forest.count, split, middle, there, weights)
 
 
 def _centres(sums: Ints, first: Ints, count: Ints, side: int) -> Ints:
@@ -278,7 +293,7 @@ def _plane(offsets: Ints, step: Ints) -> Ints:
     They are in 2**-16. The plane is that of least squares, by Cramer's rule, with a ridge that makes it unique.
     """
     a = np.zeros((3, 3, len(step)), np.int64)
-    for nearness, offset in zip(_NEARNESS, offsets, strict=True):
+    for nearness, offset in zip(NEARNESS, offsets, strict=True):
         for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)):
             a[i, j] += nearness * offset[:, i] * offset[:, j]
     a[1, 0], a[2, 0], a[2, 1] = a[0, 1], a[0, 2], a[1, 2]
@@ -290,5 +305,5 @@ def _plane(offsets: Ints, step: Ints) -> Ints:
     determinant = (a[0] * adjugate[0]).sum(0)
     numerator = np.einsum("ijs,sj->is", adjugate, step)
     slope = ((numerator << _SLOPE_BITS) + determinant // 2) // determinant  # (3, s)
-    weights: Ints = _NEARNESS[:, None] * np.einsum("nsi,is->ns", offsets, slope)
+    weights: Ints = NEARNESS[:, None] * np.einsum("nsi,is->ns", offsets, slope)
     return weights.clip(-_LARGEST_WEIGHT, _LARGEST_WEIGHT)

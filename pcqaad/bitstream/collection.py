@@ -13,17 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcqaad.bitstream import limits, network, sections
+from pcqaad.bitstream.attributes import AttributeReader
 from pcqaad.bitstream.info import Info, describe
 from pcqaad.bitstream.latent_coding import LatentReader
 from pcqaad.bitstream.names import read_names
 from pcqaad.bitstream.surface import read_sizes
-from pcqaad.bitstream.tags import RAW_TAGS, TAGS
+from pcqaad.bitstream.tags import ATTRIBUTES_TAG, RAW_TAGS, TAGS
 from pcqaad.decoder.architecture import MAX_POINTS, Array, Model
+from pcqaad.decoder.attributes import Attribute, nearest_of, places
 from pcqaad.decoder.coordinates import Denormalisation
 from pcqaad.decoder.exact import IntegerDecoder
 from pcqaad.decoder.integer_model import IntegerModel, Symbols, dequantise_latents
 from pcqaad.decoder.surface import MAX_LEVEL, Draw, Surface, subdivided
 from pcqaad.errors import SettingsError
+from pcqaad.formats.coding.fields import Cells
 from pcqaad.formats.container.container import Container, Section
 from pcqaad.formats.errors import FormatError
 
@@ -62,6 +65,10 @@ class Collection(Sequence[Array]):
             self.close()
             raise
         self._latents = LatentReader(self._container, self._header)
+        self._attributes: AttributeReader | None = None
+        if ATTRIBUTES_TAG in self._container:
+            sizes = len(self), self._header.points
+            self._attributes = AttributeReader(self._container, *sizes, lambda: self.cells)
 
     def __enter__(self) -> Collection:
         return self
@@ -162,6 +169,61 @@ class Collection(Sequence[Array]):
         return lambda index: (self._cloud(self._position(index), draw), triangles)
 
     @cached_property
+    def attributes(self) -> list[Attribute]:
+        """What points have beside their places: the name, type, channels and kind of each; none in most files."""
+        return [] if self._attributes is None else self._named(lambda: self.attribute_reader.attributes)
+
+    def attribute(
+        self,
+        index: SupportsIndex | str,
+        name: str,
+        points: int | None = None,
+        *,
+        even: bool = False,
+        level: int | None = None,
+    ) -> NDArray[Any]:
+        """Decode an attribute of one cloud: values (points, channels) in their own type.
+
+        They are of the points that `self[index]` decodes to; of those of `read` where `points` or `even` are given; and
+        of the vertices of `mesh` where a `level` is. Points of a surface other than the file's own have the value of
+        one near by. Raises KeyError for another name, and SettingsError as `read` and `mesh` do.
+        """
+        return self.attribute_of(name, points, even=even, level=level)(index)
+
+    def attribute_of(
+        self, name: str, points: int | None = None, *, even: bool = False, level: int | None = None
+    ) -> Callable[[SupportsIndex | str], NDArray[Any]]:
+        """Return what reads an attribute of clouds as `attribute` does, points found once for all of them."""
+        numbers = {a.name: number for number, a in enumerate(self.attributes)}
+        if name not in numbers:
+            has = ", ".join(map(repr, numbers)) or "none"
+            raise KeyError(f"{self._file or 'the file'}: no attribute is named {name[:80]!r}; it has {has}")
+        rows: dict[tuple[int, bool], NDArray[np.int64] | None] = {}
+
+        def read(index: SupportsIndex | str) -> NDArray[Any]:
+            position = self._position(index)
+            count = int(self.sizes[position]) if points is None else points
+            if (count, even) not in rows:
+                rows[count, even] = self._rows_of(count, even, level)
+            values = self._named(self.attribute_reader.read, position, numbers[name])
+            there = rows[count, even]
+            return values if there is None else values[there]
+
+        return read
+
+    @cached_property
+    def attribute_reader(self) -> AttributeReader:
+        """What reads the attributes as they are coded; raises SettingsError where the file has none."""
+        if self._attributes is None:
+            raise SettingsError(f"{self._file or 'the file'}: has no attributes")
+        return self._attributes
+
+    @cached_property
+    def cells(self) -> Cells:
+        """The cells of the places of the template's points, which attributes lie over."""
+        return Cells(*places(self.integers), kept=True)
+
+    @cached_property
     def names(self) -> list[str]:
         """The clouds' names."""
         return self._named(read_names, self._container, len(self))
@@ -231,11 +293,17 @@ class Collection(Sequence[Array]):
         self._named(self._header.appended, clouds)
 
     def appended_sections(
-        self, latents: Symbols, names: Sequence[str], record: dict[str, Any], sizes: NDArray[np.int64] | None = None
+        self,
+        latents: Symbols,
+        names: Sequence[str],
+        record: dict[str, Any],
+        sizes: NDArray[np.int64] | None = None,
+        attributes: Section | None = None,
     ) -> list[Section]:
         """Return the sections of a file with more clouds behind these, as `sections.appended_sections` does."""
         append = sections.appended_sections
-        return self._named(append, self._container, self._header, self._latents, latents, names, record, sizes)
+        of_clouds = latents, names, record, sizes, attributes
+        return self._named(append, self._container, self._header, self._latents, *of_clouds)
 
     def check(self) -> None:
         """Read and check every section that is known, and every cloud's latents; raises FormatError."""
@@ -243,6 +311,9 @@ class Collection(Sequence[Array]):
         for tag in RAW_TAGS:
             self._container.section(tag)
         _ = self.integers, self.sizes, self.names, self.latents, self.info
+        for number in range(len(self.attributes)):
+            for cloud in range(len(self)):
+                self._named(self.attribute_reader.read, cloud, number)
 
     @cached_property
     def _decoder(self) -> IntegerDecoder:
@@ -251,6 +322,18 @@ class Collection(Sequence[Array]):
     @cached_property
     def _by_name(self) -> dict[str, int]:
         return {name: position for position, name in enumerate(self.names)}
+
+    def _rows_of(self, points: int, even: bool, level: int | None) -> NDArray[np.int64] | None:
+        """Return which default point's attributes those of a reader have (n,); None where they are these points."""
+        surface = self.integers.surface
+        if level is not None:
+            draw, _ = subdivided(self._surface().triangles, self._header.architecture.points, level)
+        elif points == self.points and (not even or surface is None):
+            return None
+        else:
+            draw = self._surface().draw(self.integers.grid, points, even)
+        own, bits = places(self.integers)
+        return nearest_of(own, places(self.integers, draw)[0], bits)
 
     def _surface(self) -> Surface:
         if self.integers.surface is None:

@@ -10,9 +10,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypedDict, get_origin, get_type_hints
 
+from pcqaad.bitstream.attributes import AttributeReader
 from pcqaad.bitstream.header import Header
 from pcqaad.bitstream.surface import read_sizes, read_surface_header
-from pcqaad.bitstream.tags import LINEAR_TAG, SURFACE_TAG
+from pcqaad.bitstream.tags import ATTRIBUTES_TAG, LINEAR_TAG, SURFACE_TAG
 from pcqaad.decoder.architecture import MAX_POINTS
 from pcqaad.errors import SettingsError
 from pcqaad.formats.container.container import DEFLATE, Container, Section
@@ -25,7 +26,8 @@ _MAX_DEPTH = 8  # of objects and arrays in each other
 class Bytes(TypedDict):
     """Where a file's bytes went, by sections and by parts of them.
 
-    Parts: weights, template, components, latents, names, rest; each section is in one of them.
+    Parts: weights, template, components, latents, names, attributes where there are some, rest; each section is in one
+    of them.
     """
 
     file: int
@@ -86,6 +88,18 @@ class VertexErrors(TypedDict):
     mean_percent: float  # of the diagonal
 
 
+class AttributeInfo(TypedDict):
+    """An attribute of points, and what it takes."""
+
+    name: str
+    kind: str  # "colour", "scalar" or "label"
+    type: str  # of its numbers, as numpy names it
+    channels: int
+    components: int  # across clouds
+    bytes: int
+    bits_per_point: float  # and cloud
+
+
 class Errors(TypedDict, total=False):
     """Recorded errors of clouds; metric, cell, mean, mean_percent and worst are there. Lengths in the data's unit."""
 
@@ -140,6 +154,7 @@ class Info(TypedDict):
     fidelity: Fidelity  # empty where none is recorded
     encoder: dict[str, Any]  # provenance: versions, device, steps
     appended: list[AppendedFidelity]
+    attributes: list[AttributeInfo]
 
 
 _FIDELITY = get_type_hints(Fidelity)
@@ -160,6 +175,8 @@ def describe(file: str, container: Container, header: Header) -> Info:
     of_parts |= {"latents": ("LMOD", "LATS"), "names": ("NAME",)}
     parts = {part: sum(lengths.get(tag, 0) for tag in tags) for part, tags in of_parts.items()}
     # The header, the tables, the info: nothing of it decodes to points.
+    if ATTRIBUTES_TAG in container:
+        parts["attributes"] = lengths[ATTRIBUTES_TAG]
     parts["rest"] = container.size - sum(parts.values())
     sizes = read_sizes(container, architecture)
     least, most = (points, points) if sizes is None else (int(sizes.min()), int(sizes.max()))
@@ -209,7 +226,27 @@ def describe(file: str, container: Container, header: Header) -> Info:
         "fidelity": _known(section.get("fidelity", {}), _FIDELITY),
         "encoder": section.get("encoder", {}),
         "appended": [known for record in section.get("appended", []) if (known := _known(record, _APPENDED))],
+        "attributes": _attributes(container, clouds, points),
     }
+
+
+def _attributes(container: Container, clouds: int, points: int) -> list[AttributeInfo]:
+    """Return what the attributes are and take; raises FormatError."""
+    if ATTRIBUTES_TAG not in container:
+        return []
+    reader = AttributeReader(container, clouds, points)
+    return [
+        {
+            "name": a.name,
+            "kind": a.kind,
+            "type": a.type.name,
+            "channels": a.channels,
+            "components": a.components,
+            "bytes": size,
+            "bits_per_point": 8 * size / (clouds * points),
+        }
+        for a, size in zip(reader.attributes, reader.sizes(), strict=True)
+    ]
 
 
 def _known(record: dict[str, Any], keys: Mapping[str, Any]) -> Any:

@@ -32,13 +32,15 @@ def to_sections(
     names: Sequence[str],
     info: dict[str, Any],
     sizes: Ints | None = None,
+    attributes: Section | None = None,
 ) -> list[Section]:
     """Return the sections of a file, of clouds with `latents` (N, L).
 
-    Of clouds on a surface `sizes` (N,) are the numbers of their points, where these differ. Raises CloudError or
-    SettingsError for a model that no reader would take.
+    Of clouds on a surface `sizes` (N,) are the numbers of their points, where these differ; `attributes` are those of
+    their points, coded. Raises CloudError or SettingsError for a model that no reader would take.
     """
     network = [*network_sections(model), *components_sections(model), *surface_sections(model, sizes)]
+    network += [] if attributes is None else [attributes]
     coding, latent_model, groups = shortest_latents(latents)
     grid = model.bits, model.origin, model.step_size
     step_sizes = model.weight_step_sizes, model.latent_step_sizes
@@ -58,11 +60,13 @@ def appended_sections(
     names: Sequence[str],
     record: Any,
     sizes: Ints | None = None,
+    attributes: Section | None = None,
 ) -> list[Section]:
     """Return the sections of a file with more clouds behind its own, which decode to the same bytes as before.
 
     The new clouds have `latents` (n, L) in symbols, `names` that are not taken yet, and a `record` for the info. On a
-    surface they are of `sizes` (n,) points each; None is as many as the model has.
+    surface they are of `sizes` (n,) points each; None is as many as the model has. `attributes` are those of all
+    clouds.
     Sections that only another version knows may speak of the old clouds alone: they are left out. Raises FormatError
     where the file is damaged, or cannot hold them.
     """
@@ -79,6 +83,7 @@ def appended_sections(
         new = np.full(len(latents), header.points) if sizes is None else sizes
         section = with_sizes(container.section(SURFACE_TAG), np.concatenate([known, new]))
         network.append(Section(SURFACE_TAG, section, RAW))
+    network += [] if attributes is None else [attributes]
     header = replace(header.appended(len(latents)), latent_contexts=coding.contexts, sequence=coding.sequence)
     return _in_order(header, network, latent_model, groups, all_names, info)
 

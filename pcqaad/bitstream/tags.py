@@ -15,6 +15,7 @@ TAGS = {
     "TMPL": 1,  # template
     "COMP": 1,  # displacement components of the template
     "SURF": 1,  # triangles of the template
+    "ATTR": 2,  # attributes of points
     "LMOD": 1,  # the latents' model
     "LATS": 1,  # latents, in groups of clouds
     "NAME": 1,  # names of the clouds
@@ -23,6 +24,7 @@ TAGS = {
 RAW_TAGS = ("HEAD", "GAIN", "WGTS", "TMPL", "LMOD", "LATS")
 # Raw as well, where a file has them.
 LINEAR_TAG, SURFACE_TAG = "COMP", "SURF"
+ATTRIBUTES_TAG = "ATTR"
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -74,6 +74,14 @@ class Originals(Sequence[Reference]):
         rows: NDArray[np.int64] = np.arange(len(points))
         rows = subsample(rows, count, self._seed, number, self._registered)
         return Reference(points[rows], diagonal([points]), mesh, None if self._surface or mesh is None else rows)
+
+    def whole(self, index: int) -> tuple[Points, Mapping[str, NDArray[Any]]] | None:
+        """Read all points (n, 3) of one and their attributes, whatever the fit took; None where it is an array."""
+        given, name = self._found[index], self._names[index]
+        if not hasattr(given, "read_shape"):
+            return None
+        shape = given.read_shape()
+        return check_cloud(shape.points, name), shape.attributes
 
     def _vertices(self, given: Any, name: str) -> tuple[Points, Mesh | None]:
         """Return the points of an original that is no surface to draw from, and its mesh where faces are wanted."""

@@ -13,6 +13,7 @@ import numpy as np
 from pcqaad.bitstream.collection import Collection
 from pcqaad.bitstream.info import AppendedFidelity, Bytes, VertexErrors
 from pcqaad.errors import SettingsError
+from pcqaad.evaluation.attributes import AttributeErrors, AttributeMeasure
 from pcqaad.evaluation.floor import CLOUDS, Floor, sampling_floor
 from pcqaad.evaluation.meshes import Meshes, measure_meshes, summarise_meshes
 from pcqaad.evaluation.metrics import CELL, METRICS, Work, beyond, summarise, work_out, works
@@ -39,10 +40,10 @@ class Verification(TypedDict, total=False):
     Lengths are in the data's unit. `metrics` has an entry for each metric: `mean`, `rms`, `mean_squared`, `sum`,
     `mean_percent` of `diagonal`, `worst` with a `name` and its `mean`, `per_cloud` where it was measured, `at_least`
     where a lower bound is proven, `psnr` for D1 and D2, and `normals`, where those of D2 are from. Where they were
-    measured, `floor` is the sampling floor of EM-kD, `beyond_one_percent` the share of points far off, and `meshes`
-    tells of the file's own meshes. `source` is "measured" or "recorded"; `appended` holds the
-    records of appended clouds. `per_vertex` is there where the clouds were registered, as it was recorded: a file
-    does not keep the order of points, by which alone it could be measured again.
+    measured, `floor` is the sampling floor of EM-kD, `beyond_one_percent` the share of points far off, `meshes` tells
+    of the file's own meshes, and `attributes` of what points have beside their places. `source` is "measured" or
+    "recorded"; `appended` holds the records of appended clouds. `per_vertex` is there where the clouds were registered,
+    as it was recorded: a file does not keep the order of points, by which alone it could be measured again.
     """
 
     clouds: int
@@ -62,6 +63,7 @@ class Verification(TypedDict, total=False):
     appended: list[AppendedFidelity]
     per_vertex: VertexErrors
     meshes: Meshes
+    attributes: list[AttributeErrors]
 
 
 def verify(
@@ -126,6 +128,7 @@ def verify(
     own_meshes = "surface" in metrics and info["model"]["triangles"] > 0
     faces = "d2" in metrics or own_meshes
     originals = Originals(file, references, faces=faces, needed="surface" in metrics and not own_meshes)
+    of_points = AttributeMeasure(file)
     diagonals: list[float] = []
     with_faces: list[bool] = []
 
@@ -134,10 +137,13 @@ def verify(
         for i, original in enumerate(originals):
             diagonals.append(original.diagonal)
             with_faces.append(original.mesh is not None)
-            yield original, file[i]
+            decoded = file[i]
+            if file.attributes and (whole := originals.whole(i)) is not None:
+                of_points.compare(i, decoded, *whole, file.names[i])
+            yield original, decoded
 
-    of_points = [name for name in metrics if name != "surface" or not own_meshes]
-    wanted: dict[str, Work] = {**works(of_points, cell, effort), "beyond": partial(beyond, part=_FAR)}
+    by_points = [name for name in metrics if name != "surface" or not own_meshes]
+    wanted: dict[str, Work] = {**works(by_points, cell, effort), "beyond": partial(beyond, part=_FAR)}
     found = work_out(pairs(), wanted, cell, device, monitor=monitor, stage=Stage.MEASURE, total=len(file))
     reference_diagonal = float(np.median(diagonals))
     there, back = 100 * np.mean(found.pop("beyond"), 0)
@@ -146,6 +152,8 @@ def verify(
         "diagonal": reference_diagonal,
         "beyond_one_percent": {"decoded": float(there), "original": float(back)},
     }
+    if errors_of_attributes := of_points.summary():
+        result["attributes"] = errors_of_attributes
     if "emkd" in metrics:
         some = np.unique(np.linspace(0, len(file) - 1, min(len(file), CLOUDS)).round()).astype(int).tolist()
         clouds = (originals[i].points for i in some)

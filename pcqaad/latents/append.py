@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcqaad import devices
+from pcqaad.attributes.section import Attributes, Originals
+from pcqaad.attributes.wanted import Given
 from pcqaad.bitstream.collection import Collection
 from pcqaad.bitstream.info import registered, sampling
 from pcqaad.bitstream.surface import most_points
+from pcqaad.decoder.exact import IntegerDecoder
 from pcqaad.decoder.integer_model import LARGEST_LATENT, Symbols, dequantise_latents, latent_reach
 from pcqaad.errors import CloudError, DivergenceError
 from pcqaad.evaluation.metrics import CELL, measure, summarise
@@ -58,6 +61,7 @@ def append(
     minutes: float | None = None,
     seed: int = 0,
     device: str = "auto",
+    attributes: Sequence[Given] | None = None,
     monitor: Monitor = SILENT,
 ) -> Appended:
     """Fit latents of new clouds to the decoder of a file, and put them behind the file's own.
@@ -74,10 +78,11 @@ def append(
         minutes: wall clock until the fit ends. The new clouds are measured after that.
         seed: of random choices.
         device: "auto", "cpu" or "cuda".
+        attributes: of each cloud's points, or of its mesh's vertices, as in a fit; those that the file has are kept.
         monitor: told of progress; may stop it.
 
     Raises:
-        CloudError: a cloud is malformed or holds too few points, or a name is taken.
+        CloudError: a cloud is malformed or holds too few points, or a name is taken, or an attribute is missing.
         DivergenceError: a latent grows beyond what a file can hold.
         FormatError: the file is damaged, or cannot hold more clouds.
         SettingsError: a choice cannot be fitted.
@@ -97,6 +102,10 @@ def append(
         file = collection.info["file"] or "the file"
         raise CloudError(f"{file}: holds a cloud of the name {taken[0]!r} already{others}")
     collection.check_room(len(clouds))
+    if collection.attributes and (attributes is None or len(attributes) != len(clouds)):
+        has = ", ".join(a.name for a in collection.attributes)
+        raise CloudError(f"the file's clouds have attributes: expected those of all {len(clouds)} new ones, {has}")
+    given = clouds
 
     fit_seed, surface = sampling(collection.info)
     if surface:
@@ -130,7 +139,19 @@ def append(
     if of_fit and record["mean"] > _NOTED_ERROR_RATIO * of_fit:
         text = "the new clouds' error is %.1f times that of the fit's: the file was not fitted to clouds like these"
         log.warning(text, record["mean"] / of_fit)
-    return Appended(collection.appended_sections(latents, names, record, sizes), record)
+    carried = None
+    if attributes is not None and collection.attributes:
+
+        def original(i: int) -> Points:
+            cloud: Any = given[i]
+            return np.asarray(cloud[0] if surface else cloud)
+
+        originals = Originals(names, original, attributes)
+        decode = IntegerDecoder(collection.integers, collection.denormalisation).decode_symbols
+        reader = collection.attribute_reader
+        of_points = (lambda i: decode(latents[i])), len(reader.cells), monitor
+        carried = Attributes(originals, reader.attributes, *of_points).behind(reader)
+    return Appended(collection.appended_sections(latents, names, record, sizes, carried), record)
 
 
 def _read(
