@@ -25,7 +25,7 @@ import numpy as np
 def need(condition: bool, expected: str) -> None:
     """Refuse the file unless the condition holds."""
     if not condition:
-        raise ValueError(f"expected {expected}: the file is damaged, or no .qaad file of version 1")
+        raise ValueError(f"expected {expected}: the file is damaged, or no .qaad file of version 1 or 2")
 
 
 class File:
@@ -35,7 +35,8 @@ class File:
         self.stream = stream
         head = stream.read(16).ljust(16)
         magic, version, count, checksum = struct.unpack("<8sHHI", head)
-        need(magic == b"\x93QAAD\r\n\x1a" and version == 1, "the magic and version 1")
+        need(magic == b"\x93QAAD\r\n\x1a" and version in (1, 2), "the magic and version 1 or 2")
+        self.version = version
         table = self.read(16, 17 * count, checksum, covered=head[:12])
         self.rows, at = {}, 16 + len(table)
         for tag, *row in struct.iter_unpack("<4sBIII", table):
@@ -759,7 +760,14 @@ def read_cloud(path: str | Path, cloud: int) -> np.ndarray:
 def read_names(path: str | Path) -> list[str]:
     """Return the clouds' names (section 7.5)."""
     with Path(path).open("rb") as stream:
-        return File(stream).section("NAME").decode().split("\0")
+        file = File(stream)
+        data, count = file.section("NAME"), Header(file.section("HEAD")).clouds
+    if file.version == 1:
+        return data.decode().split("\0")
+    names = data[count:].split(b"\0")
+    for i, shared in enumerate(data[1:count], 1):
+        names[i] = names[i - 1][:shared] + names[i]
+    return [name.decode() for name in names]
 
 
 def write_ply(path: str | Path, points: np.ndarray) -> None:

@@ -44,7 +44,11 @@ ROOMS = (
     Room("pcqaad/compiled", "what numba compiles, and where its machine code is kept", ("numba", "llvmlite")),
     Room("pcqaad/decoder", "one network, four ways to run it", ("numpy",)),
     Room("pcqaad/points", "arrays in: checked, sampled, normalised, kept in 16 bits; views", ("numpy", "scipy")),
-    Room("pcqaad/surfaces", "meshes of few vertices, from points or from finer meshes", ("numpy", "scipy")),
+    Room(
+        "pcqaad/surfaces",
+        "meshes of few vertices, from points or from finer meshes",
+        ("numpy", "scipy", "fast_simplification"),
+    ),
     Room("pcqaad/losses", "the Chamfer family: neighbours, densities, criteria", ("numpy", "scipy")),
     Room("pcqaad/settings.py", "every choice of a fit, and the paper's presets"),
     Room("pcqaad/devices.py", "where torch computes, and that it does so the same way twice", ("numpy",)),

@@ -134,6 +134,7 @@ def _mended(data: bytes, rng: np.random.Generator) -> bytes:
     with Container.open(data) as container:
         body = {entry.tag: container.section(entry.tag) for entry in container.entries}
         coding = {entry.tag: entry.coding for entry in container.entries}
+        version = container.version
     # HEAD is small and has the most to say.
     for tag in rng.choice([*body, "HEAD", "HEAD"], rng.integers(1, 3)):
         if tag == "LATS" and rng.random() < 0.8:
@@ -147,7 +148,7 @@ def _mended(data: bytes, rng: np.random.Generator) -> bytes:
             body[tag] = bytes(changed)
         else:
             body[tag] = mutated(body[tag], rng)
-    return pack([Section(tag, part, coding[tag]) for tag, part in body.items()])
+    return pack([Section(tag, part, coding[tag], version) for tag, part in body.items()])
 
 
 def outcome(data: bytes, last: np.ndarray, mended: bool) -> str:

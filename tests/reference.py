@@ -21,7 +21,7 @@ def sections(data: bytes) -> dict[str, bytes]:
     assert data[:8] == bytes.fromhex("93 51 41 41 44 0D 0A 1A")
     version, count, checksum = struct.unpack_from("<HHI", data, 8)
     at = 16 + 17 * count
-    assert version == 1 and checksum == zlib.crc32(data[:12] + data[16:at])
+    assert version in (1, 2) and checksum == zlib.crc32(data[:12] + data[16:at])
     found = {}
     for row in struct.iter_unpack("<4sBIII", data[16:at]):
         tag, coding, length, size, checksum = row

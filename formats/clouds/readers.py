@@ -21,7 +21,7 @@ from pcqaad.formats.errors import FormatError
 
 # Of these suffixes are files of other content too: what is in them says whether they are points.
 TEXTS = (".txt", ".csv", ".tsv", ".asc", ".xyz", ".xyzn", ".xyzrgb", ".pts")
-_PARSERS: dict[str, Callable[[bytes], Shape]] = {
+PARSERS: dict[str, Callable[[bytes], Shape]] = {
     ".stl": parse_stl,
     ".obj": parse_obj,
     ".off": parse_off,
@@ -31,7 +31,7 @@ _PARSERS: dict[str, Callable[[bytes], Shape]] = {
     **{suffix: partial(parse_text, suffix=suffix) for suffix in TEXTS},
 }
 _BY_LIBRARIES: dict[str, Callable[[Path], Shape]] = {".las": read_las, ".laz": read_las, ".e57": read_e57}
-SUFFIXES = (*_PARSERS, *_BY_LIBRARIES)
+SUFFIXES = (*PARSERS, *_BY_LIBRARIES)
 _HEAD = 1 << 14  # bytes that tell whether a file of text is a table
 
 
@@ -41,9 +41,18 @@ def read_file(path: Path) -> Shape:
     if suffix in _BY_LIBRARIES:
         return _BY_LIBRARIES[suffix](path)
     try:
-        return _PARSERS[suffix](_bytes(path))
+        return parse(_bytes(path), suffix)
     except FormatError as error:
         raise error.in_file(str(path)) from error
+
+
+def parse(data: bytes, suffix: str) -> Shape:
+    """Read the bytes of a file of one of the suffixes that need no library; raises `FormatError`."""
+    try:
+        return PARSERS[suffix](data)
+    except FormatError as error:
+        # Words of the file are in the line, and may have characters that a terminal obeys.
+        raise FormatError(_printable(error.problem), where=_printable(error.where)) from error
 
 
 def count_file(path: Path) -> int:
@@ -66,6 +75,10 @@ def is_cloud(path: Path) -> bool:
     except OSError:
         return True
     return is_table(head, len(head) < _HEAD)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _bytes(path: Path) -> bytes:

@@ -123,7 +123,7 @@ def table(lines: Lines, separator: bytes | None = None) -> NDArray[np.float64]:
         flat = np.zeros(0)
     if len(flat) != width * len(lines) or not _even(text, width):
         raise _odd_line(lines, width, separator)
-    return flat.reshape(-1, width)
+    return flat.reshape(len(lines), width)
 
 
 def _even(text: bytes, width: int) -> bool:

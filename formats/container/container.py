@@ -6,6 +6,7 @@ file's size, which is checked before any section is read.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import zlib
@@ -19,7 +20,7 @@ from pcqaad.formats.container.source import FileSource, MemorySource, Source, ge
 from pcqaad.formats.errors import FormatError
 
 MAGIC = b"\x93QAAD\r\n\x1a"
-VERSION = 1
+VERSIONS = (1, 2)
 RAW = 0
 DEFLATE = 1
 MAX_SECTIONS = 255
@@ -33,11 +34,15 @@ _MAX_GROWTH = 1032  # bytes out of one deflated byte: 258 out of two codes of on
 
 @dataclass(frozen=True)
 class Section:
-    """Named bytes to write. With `coding=DEFLATE` they are deflated where that makes them shorter."""
+    """Named bytes to write. With `coding=DEFLATE` they are deflated where that makes them shorter.
+
+    `version` is the first of the format that knows what they hold.
+    """
 
     tag: str
     data: bytes
     coding: int = RAW
+    version: int = 1
 
 
 @dataclass(frozen=True)
@@ -52,19 +57,25 @@ class Entry:
     checksum: int
 
 
+def deflated(data: bytes) -> bytes:
+    """Return data as raw deflate."""
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return deflater.compress(data) + deflater.flush()
+
+
 def _stored(section: Section) -> tuple[int, bytes]:
     if section.coding not in (RAW, DEFLATE):
         raise ValueError(f"section {section.tag!r}: coding {section.coding} is neither RAW nor DEFLATE")
-    if section.coding == DEFLATE:
-        deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-        deflated = deflater.compress(section.data) + deflater.flush()
-        if len(deflated) < len(section.data):
-            return DEFLATE, deflated
+    if section.coding == DEFLATE and len(shorter := deflated(section.data)) < len(section.data):
+        return DEFLATE, shorter
     return RAW, section.data
 
 
 def pack(sections: Sequence[Section]) -> bytes:
-    """Return the bytes of a container of these sections. Raises ValueError for tags and sizes that it cannot hold."""
+    """Return the bytes of a container of these sections, of the first version that knows them all.
+
+    Raises ValueError for tags and sizes that it cannot hold.
+    """
     if len(sections) > MAX_SECTIONS:
         raise ValueError(f"{len(sections)} sections, at most {MAX_SECTIONS} fit")
     tags = [section.tag for section in sections]
@@ -81,8 +92,9 @@ def pack(sections: Sequence[Section]) -> bytes:
         rows.append(_ENTRY.pack(tag, coding, len(body), len(section.data), zlib.crc32(body)))
         bodies.append(body)
     table = b"".join(rows)
-    checksum = zlib.crc32(_HEADER.pack(MAGIC, VERSION, len(sections), 0)[:-4] + table)
-    return b"".join([_HEADER.pack(MAGIC, VERSION, len(sections), checksum), table, *bodies])
+    version = max((section.version for section in sections), default=VERSIONS[0])
+    checksum = zlib.crc32(_HEADER.pack(MAGIC, version, len(sections), 0)[:-4] + table)
+    return b"".join([_HEADER.pack(MAGIC, version, len(sections), checksum), table, *bodies])
 
 
 def write_container(path: Path | str, sections: Sequence[Section]) -> int:
@@ -96,20 +108,22 @@ def write_container(path: Path | str, sections: Sequence[Section]) -> int:
 class Container:
     """An open container: the table is read and checked, the sections are read and checked when asked for."""
 
-    def __init__(self, source: Source, entries: dict[str, Entry], file: str) -> None:
+    def __init__(self, source: Source, version: int, entries: dict[str, Entry], file: str) -> None:
         self._source = source
+        self.version = version
         self._entries = entries
         self.file = file
         self.size = source.size
 
     @classmethod
     def open(
-        cls, source: Path | str | bytes | Source, known: Mapping[str, str] | None = None, *, file: str = ""
+        cls, source: Path | str | bytes | Source, known: Mapping[str, int] | None = None, *, file: str = ""
     ) -> Container:
         """Open a path, bytes, or any object with `size` and `get_bytes(offset, length)`.
 
-        `known` maps the tags that the caller understands to their meaning. A required section of another tag is
-        refused by name, an optional one is left alone. Without `known`, every tag is accepted. Raises FormatError.
+        `known` maps the tags that the caller understands to the first version that has them. A required section of
+        another tag, or in a file of a version before, is refused by name, an optional one is left alone. Without
+        `known`, every tag is accepted. Raises FormatError.
         """
         if isinstance(source, (str, Path)):
             file = file or str(source)
@@ -117,7 +131,7 @@ class Container:
         else:
             opened = MemorySource(source) if isinstance(source, bytes) else source
         try:
-            return cls(opened, _read_table(opened, known), file)
+            return cls(opened, *_read_table(opened, known), file)
         except BaseException as error:
             _close(opened)
             if isinstance(error, FormatError):
@@ -187,7 +201,7 @@ def _inflate(stored: bytes, entry: Entry) -> bytes:
     return data
 
 
-def _read_table(source: Source, known: Mapping[str, str] | None) -> dict[str, Entry]:
+def _read_table(source: Source, known: Mapping[str, int] | None) -> tuple[int, dict[str, Entry]]:
     if source.size < _HEADER.size:
         raise FormatError(f"{_HEADER.size} bytes expected, found {source.size}", where="header")
     head = get_exactly(source, 0, _HEADER.size)
@@ -196,9 +210,10 @@ def _read_table(source: Source, known: Mapping[str, str] | None) -> dict[str, En
         if magic[1:5] == MAGIC[1:5]:
             raise FormatError("end-of-line bytes changed, as by a transfer in text mode", where="header")
         raise FormatError(f"not a .qaad file: {MAGIC!r} expected, found {magic!r}", where="header")
-    if version != VERSION:
-        when = "a newer version" if version > VERSION else "a version before the first"
-        raise FormatError(f"written by {when}: version {VERSION} expected, found {version}", where="header")
+    if version not in VERSIONS:
+        when = "a newer version" if version > max(VERSIONS) else "a version before the first"
+        expected = " or ".join(map(str, VERSIONS))
+        raise FormatError(f"written by {when}: version {expected} expected, found {version}", where="header")
     if count > MAX_SECTIONS:
         raise FormatError(f"at most {MAX_SECTIONS} sections expected, found {count}", where="header")
     start = _HEADER.size + count * _ENTRY.size
@@ -216,15 +231,15 @@ def _read_table(source: Source, known: Mapping[str, str] | None) -> dict[str, En
         entry = Entry(raw_tag.decode("ascii"), coding, start, length, size, crc)
         if entry.tag in entries:
             raise FormatError("section appears twice", where=entry.tag)
-        if known is None or entry.tag in known:
+        if known is None or known.get(entry.tag, math.inf) <= version:
             _check_entry(entry)
         elif entry.tag[0].isupper():
-            raise FormatError("required section is not known to this version", where=entry.tag)
+            raise FormatError(f"required section is not known to version {version} of the format", where=entry.tag)
         entries[entry.tag] = entry
         start += length
     if start != source.size:
         raise FormatError(f"{start} bytes expected, found {source.size}", where="section table")
-    return entries
+    return version, entries
 
 
 def _check_entry(entry: Entry) -> None:

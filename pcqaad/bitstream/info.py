@@ -15,7 +15,7 @@ from pcqaad.bitstream.surface import read_sizes, read_surface_header
 from pcqaad.bitstream.tags import LINEAR_TAG, SURFACE_TAG
 from pcqaad.decoder.architecture import MAX_POINTS
 from pcqaad.errors import SettingsError
-from pcqaad.formats.container.container import DEFLATE, VERSION, Container, Section
+from pcqaad.formats.container.container import DEFLATE, Container, Section
 from pcqaad.formats.errors import FormatError
 
 MAX_INFO = 2**20  # bytes of the section's JSON text
@@ -167,7 +167,7 @@ def describe(file: str, container: Container, header: Header) -> Info:
     raw = 12 * total
     return {
         "file": file,
-        "version": VERSION,
+        "version": container.version,
         "clouds": clouds,
         "points": points,
         "least_points": least,

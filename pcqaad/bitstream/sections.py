@@ -92,7 +92,9 @@ def _in_order(
     info: dict[str, Any],
 ) -> list[Section]:
     latents = [Section("LMOD", model, RAW), Section("LATS", pack_groups(groups), RAW)]
-    return [Section("HEAD", header.pack(), RAW), *network, *latents, names_section(names), info_section(info)]
+    version = max(section.version for section in network)
+    of_clouds = *latents, names_section(names, version), info_section(info)
+    return [Section("HEAD", header.pack(), RAW), *network, *of_clouds]
 
 
 def read_header(container: Container) -> Header:

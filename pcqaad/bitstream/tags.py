@@ -7,17 +7,18 @@ from contextlib import contextmanager
 
 from pcqaad.formats.errors import FormatError
 
+# Each with the first version of the format that has it.
 TAGS = {
-    "HEAD": "sizes, denormalisation, scales and step sizes",
-    "GAIN": "weight scales of inputs and neurons",
-    "WGTS": "weights",
-    "TMPL": "template",
-    "COMP": "displacement components of the template",
-    "SURF": "triangles of the template",
-    "LMOD": "the latents' model",
-    "LATS": "latents, in groups of clouds",
-    "NAME": "names of the clouds",
-    "info": "how the file was made and how good it is",
+    "HEAD": 1,  # sizes, denormalisation, scales and step sizes
+    "GAIN": 1,  # weight scales of inputs and neurons
+    "WGTS": 1,  # weights
+    "TMPL": 1,  # template
+    "COMP": 1,  # displacement components of the template
+    "SURF": 1,  # triangles of the template
+    "LMOD": 1,  # the latents' model
+    "LATS": 1,  # latents, in groups of clouds
+    "NAME": 1,  # names of the clouds
+    "info": 1,  # how the file was made and how good it is
 }
 RAW_TAGS = ("HEAD", "GAIN", "WGTS", "TMPL", "LMOD", "LATS")
 # Raw as well, where a file has them.

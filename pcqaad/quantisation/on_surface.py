@@ -42,8 +42,8 @@ _WIDER = 2.0
 _STIFFNESS = 0.02
 # Of a vertex that hardly any point lies near, in points.
 _LEAST_MASS = 0.5
-# A mesh of fewer triangles says nothing that the points do not; to reduce one of more takes too long.
-_FEWEST_FACES, _MOST_FACES = 1000, 80_000
+# A mesh of fewer triangles says nothing that the points do not.
+_FEWEST_FACES = 1000
 # Points about a vertex, with which it moves.
 _MOVED_BY = 8
 # The least area about a vertex that its points are spread over, in means of all.
@@ -110,8 +110,7 @@ class Laid:
         """Lay a surface through the mean shape, the template of a model of clouds, fine enough for so many vertices.
 
         Where the mean is no shape any more, it goes through the nearest one of `some` clouds. Where that one has faces,
-        it is theirs, moved to where the points lie; unless they are very many. Raises CloudError where the points lie
-        on no surface.
+        it is theirs, moved to where the points lie. Raises CloudError where the points lie on no surface.
         """
         targets, mean = clouds.targets, alone.template
         near = min(some, key=lambda i: float(np.square(targets[i] - mean).sum()))
@@ -119,7 +118,7 @@ class Laid:
         points = mean if shape is None else targets[near]
         given = None if clouds.mesh is None else clouds.mesh(near)
         mesh = None if given is None else check_mesh(given, clouds.names[near])
-        if mesh is None or not _FEWEST_FACES <= len(mesh[1]) <= _MOST_FACES:
+        if mesh is None or len(mesh[1]) < _FEWEST_FACES:
             return cls(DenseSurface.through(points, vertices, seed), points, shape)
         moved = clouds.normalisation.normalise(mesh[0])
         if shape is None:

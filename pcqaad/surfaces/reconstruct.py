@@ -12,9 +12,9 @@ from pcqaad.errors import CloudError, SettingsError
 from pcqaad.points.collect import Points, check_cloud
 from pcqaad.points.surface import check_corners
 from pcqaad.seeds import Use, generator
-from pcqaad.surfaces.decimate import collapse
+from pcqaad.surfaces.decimate import coarser, collapse
 from pcqaad.surfaces.edges import compact, edges_of, normals_of
-from pcqaad.surfaces.fit import fit, nearest_on, spread
+from pcqaad.surfaces.fit import fit, nearest_on
 from pcqaad.surfaces.front import advancing_front
 from pcqaad.surfaces.tetrahedra import spacing
 from pcqaad.surfaces.tidy import close_holes, fans, manifold, oriented, trimmed
@@ -31,7 +31,8 @@ FEW, FEW_WIDE = 10, 3.0  # edges of a hole that is closed among few vertices, an
 STRAY = 2.0  # and a point farther than so many times that from the surface gets a triangle of its own,
 TINY = 0.05  # whose sides have this part of that distance,
 STRAYS = 0.125  # as long as they take no more than this part of the vertices
-SPREAD = 16384  # points that stand for a mesh, at least
+FINE = 6  # triangles for each vertex of a mesh that its own vertices are chosen from
+FINEST = 16 * MOST  # triangles of a mesh that is taken as it is
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class DenseSurface:
         """Return a mesh as `control_mesh` does; raises SettingsError for fewer than four vertices."""
         _check_count(vertices)
         strays = self.strays[: int(STRAYS * vertices) // 3]
-        control, faces = collapse(self.vertices, self.triangles, vertices - 3 * len(strays))
+        control, faces = collapse(*coarser(self.vertices, self.triangles, FINE * vertices), vertices - 3 * len(strays))
         if self.guessed:
             edges = edges_of(faces)[0]
             side = float(np.linalg.norm(control[edges[:, 0]] - control[edges[:, 1]], axis=1).mean())
@@ -100,30 +101,12 @@ def control_mesh(points: Points, vertices: int, seed: int = 0) -> tuple[Floats, 
     return DenseSurface.through(points, vertices, seed).mesh(vertices)
 
 
-def decimated(vertices: Points, triangles: NDArray[np.integer], count: int) -> tuple[Floats, Integers]:
-    """Return a mesh of at most `count` vertices (v, 3) whose triangles (t, 3) lie nearest to those of a mesh.
-
-    Directions of the triangles stay as they are. Of triangles that share a direction of an edge only the first is kept.
-
-    Raises CloudError where a triangle names no vertex or none has an area, SettingsError for fewer than four vertices.
-    """
-    _check_count(count)
-    dense, faces = _tidied(vertices, triangles)
-    normal = normals_of(dense, faces)
-    length = np.linalg.norm(normal, axis=1)
-    if len(dense) <= count:
-        return dense, faces
-    drawn, of = spread(dense, faces, max(1.0, SPREAD / len(faces)))
-    facing = normal[of] / np.maximum(length[of], 1e-300)[:, None]
-    control, left = collapse(dense, faces, count)
-    return fit(drawn, facing, control, left, ROUNDS), left
-
-
 def _tidied(vertices: Points, triangles: NDArray[np.integer]) -> tuple[Floats, Integers]:
     """Return a mesh in which at most two triangles meet at an edge, without vertices of no triangle."""
     places = np.asarray(check_cloud(vertices, "vertices"), np.float64)
     check_corners(triangles, len(places))
-    faces, origin = fans(manifold(oriented(np.asarray(triangles, np.int64))))
+    places, faces = coarser(places, np.asarray(triangles, np.int64), FINEST)
+    faces, origin = fans(manifold(oriented(faces)))
     dense, faces = compact(places[origin], faces)
     if not normals_of(dense, faces).any():
         raise CloudError(f"expected faces with an area, found {len(triangles)} without")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pcqaad.formats.container.container import DEFLATE, MAGIC, RAW
 
-KNOWN = {"MODL": "the model", "LATS": "the latents", "note": "a remark"}
+KNOWN = {"MODL": 1, "LATS": 1, "note": 1}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ AT_OPEN: dict[str, tuple[bytes, str, str]] = {
     "another format": (b"\x89PNG\r\n\x1a\n" + bytes(8), "header", "not a .qaad file"),
     "text mode": (_WELL.replace(b"\r\n", b"\n"), "header", "transfer in text mode"),
     "text mode, to CR LF": (_WELL.replace(b"\n", b"\r\n"), "header", "transfer in text mode"),
-    "from the future": (forge([Row()], version=2), "header", "written by a newer version"),
+    "from the future": (forge([Row()], version=3), "header", "written by a newer version"),
     "too many sections": (forge([], count=256), "header", "at most 255 sections"),
     "table past the end": (forge([], count=255), "section table", "4351 bytes expected, found 16"),
     "table checksum": (_WELL[:12] + bytes(4) + _WELL[16:], "section table", "checksum"),

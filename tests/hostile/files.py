@@ -27,6 +27,7 @@ from tests.hostile.small import (
     lying,
     model,
     point_tables,
+    second,
     table,
     weight_tensors,
     weights,
@@ -48,7 +49,7 @@ class Forgery:
 def _container() -> Iterator[Forgery]:
     yield Forgery("1 magic", b"\x89PNG" + _WELL[4:])
     yield Forgery("1 magic", _WELL.replace(b"\r\n", b"\n", 1))
-    yield Forgery("1 version", _WELL[:8] + b"\2" + _WELL[9:])
+    yield Forgery("1 version", _WELL[:8] + b"\3" + _WELL[9:])
     yield Forgery("1 version", _WELL[:8] + b"\0" + _WELL[9:])
     yield Forgery("1 count", _WELL[:10] + b"\0\1" + _WELL[12:])
     yield Forgery("1 table within the file", _WELL[:15])
@@ -266,6 +267,18 @@ def _names() -> Iterator[Forgery]:
     bomb = deflated(bytes(10**6))
     row = {"coding": DEFLATE, "body": bomb, "length": len(bomb), "size": 10**6}
     yield Forgery("7.5 size", lying("NAME", **row))
+    yield Forgery("7.5 size", second(NAME=b"\0\0" + b"a\0" + b"b" * 2048))
+    for names in (b"", b"\0", b"\0\0", b"\0\0a", b"\0\0a\0b\0"):
+        yield Forgery("7.5 number", second(NAME=names))
+    yield Forgery("7.5 different", second(NAME=b"\0\1a\0"))
+    yield Forgery("7.5 name", second(NAME=b"\0\1.\0."))
+    yield Forgery("7.5 shared", second(NAME=b"\1\0a\0b"))
+    yield Forgery("7.5 shared", second(NAME=b"\0\2a\0b"))
+    # 255 bytes of the first name in each of 10,000.
+    repeated = b"\0" + b"\xff" * 9999 + b"a" * 255 + bytes(9999)
+    row = {"coding": DEFLATE, "body": deflated(repeated), "size": len(repeated)}
+    many = {"HEAD": head(clouds=10_000), "LATS": groups(*[STREAM] * 157)}
+    yield Forgery("7.5 together", second(Row(b"NAME", **row), **many))
 
 
 def _info() -> Iterator[Forgery]:

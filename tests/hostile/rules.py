@@ -94,6 +94,8 @@ RULES = {
     "7.5 long": "of at most 1024 bytes each",
     "7.5 name": "each fit for a file name",
     "7.5 size": "which MUST be checked before it is inflated",
+    "7.5 shared": "which MUST have so many",
+    "7.5 together": "MUST NOT be more than 2^20 + 4096 · the section's length in bytes",
     "7.6 bytes": "MUST refuse more than 2^20 bytes",
     "7.6 JSON": "other text than JSON",
     "7.6 depth": "more than 8 levels of objects and arrays",

@@ -125,6 +125,13 @@ def file(**sections: bytes) -> bytes:
     return forge([Row(tag.encode(), body) for tag, body in (SECTIONS | sections).items()])
 
 
+def second(*rows: Row, **sections: bytes) -> bytes:
+    """The file in version 2, with other bytes in some sections, and with rows in the place of those of their tags."""
+    placed = {row.tag: row for row in rows}
+    all_rows = [Row(tag.encode(), body) for tag, body in (SECTIONS | {"NAME": b"\0\0a\0b"} | sections).items()]
+    return forge([placed.get(row.tag, row) for row in all_rows], version=2)
+
+
 def lying(lies: str, **row: Any) -> bytes:
     """The file with a row of the section table that lies about section `lies`."""
     rows = [Row(tag.encode(), body, RAW) for tag, body in SECTIONS.items()]
