@@ -31,7 +31,11 @@ ROOMS = (
     Room("formats/locks.py", "files that one process at a time works on"),
     Room("formats/coding", "symbols to bits: range coding, its models, grid points, fields over them", ("numpy",)),
     Room("formats/container", "the checked table of sections, groups of records", ("numpy",)),
-    Room("formats/clouds", "files of points and meshes, one format a file", ("numpy", "plyfile", "h5py")),
+    Room(
+        "formats/clouds",
+        "files of points and meshes, one format a file",
+        ("numpy", "plyfile", "h5py", "laspy", "pye57"),
+    ),
     Room("formats/__init__.py", "`SPEC.md` beside it is normative"),
     Room("pcqaad/_version.py", "the version"),
     Room("pcqaad/errors.py", "every error, one tree"),

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from plyfile import PlyData, PlyElement
 
 from pcqaad.formats.atomic import atomic_path
-from pcqaad.formats.clouds.find import find_clouds
+from pcqaad.formats.clouds.find import KNOWN, find_clouds
 from pcqaad.formats.clouds.names import safe_name
 from pcqaad.formats.clouds.ply import count_ply, read_ply, write_ply
+from pcqaad.formats.clouds.shape import Polygons, Shape
 from pcqaad.formats.clouds.write import write_clouds
+from pcqaad.formats.clouds.writers import WRITERS, write_shape
 from pcqaad.formats.errors import FormatError
 
 COLLECTIONS = hnp.arrays(
@@ -306,20 +308,34 @@ def test_refuses_damaged_h5(tmp_path, points):
     assert refusal(path).startswith(f"{path}: malformed HDF5: ")
 
 
-def test_a_folder_is_its_ply_files_in_natural_order(tmp_path, points):
-    for name in ("x10.ply", "x2.PLY", "x.ply", "1.ply", "._x.ply", "y.npy"):
+def test_a_folder_is_its_files_in_natural_order(tmp_path, points):
+    for name in ("x10.ply", "x2.PLY", "x.ply", "1.ply", "._x.ply", "y.png"):
         write_ply(tmp_path / name, points)
     (tmp_path / "sub.ply").mkdir()
     assert [source.name for source in find_clouds([tmp_path])] == ["1", "x", "x2", "x10"]
 
 
+def test_a_folder_is_files_of_all_formats_but_texts_of_other_content(tmp_path, points):
+    (tmp_path / "sub").mkdir()
+    for suffix in WRITERS:
+        write_shape(tmp_path / "sub" / f"{suffix[1:]}{suffix}", Shape(points, Polygons.of_triangles([[0, 1, 2]])))
+    write_clouds(tmp_path / "sub" / "h5.h5", ["a"], 50, iter([points]))
+    (tmp_path / "sub" / "README.txt").write_text("Scans of ours, in mm.\n2026 11 25\n")
+    (tmp_path / "sub" / "labels.csv").write_text("name,age\na,3\n")
+    (tmp_path / "sub" / "scan.mtl").write_text("newmtl x\n")
+    named = [source.name for source in find_clouds([tmp_path])]
+    assert sorted(named) == sorted(["sub/h5/clouds/a", *(f"sub/{suffix[1:]}" for suffix in WRITERS)])
+
+
 def test_refuses_inputs_that_hold_no_clouds(tmp_path):
-    assert refusal(tmp_path) == f"no .ply files in folder {tmp_path}"
+    assert refusal(tmp_path).startswith(
+        f"no files of clouds in folder {tmp_path}: expected such as end in .ply, .npy, "
+    )
     assert refusal(tmp_path / "no.ply") == f"{tmp_path}/no.ply: no such file or folder"
     assert refusal(r"C:\no.h5:set") == r"C:\no.h5: no such file or folder"
-    (tmp_path / "a.obj").touch()
-    found = "expected a folder or a file ending in .ply, .npy, .h5 or .hdf5, found '.obj'"
-    assert refusal(tmp_path / "a.obj") == f"{tmp_path}/a.obj: {found}"
+    (tmp_path / "a.gltf").touch()
+    found = f"expected a folder or a file ending in {', '.join(KNOWN[:-1])} or {KNOWN[-1]}, found '.gltf'"
+    assert refusal(tmp_path / "a.gltf") == f"{tmp_path}/a.gltf: {found}"
 
 
 def test_names_are_unique_and_safe(tmp_path, points):

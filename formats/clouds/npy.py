@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -55,6 +55,21 @@ def write_npy(path: str | Path, count: int, points: int, clouds: Iterable[NDArra
             stream.write(np.ascontiguousarray(cloud, dtype="<f4").data)
 
 
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of an array: its shape, whether it is in Fortran's order, and its type; raises `FormatError`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the Python code that a header is
+            # Version 3 differs from 2 in the names of fields alone, and coordinates have none.
+            first = np.lib.format.read_magic(stream)[0] == 1
+            read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+            sides, transposed, dtype = read(stream)
+            return tuple(map(int, sides)), transposed, dtype
+    except Exception as error:  # whatever numpy makes of a hostile header
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise FormatError(f"malformed .npy: {reason}") from error
+
+
 def _open(path: str | Path) -> NDArray[Any]:
     """Map the array of a file, once its header was checked against the file's size."""
     with named_os_errors(path, "read"), Path(path).open("rb") as stream:
@@ -63,16 +78,9 @@ def _open(path: str | Path) -> NDArray[Any]:
             raise FormatError("expected a .npy file, found other first bytes", file=str(path))
         stream.seek(0)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the Python code that a header is
-                # Version 3 differs from 2 in the names of fields alone, and coordinates have none.
-                first = np.lib.format.read_magic(stream)[0] == 1
-                read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-                sides, transposed, dtype = read(stream)
-                shape = tuple(map(int, sides))
-        except Exception as error:  # whatever numpy makes of a hostile header
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise FormatError(f"malformed .npy: {reason}", file=str(path)) from error
+            shape, transposed, dtype = read_header(stream)
+        except FormatError as error:
+            raise error.in_file(str(path)) from error
         start = stream.tell()
     if point_type(dtype) is None:
         raise FormatError(f"expected real numbers, found dtype {dtype}", file=str(path))

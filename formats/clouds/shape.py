@@ -12,6 +12,7 @@ from pcqaad.formats.clouds.npy import Points
 from pcqaad.formats.clouds.triangulate import Triangles
 from pcqaad.formats.errors import FormatError
 
+NOT_FINITE = "points that are not finite left out"
 # Scalar columns of files that together are one attribute, by the name it has here.
 JOINED = {"colour": ("red", "green", "blue"), "normal": ("nx", "ny", "nz")}
 
@@ -106,6 +107,13 @@ class Shape(NamedTuple):
     attributes: Mapping[str, NDArray[Any]] = {}
     notes: tuple[str, ...] = ()
 
+    def part(self, kept: NDArray[np.bool_]) -> Shape:
+        """Return the kept points, the faces all of whose corners are kept, and a note of what is not."""
+        polygons = None if self.polygons is None else self.polygons.among(kept)
+        attributes = {name: values[kept] for name, values in self.attributes.items()}
+        note = f"{NOT_FINITE} ({len(kept) - np.count_nonzero(kept)} rows)"
+        return Shape(self.points[kept], polygons, attributes, (*self.notes, note))
+
 
 def joined(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return columns (n,) as attributes: those of `JOINED` together, at the place of the first of them."""
@@ -119,6 +127,15 @@ def joined(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         elif together not in whole:
             whole[together] = np.stack([columns[part] for part in JOINED[together]], axis=1).astype(own.dtype)
     return whole
+
+
+def put(attributes: dict[str, NDArray[Any]], name: str, values: NDArray[Any]) -> None:
+    """Add an attribute, numbered where the file has two of a name: `x`, `x_2`."""
+    chosen, times = name, 1
+    while chosen in attributes:
+        times += 1
+        chosen = f"{name}_{times}"
+    attributes[chosen] = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
 
 
 def separated(attributes: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

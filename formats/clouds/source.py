@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pcqaad.formats.clouds.npy import Points
-from pcqaad.formats.clouds.shape import Shape
+from pcqaad.formats.clouds.shape import NOT_FINITE, Polygons, Shape
 from pcqaad.formats.clouds.triangulate import Triangles
-from pcqaad.formats.errors import FormatError
+from pcqaad.formats.errors import FormatError, UnusableError
 
 Mesh = tuple[Points, Triangles]
 Item = TypeVar("Item")
@@ -47,39 +49,61 @@ class CloudSource:
     load: Callable[[], tuple[Points, Sequence[str]]]
     load_mesh: Callable[[], tuple[Points, Triangles, Sequence[str]]] | None = None
     load_shape: Callable[[], Shape] | None = None  # points alone where there is none
+    drops_invalid: bool = False  # points that are not finite are left out, with a note, in place of an error
+
+    @classmethod
+    def of_shape(cls, name: str, file: str, load: Callable[[], Shape], count: Callable[[], int]) -> CloudSource:
+        """Return a cloud of a format that is read as a whole: its points and its mesh are taken from its shape."""
+        return cls(name, file, count, lambda: _points_of(load()), lambda: _mesh_of(load()), load)
 
     def read(self) -> CloudData:
         """Read the cloud; raises `FormatError` unless it has points, and all coordinates are finite in float32 too."""
-        try:
+        with self._errors():
             points, notes = self.load()
-            _check_points(points)
-        except FormatError as error:
-            raise error.in_file(self.file) from error
-        return CloudData(points, tuple(notes))
+            kept = self._kept(points)
+            return CloudData(points if kept.all() else points[kept], (*notes, *_left_out(kept)))
 
     def read_mesh(self) -> MeshData:
         """Read the cloud as `read` does, and its faces; raises `FormatError` as `triangulate` does, too."""
-        try:
+        with self._errors():
             if self.load_mesh is None:
                 raise FormatError("expected faces to draw points from, found points alone")
             vertices, triangles, notes = self.load_mesh()
-            _check_points(vertices)
-        except FormatError as error:
-            raise error.in_file(self.file) from error
-        return MeshData(vertices, triangles, tuple(notes))
+            kept = self._kept(vertices)
+            if not kept.all():
+                triangles = Polygons.of_triangles(triangles).among(kept).triangles()
+                if not len(triangles):
+                    raise FormatError("expected faces between finite points, found none")
+                vertices = vertices[kept]
+            return MeshData(vertices, triangles, (*notes, *_left_out(kept)))
 
     def read_shape(self) -> Shape:
         """Read the points as `read` does, with all else that the file has of them; raises `FormatError` likewise."""
+        with self._errors():
+            if self.load_shape is None:
+                points, notes = self.load()
+                shape = Shape(points, notes=tuple(notes))
+            else:
+                shape = self.load_shape()
+            return shape.part(kept) if not (kept := self._kept(shape.points)).all() else shape
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            shape = self._points_alone() if self.load_shape is None else self.load_shape()
-            _check_points(shape.points)
+            yield
         except FormatError as error:
             raise error.in_file(self.file) from error
-        return shape
 
-    def _points_alone(self) -> Shape:
-        points, notes = self.load()
-        return Shape(points, notes=tuple(notes))
+    def _kept(self, points: Points) -> NDArray[np.bool_]:
+        """Return which points (n,) are finite in float32; raises `FormatError` where none is, or others may not be."""
+        kept: NDArray[np.bool_] = np.logical_and.reduce(np.abs(points) <= _LARGEST, axis=1)  # false for NaN
+        if not self.drops_invalid:
+            _check_points(points, kept)
+        elif len(points) and not kept.any():
+            raise FormatError("holds no finite points")
+        if len(points) == 0:
+            raise FormatError("holds no points")
+        return kept
 
 
 class _Lazy(Sequence[Item], Generic[Item]):
@@ -93,6 +117,11 @@ class _Lazy(Sequence[Item], Generic[Item]):
     def __len__(self) -> int:
         return len(self._sources)
 
+    @property
+    def drops_invalid(self) -> bool:
+        """Whether points that are not finite are left out of the clouds."""
+        return any(source.drops_invalid for source in self._sources)
+
     @overload
     def __getitem__(self, index: int) -> Item: ...
 
@@ -100,16 +129,29 @@ class _Lazy(Sequence[Item], Generic[Item]):
     def __getitem__(self, index: slice) -> _Lazy[Item]: ...
 
     def __getitem__(self, index: int | slice) -> Item | _Lazy[Item]:
-        """Read one; raises FormatError as the source does."""
+        """Read one; raises UnusableError where the source cannot be read, for it and all behind it that cannot."""
         if isinstance(index, slice):
             return type(self)(self._sources[index])
-        item, notes = self._read(self._sources[index])
+        try:
+            item, notes = self._read(self._sources[index])
+        except FormatError as error:
+            raise self._with_others(error, range(len(self))[index]) from error
         number = index % len(self)
         if number not in self._noted:
             self._noted.add(number)
             # Files that lose different numbers of rows are counted by one note.
             self.notes.update(re.sub(r" \([0-9]+ rows\)$", "", note) for note in notes)
         return item
+
+    def _with_others(self, error: FormatError, index: int) -> FormatError:
+        """Return the error of one, and with it those of all that follow: they are read to be named at once."""
+        errors = [error]
+        for source in self._sources[index + 1 :]:
+            try:
+                self._read(source)
+            except FormatError as other:
+                errors.append(other)
+        return UnusableError(errors)
 
     @abstractmethod
     def _read(self, source: CloudSource) -> tuple[Item, tuple[str, ...]]: ...
@@ -146,15 +188,36 @@ class LazyMeshes(_Lazy[Mesh]):
         return (vertices, triangles), notes
 
 
-def _check_points(points: Points) -> None:
-    if len(points) == 0:
-        raise FormatError("holds no points")
-    accepted, expected = np.isfinite(points), "finite coordinates"
-    if accepted.all():
-        accepted, expected = np.abs(points) <= _LARGEST, f"coordinates of at most {_LARGEST:.4g}"
-    if accepted.all():
+def _points_of(shape: Shape) -> tuple[Points, Sequence[str]]:
+    notes = _attributes_not_kept(shape)
+    notes += [] if shape.polygons is None else [f"faces not kept ({len(shape.polygons.sizes)} rows)"]
+    return shape.points, [*notes, *shape.notes]
+
+
+def _mesh_of(shape: Shape) -> tuple[Points, Triangles, Sequence[str]]:
+    triangles = None if shape.polygons is None else shape.polygons.triangles()
+    if triangles is None or not len(triangles):
+        raise FormatError("expected faces to draw points from, found none")
+    return shape.points, triangles, [*_attributes_not_kept(shape), *shape.notes]
+
+
+def _attributes_not_kept(shape: Shape) -> list[str]:
+    names = ", ".join(shape.attributes)
+    return [f"attributes {names[:160]} not kept"] if names else []
+
+
+def _left_out(kept: NDArray[np.bool_]) -> list[str]:
+    return [] if kept.all() else [f"{NOT_FINITE} ({len(kept) - np.count_nonzero(kept)} rows)"]
+
+
+def _check_points(points: Points, kept: NDArray[np.bool_]) -> None:
+    if kept.all():
         return
-    refused = np.flatnonzero(~accepted.all(axis=1))
+    accepted: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(points), axis=1)
+    expected = "finite coordinates"
+    if accepted.all():
+        accepted, expected = kept, f"coordinates of at most {_LARGEST:.4g}"
+    refused = np.flatnonzero(~accepted)
     found = ", ".join(f"{value:.6g}" for value in points[refused[0]].tolist())
     problem = f"expected {expected}, found ({found}) ({len(refused)} such points)"
     raise FormatError(problem, where=f"point {refused[0]}")
