@@ -274,3 +274,33 @@ def test_counts_of_gigabytes_are_refused_before_memory_is_asked_for(name):
         assert tracemalloc.get_traced_memory()[1] < 8e6
     finally:
         tracemalloc.stop()
+
+
+def test_scans_are_read_by_pye57_where_their_poses_put_them(tmp_path):
+    pye57 = pytest.importorskip("pye57")
+    half = np.sqrt(0.5)
+    columns = dict(zip(("cartesianX", "cartesianY", "cartesianZ"), POINTS.T.copy(), strict=True))
+    columns |= dict(zip(("colorRed", "colorGreen", "colorBlue"), COLOUR.T.copy(), strict=True))
+    with pye57.E57(str(tmp_path / "a.e57"), mode="w") as file:
+        for _ in range(2):
+            # A quarter turn about z, and a step along x.
+            file.write_scan_raw(columns, rotation=np.array([half, 0, 0, half]), translation=np.array([8.0, 0, 0]))
+    shape = read(tmp_path / "a.e57")
+    moved = POINTS @ [[0, 1, 0], [-1, 0, 0], [0, 0, 1]] + [8, 0, 0]
+    np.testing.assert_allclose(shape.points, np.concatenate([moved, moved]), atol=1e-9)
+    np.testing.assert_array_equal(shape.attributes["colour"], np.concatenate([COLOUR, COLOUR]))
+    assert shape.notes == ("scans of one file put together",)
+    (tmp_path / "b.e57").write_bytes((tmp_path / "a.e57").read_bytes()[:2000])
+    with pytest.raises(FormatError, match=r"b\.e57: malformed E57: "):
+        find_clouds([tmp_path / "b.e57"])[0].read()
+
+
+@pytest.mark.parametrize(("suffix", "module", "extra"), [(".las", "laspy", "las"), (".e57", "pye57", "e57")])
+def test_a_library_that_is_not_there_is_one_line(tmp_path, monkeypatch, suffix, module, extra):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"x")
+    with pytest.raises(
+        FormatError, match=rf"a{suffix}: reading {suffix} needs {module}: pip install 'pcqaad\[{extra}\]'"
+    ):
+        find_clouds([path])[0].read()

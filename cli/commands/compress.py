@@ -132,8 +132,9 @@ def command(
 ) -> None:
     """Compress a collection of clouds into one file.
 
-    An INPUT is a PLY file, a folder of PLY files or of folders of them, an .npy array, or an HDF5 file, with
-    :DATASET behind its name where it holds several. All clouds are brought to the same number of points. Needs torch.
+    An INPUT is a file of points or of a mesh (PLY, STL, OBJ, OFF, VTK, VTP, PCD, XYZ, TXT, CSV, PTS, LAS, LAZ, E57), a
+    folder of such files or of folders of them, an .npy or .npz array, or an HDF5 file, with :DATASET behind its name
+    where it holds several. All clouds are brought to the same number of points. Needs torch.
     """
     began = time.monotonic()
     need_torch("compress")

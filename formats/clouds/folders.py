@@ -33,8 +33,11 @@ def files_in(top: Path, suffixes: Sequence[str], meant: Callable[[Path], bool]) 
         entries.sort(key=lambda entry: (natural(entry.stem)[0], entry.name))
         inner = {entry for entry in entries if entry.is_dir()}
         for entry in entries:
-            if entry.is_symlink() and not entry.exists() and entry.suffix.lower() in (*suffixes, ""):
-                raise FormatError("a link to nothing", file=str(entry))
+            if entry.is_symlink() and not entry.exists():
+                # Without a suffix it may have led to a folder.
+                if not entry.suffix or (entry.suffix.lower() in suffixes and meant(entry)):
+                    raise FormatError("a link to nothing", file=str(entry))
+                continue
             if entry.suffix.lower() in suffixes and entry not in inner:
                 if not entry.is_file():
                     raise FormatError("expected a file, found something else", file=str(entry))

@@ -66,12 +66,14 @@ def count_file(path: Path) -> int:
 
 
 def is_cloud(path: Path) -> bool:
-    """Say whether a file of text is a table of points, by how it begins; True for any that cannot be read."""
+    """Say whether a file of text is a table of points, by how it begins: no where it is missing, yes if unreadable."""
     if path.suffix.lower() not in TEXTS:
         return True
     try:
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
+    except FileNotFoundError:
+        return False
     except OSError:
         return True
     return is_table(head, len(head) < _HEAD)
