@@ -44,7 +44,8 @@ class File:
             at += row[1]
         required = {"HEAD", "GAIN", "WGTS", "TMPL", "LMOD", "LATS", "NAME"}
         found = {tag for tag in self.rows if tag[0].isupper()}
-        need(found - {"COMP", "SURF"} == required, f"the sections {sorted(required)}, and no other but COMP and SURF")
+        known = {"COMP", "SURF", "ATTR"}  # the last holds nothing of points' places
+        need(found - known == required, f"the sections {sorted(required)}, and no other but {sorted(known)}")
         need(stream.seek(0, 2) == at, f"a file of {at} bytes")
 
     def read(self, offset: int, length: int, checksum: int, covered: bytes = b"") -> bytes:

@@ -24,6 +24,7 @@ from pcqaad.formats.coding.point_sets import encode_points
 from tests import mutate, reference
 from tests.cli.commands import refused
 from tests.hostile import small
+from tests.hostile.attributes import EXACT, attribute, with_attributes
 from tests.hostile.containers import Row
 from tests.hostile.files import FORGERIES, Forgery
 from tests.hostile.rules import NOT_OF_A_FILE, RULES
@@ -90,6 +91,12 @@ def test_what_the_forgeries_differ_from_is_read() -> None:
     linear = small.file(COMP=small.components(255, small.ONE), LMOD=small.model(9))
     assert pcqaad.Collection(linear)[0].tobytes() == reference.decode_file(linear)[0].tobytes()
     assert not np.array_equal(pcqaad.Collection(linear)[0], collection[0])
+    of_one_place = small.model(0, *[None] * 62, 0)
+    exact = attribute(b"b", kind=6, coding=EXACT, affine=(0.5, 2.0), of_clouds=of_one_place)
+    coloured = with_attributes(attribute(), exact)
+    with pcqaad.Collection(coloured) as read:
+        assert [read.attribute(1, name).tolist() for name in "ab"] == [[[0]] * 4, [[0.5]] * 4]
+        assert reference.decode_attributes(coloured) == {"a": [[[0]] * 4] * 2, "b": [[[0.5]] * 4] * 2}
     for row in ({"coding": 77}, {"size": 2**32 - 1}, {"coding": 1, "size": 2**31}, {"checksum": 0}):
         unknown = small.added(Row(b"xtra", **row))
         pcqaad.Collection(unknown).check()

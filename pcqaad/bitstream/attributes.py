@@ -1,4 +1,4 @@
-"""The ATTR section: what points have beside their places (formats/SPEC.md, 7.11)."""
+"""The ATTR section: what points have beside their places (formats/SPEC.md, 7.13)."""
 
 from __future__ import annotations
 
@@ -269,9 +269,10 @@ class AttributeReader:
         """Return the streams of a group's clouds, one of each attribute."""
         count = min(TOGETHER, self._clouds - TOGETHER * (group - 1)) * len(self.shared)
         reader = _Bytes(self._groups.read(group))
-        lengths = [reader.number() for _ in range(count)]
-        streams = [reader.take(length) for length in lengths]
-        reader.finish()
+        with in_section(ATTRIBUTES_TAG):
+            lengths = [reader.number() for _ in range(count)]
+            streams = [reader.take(length) for length in lengths]
+            reader.finish()
         return streams
 
 

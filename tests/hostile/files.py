@@ -12,6 +12,7 @@ import numpy as np
 
 from pcqaad.formats.coding.rans import RansEncoder, uniform_span
 from pcqaad.formats.container.container import DEFLATE
+from tests.hostile import attributes
 from tests.hostile.containers import Row, deflated
 from tests.hostile.small import (
     ONE,
@@ -417,4 +418,5 @@ FORGERIES = [
         for make in (_sections, _header, _contents, _names, _info, _sums, _linear, _surface)
         for forgery in make()
     ),
+    *(Forgery(rule, data) for rule, data in attributes.forged()),
 ]
