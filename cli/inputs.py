@@ -10,6 +10,7 @@ import numpy as np
 from pcqaad.cli.errors import CommandError
 from pcqaad.cli.show.text import plural
 from pcqaad.formats.clouds.find import CloudSource, LazyClouds, LazyMeshes, find_clouds
+from pcqaad.formats.clouds.invalid import without_invalid
 from pcqaad.formats.errors import FormatError
 from pcqaad.monitor import Monitor, Progress, Stage, log
 
@@ -36,6 +37,26 @@ def choose_clouds(inputs: Sequence[str], every: int, min_points: int, monitor: M
     if left_out := len(sources) - len(kept):
         text = "%s of fewer than %s points left out, %s kept"
         log.warning(text, plural(left_out, "cloud"), f"{min_points:,}", f"{len(kept):,}")
+    return kept
+
+
+def usable(
+    sources: Sequence[CloudSource], drop_invalid: bool, monitor: Monitor, *, meshes: bool = False, whole: bool = False
+) -> Sequence[CloudSource]:
+    """Return the clouds without what cannot be used, where this is asked for, and log a line for all that is left out.
+
+    `meshes` tells that faces are needed, `whole` that points are numbered, so that none of a cloud can go. Raises
+    CommandError where nothing is left.
+    """
+    if not drop_invalid:
+        return sources
+    kept, lines = without_invalid(
+        sources, meshes=meshes, whole=whole, tell=lambda done, total: monitor.update(Stage.CHECK, done, total, "clouds")
+    )
+    for line in lines:
+        log.warning("%s", line)
+    if not kept:
+        raise CommandError(f"expected clouds that can be used, found none among {len(sources):,}")
     return kept
 
 

@@ -80,6 +80,11 @@ trust = click.option(
     is_flag=True,
     help="You trust who made the file: it may ask for any number of points and any time, and clouds have any name.",
 )
+drop_invalid = click.option(
+    "--drop-invalid",
+    is_flag=True,
+    help="Leave out points that are not finite, and files that cannot be read, with a line for each.",
+)
 seed = click.option("--seed", metavar="S", type=SEED, default=0, help="Seed of all random choices.")
 device = click.option("--device", type=click.Choice(CHOICES["device"]), default="auto", help="Where to fit.")
 threads = click.option(

@@ -46,4 +46,6 @@ class UnusableError(FormatError):
             return
         others = f"; and {self.count - _MAX_NAMED} others" if self.count > _MAX_NAMED else ""
         named = "; ".join(str(error) for error in errors[:_MAX_NAMED])
-        super().__init__(f"{self.count} files or clouds cannot be used: {named}{others}")
+        super().__init__(
+            f"{self.count} files or clouds cannot be used: {named}{others}; --drop-invalid leaves them out"
+        )

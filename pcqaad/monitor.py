@@ -21,6 +21,7 @@ class Stage(str, Enum):
     """What a job is doing."""
 
     COUNT = "counting points"
+    CHECK = "looking for what cannot be used"
     READ = "reading"
     NORMALISE = "normalising"
     PRETRAIN = "training with an encoder"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import pcqaad
 from pcqaad.formats.clouds.find import LazyClouds, find_clouds
 from pcqaad.formats.clouds.invalid import without_invalid
 from pcqaad.formats.clouds.shape import Polygons, Shape
 from pcqaad.formats.clouds.writers import write_shape
 from pcqaad.formats.errors import UnusableError
+from tests.cli.commands import refused, run
 
 
 @pytest.fixture
@@ -42,7 +44,9 @@ def test_all_are_named_in_one_line(folder):
 def test_of_very_many_the_rest_are_counted(tmp_path):
     for i in range(30):
         (tmp_path / f"{i}.obj").write_text("v\n")
-    with pytest.raises(UnusableError, match=r"^30 files or clouds .*/19\.obj: .*; and 10 others$"):
+    with pytest.raises(
+        UnusableError, match=r"^30 files or clouds .*/19\.obj: .*; and 10 others; --drop-invalid leaves them out$"
+    ):
         list(LazyClouds(find_clouds([tmp_path])))
 
 
@@ -75,3 +79,25 @@ def test_what_has_no_faces_is_no_mesh(folder):
     kept, lines = without_invalid(find_clouds([folder]), meshes=True)
     assert [source.name for source in kept] == ["a", "b", "c", "e"]
     assert lines[-1].endswith("g.xyz: expected faces to draw points from, found none: left out")
+
+
+def test_commands_leave_out_what_cannot_be_used(folder, tmp_path):
+    file, options = tmp_path / "x.qaad", ["--drop-invalid", "--device", "cpu"]
+    fit = ["--epochs", "1", "--points", "4", "--patches", "1", "--latent", "1"]
+    message = refused("compress", folder, "-o", file, *fit, "--device", "cpu")
+    assert "4 files or clouds cannot be used" in message and message.endswith("--drop-invalid leaves them out")
+    result = run("compress", folder, "-o", file, *fit, *options)
+    assert result.exit_code == 0, result.output
+    assert f"note: {folder}/b.ply: 1 rows not finite: these points are left out" in result.stderr
+    assert f"{folder}/f.obj: " in result.stderr
+    with pcqaad.open(file) as clouds:
+        assert clouds.names == ["a", "b", "c", "e"]
+    assert "b.ply: point 1: expected finite" in refused("verify", file, folder)
+    assert run("verify", file, folder, "--drop-invalid").exit_code == 0
+    (folder / "new.ply").write_bytes((folder / "b.ply").read_bytes())
+    assert run("append", file, folder / "new.ply", "--steps", "1", *options).exit_code == 0
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    (nothing / "a.obj").write_text("v\n")
+    message = refused("compress", nothing, "-o", tmp_path / "y.qaad", *options)
+    assert message == "expected clouds that can be used, found none among 1"

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 import pcqaad
+from pcqaad.bitstream.info import registered
 from pcqaad.cli import options
 from pcqaad.cli.attributes import Attributes
 from pcqaad.cli.errors import CommandError, need_torch
-from pcqaad.cli.inputs import read_lazily
+from pcqaad.cli.inputs import read_lazily, usable
 from pcqaad.cli.outputs import QAAD, output_of
 from pcqaad.cli.progress import watched
 from pcqaad.cli.show.summary import compressed
@@ -38,6 +39,7 @@ Examples:
 @options.overwrite
 @options.seed
 @options.device
+@options.drop_invalid
 @options.trust
 @options.threads
 @options.json
@@ -50,6 +52,7 @@ def command(
     json_: bool,
     quiet: bool,
     trust: bool,
+    drop_invalid: bool,
     **choices: Any,
 ) -> None:
     """Append clouds to a file: only their latents are fitted, the decoder stays as it is.
@@ -73,7 +76,8 @@ def command(
         with pcqaad.open(file, trust=trust) as collection:
             before = _first_bytes(file)
             meshes = bool(collection.info["settings"].get("surface"))
-            sources, whole = find_clouds(inputs), bool(collection.attributes)
+            ordered, whole = registered(collection.info), bool(collection.attributes)
+            sources = usable(find_clouds(inputs), drop_invalid, monitor, meshes=meshes, whole=ordered)
             clouds, names, monitor = read_lazily(sources, monitor, meshes=meshes, whole=whole)
             given = Attributes(sources) if whole else None
             # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.

@@ -12,7 +12,7 @@ import pcqaad
 from pcqaad.bitstream.limits import BYTES_PER_POINT
 from pcqaad.cli import options
 from pcqaad.cli.errors import need_torch
-from pcqaad.cli.inputs import read_lazily
+from pcqaad.cli.inputs import read_lazily, usable
 from pcqaad.cli.outputs import check_space, check_target
 from pcqaad.cli.progress import watched
 from pcqaad.cli.show.summary import completed
@@ -60,6 +60,7 @@ Examples:
 @options.overwrite
 @options.seed
 @options.device
+@options.drop_invalid
 @options.trust
 @options.threads
 @options.json
@@ -72,13 +73,14 @@ def command(
     json_: bool,
     quiet: bool,
     trust: bool,
+    drop_invalid: bool,
     **choices: Any,
 ) -> None:
     """Complete partial clouds: write the whole clouds of the file's kind that go through their points.
 
-    A PARTIAL is a PLY file, a folder of PLY files, an .npy array or an HDF5 file, with clouds of any number of
-    points. They have to lie where the file's clouds lie, in their unit: nothing is moved or turned. Each whole cloud is
-    written under its name, and its distance from the given points is shown. Needs torch.
+    A PARTIAL is an INPUT of compress, with clouds of any number of points. They have to lie where the file's clouds
+    lie, in their unit: nothing is moved or turned. Each whole cloud is written under its name, and its distance from
+    the given points is shown. Needs torch.
     """
     began = time.monotonic()
     need_torch("complete")
@@ -86,7 +88,7 @@ def command(
         watched(quiet=quiet, stopped="interrupted; nothing was written") as monitor,
         pcqaad.open(file, trust=trust) as collection,
     ):
-        clouds, names, monitor = read_lazily(find_clouds(inputs), monitor)
+        clouds, names, monitor = read_lazily(usable(find_clouds(inputs), drop_invalid, monitor), monitor)
         check_target(output, names, overwrite=overwrite)
         check_space(output, BYTES_PER_POINT * collection.points * len(names))
         # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.

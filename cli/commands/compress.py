@@ -16,7 +16,7 @@ import pcqaad
 from pcqaad.cli import attributes as of_points
 from pcqaad.cli import options
 from pcqaad.cli.errors import StoppedError, misuse, need_torch
-from pcqaad.cli.inputs import choose_clouds, read_lazily, same_faces
+from pcqaad.cli.inputs import choose_clouds, read_lazily, same_faces, usable
 from pcqaad.cli.main import ARGUMENTS
 from pcqaad.cli.outputs import QAAD, output_of
 from pcqaad.cli.progress import watched
@@ -79,6 +79,7 @@ Examples:
 )
 @click.option("--every", metavar="N", type=options.COUNT, default=1, help="Take the first of every N clouds.")
 @click.option("--min-points", metavar="M", type=options.COUNT, default=1, help="Leave out clouds of fewer points.")
+@options.drop_invalid
 @click.option("--epochs", metavar="E", type=options.COUNT, help="Passes over the collection.")
 @click.option("--minutes", metavar="T", type=options.POSITIVE, help="Minutes of the whole fit.")
 @click.option("--max-bytes", metavar="N", type=Bytes(), help="Largest size of the file: 200000, 200kB, 1.5MB.")
@@ -120,6 +121,7 @@ def command(
     points: int | None,
     every: int,
     min_points: int,
+    drop_invalid: bool,
     unit: str,
     resume: bool,
     overwrite: bool,
@@ -143,16 +145,21 @@ def command(
         keep = of_points.asked(attributes, colour_quality, attribute_errors)
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     with output_of(output, QAAD, overwrite=overwrite), watched(quiet=quiet) as monitor:
-        sources = choose_clouds(inputs, every, min_points, monitor)
+        meshes = settings.surface is not None
+        sources = usable(
+            choose_clouds(inputs, every, min_points, monitor),
+            drop_invalid,
+            monitor,
+            meshes=meshes,
+            whole=settings.registered,
+        )
         if checkpoint.exists() and not resume:
             log.warning("%s is ignored and will be overwritten; add --resume to continue it", checkpoint)
         if resume and not checkpoint.exists():
             log.warning("%s is not there: nothing to continue, the fit starts from the beginning", checkpoint)
         if not settings.registered and settings.surface is None and same_faces(sources):
             log.warning("faces are the same in all files looked at: if their points are too, give --registered")
-        clouds, names, monitor = read_lazily(
-            sources, monitor, meshes=settings.surface is not None, whole=keep is not None
-        )
+        clouds, names, monitor = read_lazily(sources, monitor, meshes=meshes, whole=keep is not None)
         # Here, not above: torch takes seconds to load, and a mistyped path should not have to wait for it.
         from pcqaad.codec import fit
 

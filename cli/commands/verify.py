@@ -19,6 +19,7 @@ from pcqaad.cli.show.summary import verified
 from pcqaad.cli.show.text import METRICS, as_json, figure
 from pcqaad.formats.atomic import atomic_path
 from pcqaad.formats.clouds.find import find_clouds
+from pcqaad.formats.clouds.invalid import dropping
 
 # As in pcqaad.evaluation.metrics, which a command line that only needs help should not have to wait for.
 EFFORTS = ("normal", "high")
@@ -65,6 +66,7 @@ Examples:
     default="cpu",
     help="Where EM-kD is matched; cuda needs torch. Other metrics take the CPU.",
 )
+@click.option("--drop-invalid", is_flag=True, help="The originals were compressed so: leave the same points out.")
 @options.trust
 @options.threads
 @options.json
@@ -88,6 +90,7 @@ def command(
     fail_above: float | None,
     quiet: bool,
     trust: bool,
+    drop_invalid: bool,
 ) -> None:
     """Check a file, and measure its clouds against the originals.
 
@@ -103,6 +106,8 @@ def command(
         check_output(report, PAGE)
     with watched(quiet=quiet) as monitor, pcqaad.open(file, trust=trust) as collection:
         references = find_clouds(inputs) if inputs else None
+        if references is not None and drop_invalid:
+            references = dropping(references)
         # Here, not above: scipy takes time to load, and a mistyped path should not have to wait for it.
         from pcqaad.evaluation.verify import verify
 
