@@ -141,7 +141,7 @@ class Attribute:
     model: ArrayModel
 
 
-def decode_attributes(groups: list[bytes], clouds: int, points: Points, b: int) -> dict[str, list[list[list]]]:
+def decode_groups(groups: list[bytes], clouds: int, points: Points, b: int) -> dict[str, list[list[list]]]:
     """Section 7.13: of each attribute the values of each cloud, point and channel."""
     reader, found = Reader(groups[0]), []
     count = reader.take(1)[0]
