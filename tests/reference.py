@@ -10,7 +10,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from tests.reference_attributes import decode_attributes as decode_section
+from tests.reference_attributes import decode_groups
 from tests.reference_coding import ArrayModel, clip, decode_array, decode_fields, decode_points, decode_stream
 from tests.reference_surface import Surface
 
@@ -239,4 +239,4 @@ def decode_attributes(data: bytes) -> dict[str, list[list[list]]]:
             axes = zip(*(surface.vertices[i] for i in triangle), strict=True)
             points.append(tuple((sum(a * x for a, x in zip(w, axis, strict=True)) + 2**s // 2) >> s for axis in axes))
         bits = 16
-    return decode_section(groups(section["ATTR"]), n, points, bits)
+    return decode_groups(groups(section["ATTR"]), n, points, bits)
