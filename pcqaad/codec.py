@@ -185,7 +185,7 @@ def _carried(attributes: OfFit, encoded: Encoded, evaluator: Evaluator, info: di
     """Return the attributes on the points that a file of a model decodes to."""
     numbers = encoded.quantised.shared, encoded.quantised.latents
     data = pack(to_sections(*numbers, evaluator.denormalisation, evaluator.clouds.names, info))
-    with Collection(data) as decoded:
+    with Collection(data, trust=True) as decoded:
         return attributes.section(decoded.reader(decoded.points), decoded.cells, len(data))
 
 
