@@ -285,3 +285,24 @@ def test_damaged_bytes_are_refused(file: bytes) -> None:
             pcqaad.Collection(pack([*others, Section("ATTR", data[:cut], version=2)])) as read,
         ):
             read.check()
+
+
+@pytest.mark.parametrize(
+    ("middle", "spread", "error"), [(0.0, 1.0, 1e-3), (1e6, 1.0, 0.1), (1e6, 100.0, 0.04), (0, 1e-9, 1e-12)]
+)
+def test_floats_stay_within_their_error_where_their_type_is_coarse(middle, spread, error):
+    rng = np.random.default_rng(3)
+    values = [(middle + rng.uniform(-spread, spread, 60)).astype(np.float32) for _ in range(6)]
+    given = [{"height": v} for v in values]
+    names = [f"{i}" for i in range(6)]
+    planned = plan(given, lambda i: 60, names, AttributeSettings(errors={"height": error}))
+    (a,) = planned
+    steps = np.round((np.stack(values).astype(np.float64) - a.offsets[0]) / a.units[0])
+    decoded = (steps * a.units[0] + a.offsets[0]).astype(np.float32)
+    assert np.abs(decoded.astype(np.float64) - np.stack(values)).max() <= error
+
+
+def test_an_error_below_the_type_is_refused():
+    given = [{"height": np.array([1e6, 1e6 + 1], np.float32)}] * 2
+    with pytest.raises(SettingsError, match="too small for numbers of float32 up to 1e"):
+        plan(given, lambda i: 2, ["a", "b"], AttributeSettings(errors={"height": 0.01}))

@@ -179,9 +179,16 @@ def _planned(name: str, known: _Range, settings: AttributeSettings) -> Attribute
     if known.type.kind == "f":
         if not percent and number == 0:
             raise SettingsError(f"attribute {name!r} is of floating point: expected a largest error above 0")
-        # A little less than twice the error: the type rounds too.
-        units = np.maximum(errors * 2 * (1 - 2.0**-8), _SMALLEST_UNIT)
-        units = np.maximum(units, span * 2.0**-29)
+        # The type rounds too, and so do the sums that lead to it.
+        largest = np.maximum(np.abs(known.low), np.abs(known.high))
+        rounding = np.spacing(largest.astype(known.type)).astype(np.float64) / 2 + 4 * np.spacing(largest)
+        if percent:  # of numbers that differ in their last digits alone
+            errors = np.maximum(errors, 2 * rounding)
+        room = errors - rounding
+        if ((room < span * 2.0**-30) & (span > 0)).any():
+            text = f"a largest error of {given} is too small for numbers of {known.type} up to {largest.max():.6g}"
+            raise SettingsError(f"attribute {name!r}: {text}")
+        units = np.maximum(2 * room, _SMALLEST_UNIT)
     else:
         units, middle = 2 * np.floor(errors) + 1, np.round(middle)
     if (span / units).max() > LARGEST_EXACT:
