@@ -20,13 +20,16 @@ from pcqaad.formats.coding.fields import DEAD_ZONE, Cells
 from pcqaad.formats.coding.labels import label_parts, read_labels
 from pcqaad.formats.coding.residuals import exact_residual, model_of, read_residual, round_residual
 from pcqaad.formats.container.container import Container, Section, pack
+from pcqaad.formats.container.groups import pack_groups
 from pcqaad.formats.errors import FormatError
 from tests import reference
 from tests import reference_attributes as law
+from tests.mutate import mutated
 from tests.reference_coding import ArrayModel
 from tests.test_fields import SETS
 
 GOLDEN = Path(__file__).parent / "golden"
+MUTATIONS = 60  # of each file; 1,500 were read once
 
 
 def sections_of(data: bytes) -> list[Section]:
@@ -306,3 +309,30 @@ def test_an_error_below_the_type_is_refused():
     given = [{"height": np.array([1e6, 1e6 + 1], np.float32)}] * 2
     with pytest.raises(SettingsError, match="too small for numbers of float32 up to 1e"):
         plan(given, lambda i: 2, ["a", "b"], AttributeSettings(errors={"height": 0.01}))
+
+
+def test_mutations_with_right_checksums_are_refused_or_read(file: bytes) -> None:
+    sections = sections_of(file)
+    with Container.open(file) as container:
+        read = container.groups("ATTR")
+        groups = [read.read(i) for i in range(len(read))]
+    others = [section for section in sections if section.tag != "ATTR"]
+    found = {"refused": 0, "read": 0}
+    rng = np.random.default_rng(7)
+    for _ in range(MUTATIONS):
+        changed = list(groups)
+        which = int(rng.integers(len(groups)))
+        changed[which] = mutated(groups[which], rng)
+        data = pack([*others, Section("ATTR", pack_groups(changed), version=2)])
+        try:
+            with pcqaad.Collection(data) as clouds:
+                clouds.check()
+                for a in clouds.attributes:
+                    values = clouds.attribute(len(clouds) - 1, a.name)
+                    assert values.dtype == a.type and len(values) == clouds.sizes[-1]
+                    assert np.isfinite(values.astype(np.float64)).all()
+            found["read"] += 1
+        except FormatError as error:
+            assert str(error).isprintable()
+            found["refused"] += 1
+    assert found["refused"] > 0
