@@ -96,7 +96,7 @@ def check_target(path: Path, names: Sequence[str], *, overwrite: bool, files: st
 
 
 def check_space(path: Path, needed: int) -> None:
-    """Refuse to write so many bytes where the disk has not as many free; raises CommandError."""
+    """Refuse to write `needed` bytes where the disk has fewer free; raises CommandError."""
     above = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     with named_os_errors(above, "look at its disk"):
         free = shutil.disk_usage(above).free

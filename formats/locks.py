@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows: nothing is held there.
     fcntl = None  # type: ignore[assignment]
 
-# What a lock fails with where another process has it, and where the file system knows none.
+# What a lock fails with where another process has it. Any other failure is that of a file system without locks.
 _TAKEN = (errno.EACCES, errno.EAGAIN)
 
 

@@ -1,6 +1,5 @@
 """What a stranger's file may not do: ask for far more than its size, choose where its clouds go, fill a disk."""
 
-import shutil
 import sys
 
 import numpy as np
@@ -130,4 +129,3 @@ def test_files_that_fits_make_are_far_from_the_limits(fitted_file):
         architecture, size = clouds.model.architecture, fitted_file.stat().st_size
         assert limits.multiplications(architecture) < 1e-3 * limits.MULTIPLICATIONS[0]
         assert np.prod(clouds[:].shape) * 4 < 1e-3 * (limits.BYTES[0] + limits.BYTES[1] * size)
-    assert shutil.disk_usage(fitted_file.parent).free > 0

@@ -29,13 +29,13 @@ def multiplications(architecture: Architecture) -> int:
 
 
 def check_cloud(architecture: Architecture, points: int, size: int) -> None:
-    """Raise FormatError where a cloud of so many points asks for more than a file of `size` bytes may."""
+    """Raise FormatError where a cloud of `points` points asks for more than a file of `size` bytes may."""
     _check(points, POINTS, size, "points of a cloud")
     _check(multiplications(architecture), MULTIPLICATIONS, size, "multiplications for a cloud")
 
 
 def check_clouds(points: int, size: int) -> None:
-    """Raise FormatError where so many points of all clouds are more than a file of `size` bytes may ask for."""
+    """Raise FormatError where all clouds have more points together than a file of `size` bytes may ask for."""
     _check(BYTES_PER_POINT * points, BYTES, size, "bytes of points")
 
 
